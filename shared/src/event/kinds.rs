@@ -1,0 +1,501 @@
+//! Every kind of event, under the names of the original specification where it has one.
+//!
+//! Field names in storage are short because they are stored with every event; a rename is as final as a published name.
+//! New fields are optional and left out at their default, so that old rows read as they were written.
+
+use serde::{Deserialize, Serialize};
+
+use crate::data::Data;
+use crate::error::ExecutionError;
+use crate::graph::GraphDigest;
+use crate::id::{ArtifactId, ExecutionId};
+use crate::time::Timestamp;
+use crate::wire::ClaimId;
+
+/// What happened. Steps are named by their ordinal: their place in the order in which the execution minted them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum EventData {
+    /// The execution exists. Always the first event, unless the execution continues another's log.
+    #[serde(rename = "xn")]
+    ExecutionCreated {
+        #[serde(rename = "g")]
+        graph: GraphDigest,
+        #[serde(rename = "n")]
+        graph_name: String,
+        #[serde(rename = "i", default, skip_serializing_if = "Data::is_null")]
+        inputs: Data,
+        /// Created in `Planning`: somebody still decides what it shall do before it is started.
+        #[serde(rename = "p", default, skip_serializing_if = "is_default")]
+        planning: bool,
+        #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+        parent: Option<ParentLink>,
+        #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
+        origin: Option<Origin>,
+        /// BLAKE3 of the request that created it under an idempotency key: another request under the key conflicts.
+        #[serde(rename = "h", default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+        request_hash: Option<Vec<u8>>,
+        #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Data>,
+    },
+    #[serde(rename = "xs")]
+    ExecutionStarted {},
+    #[serde(rename = "xp")]
+    ExecutionPaused {
+        #[serde(rename = "r")]
+        reason: String,
+    },
+    #[serde(rename = "xr")]
+    ExecutionResumed {},
+    /// Entered `Waiting`.
+    #[serde(rename = "xw")]
+    ExecutionWaiting {
+        #[serde(rename = "r")]
+        reason: crate::execution::WaitReason,
+    },
+    /// Left `Waiting` with what was waited for.
+    #[serde(rename = "xi")]
+    InputReceived {
+        #[serde(rename = "i", default, skip_serializing_if = "Data::is_null")]
+        input: Data,
+    },
+    #[serde(rename = "xc")]
+    ExecutionCompleted {
+        #[serde(rename = "o", default, skip_serializing_if = "Data::is_null")]
+        output: Data,
+    },
+    #[serde(rename = "xf")]
+    ExecutionFailed {
+        #[serde(rename = "e")]
+        error: ExecutionError,
+        /// The step that brought it down.
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+    },
+    #[serde(rename = "xx")]
+    ExecutionCancelled {
+        #[serde(rename = "r")]
+        reason: String,
+    },
+
+    /// A new step, at its first attempt.
+    #[serde(rename = "ss")]
+    StepScheduled {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "n")]
+        node: u32,
+        /// The iteration (from 1) of each loop around the node, outermost first.
+        #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+        iterations: Vec<u32>,
+        /// The step of the map that this is an item of.
+        #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+        parent: Option<u32>,
+        /// The item's place in the map's list, from 0.
+        #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+        index: Option<u32>,
+        #[serde(rename = "i", default, skip_serializing_if = "Input::is_none")]
+        input: Input,
+    },
+    /// A worker runs the attempt.
+    #[serde(rename = "sb")]
+    StepStarted {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "w")]
+        worker: String,
+        #[serde(rename = "c")]
+        claim: ClaimId,
+    },
+    #[serde(rename = "sc")]
+    StepCompleted {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        /// Null for a map: its output is its items', each stored once.
+        #[serde(rename = "o", default, skip_serializing_if = "Data::is_null")]
+        output: Data,
+        /// As the worker measured it, in microseconds; 0 where no worker ran.
+        #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+        duration_us: u64,
+        /// The edges taken, by their place among the node's edges; absent: all plain ones.
+        #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+        taken: Option<Vec<u32>>,
+        /// The work was done but its edges could not be chosen.
+        #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+        routing_error: Option<Box<ExecutionError>>,
+    },
+    /// Failed for good.
+    #[serde(rename = "sf")]
+    StepFailed {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "e")]
+        error: ExecutionError,
+        #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+        duration_us: u64,
+        /// The error edges taken; an empty list when a join that tolerates failures takes it; absent: nobody does.
+        #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+        taken: Option<Vec<u32>>,
+    },
+    /// An attempt failed and another will be made.
+    #[serde(rename = "sy")]
+    StepRetryScheduled {
+        #[serde(rename = "s")]
+        step: u32,
+        /// The attempt that failed.
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "e")]
+        error: ExecutionError,
+        #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+        duration_us: u64,
+        #[serde(rename = "u")]
+        due: Timestamp,
+    },
+    /// The retry is due: the next attempt may be dispatched.
+    #[serde(rename = "sr")]
+    StepRescheduled {
+        #[serde(rename = "s")]
+        step: u32,
+        /// The new attempt.
+        #[serde(rename = "a")]
+        attempt: u32,
+    },
+    /// Will not run, or not to its end.
+    #[serde(rename = "sk")]
+    StepSkipped {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "r")]
+        reason: SkipReason,
+        /// For a step that never was scheduled.
+        #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
+        new: Option<NewStep>,
+    },
+    /// The list of a map, as its expression gave it.
+    #[serde(rename = "me")]
+    MapExpanded {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "i")]
+        items: Data,
+    },
+
+    #[serde(rename = "as")]
+    ArtifactStored {
+        #[serde(rename = "i")]
+        artifact: ArtifactId,
+        #[serde(rename = "s")]
+        step: u32,
+        /// Hash of the content, in lower-case hexadecimal, with its algorithm: `blake3:…`.
+        #[serde(rename = "h")]
+        content_hash: String,
+        #[serde(rename = "z")]
+        size_bytes: u64,
+    },
+    #[serde(rename = "sd")]
+    StepDiscovered {
+        #[serde(rename = "n")]
+        name: String,
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        discovered_by: Option<u32>,
+        #[serde(rename = "t")]
+        source_type: StepSourceType,
+        #[serde(rename = "r")]
+        reason: String,
+        #[serde(rename = "d")]
+        depth: u32,
+    },
+    #[serde(rename = "tb")]
+    ToolCallStarted {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "i")]
+        tool_call_id: String,
+        #[serde(rename = "n")]
+        tool_name: String,
+        #[serde(rename = "d")]
+        input: Data,
+    },
+    #[serde(rename = "tc")]
+    ToolCallCompleted {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "i")]
+        tool_call_id: String,
+        #[serde(rename = "o")]
+        output: Data,
+    },
+    #[serde(rename = "cs")]
+    CheckpointSaved {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "i")]
+        checkpoint_id: String,
+        #[serde(rename = "h")]
+        state_hash: String,
+    },
+    #[serde(rename = "ge")]
+    GoalEvaluated {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "i")]
+        goal_id: String,
+        #[serde(rename = "t")]
+        status: GoalStatus,
+        #[serde(rename = "v", default, skip_serializing_if = "Option::is_none")]
+        score: Option<f64>,
+        #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// Anything a callable wants on record.
+    #[serde(rename = "cu")]
+    Custom {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "t")]
+        event_type: String,
+        #[serde(rename = "d")]
+        data: Data,
+    },
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Where a step's input comes from. A value that the log holds already is named, not copied.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum Input {
+    #[default]
+    #[serde(rename = "n")]
+    None,
+    #[serde(rename = "v")]
+    Value(Data),
+    /// The inputs of the execution.
+    #[serde(rename = "i")]
+    Inputs,
+    /// The output of a step.
+    #[serde(rename = "o")]
+    Output(u32),
+    /// The map's item at the step's index.
+    #[serde(rename = "x")]
+    Item,
+}
+
+impl Input {
+    pub fn is_none(&self) -> bool {
+        matches!(self, Input::None)
+    }
+}
+
+/// A step that is born skipped.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NewStep {
+    #[serde(rename = "n")]
+    pub node: u32,
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    pub iterations: Vec<u32>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum SkipReason {
+    /// No edge to the node was taken.
+    #[serde(rename = "n")]
+    NotTaken,
+    /// The execution failed while the step was open.
+    #[serde(rename = "f")]
+    ExecutionFailed,
+    #[serde(rename = "c")]
+    ExecutionCancelled,
+    /// An `end` node completed the execution while the step was open.
+    #[serde(rename = "e")]
+    ExecutionEnded,
+    /// Another item of the same map failed for good.
+    #[serde(rename = "m")]
+    MapFailed,
+}
+
+impl SkipReason {
+    pub const fn name(self) -> &'static str {
+        match self {
+            SkipReason::NotTaken => "not_taken",
+            SkipReason::ExecutionFailed => "execution_failed",
+            SkipReason::ExecutionCancelled => "execution_cancelled",
+            SkipReason::ExecutionEnded => "execution_ended",
+            SkipReason::MapFailed => "map_failed",
+        }
+    }
+}
+
+/// What started an execution.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ParentLink {
+    #[serde(rename = "i")]
+    pub parent_id: String,
+    #[serde(rename = "t")]
+    pub parent_type: ParentType,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ParentType {
+    UserMessage,
+    ScheduleEvent,
+    /// A step of another execution.
+    StepExecution,
+    /// Another execution as a whole.
+    Execution,
+    Webhook,
+    A2aRequest,
+    System,
+    AssistantMessage,
+    ThreadStart,
+    ToolResult,
+}
+
+/// The log that this one continues: its own events begin after that place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    #[serde(rename = "x")]
+    pub execution: ExecutionId,
+    #[serde(rename = "n")]
+    pub sequence: u64,
+    #[serde(rename = "h", with = "serde_bytes")]
+    pub hash: Vec<u8>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepSourceType {
+    #[default]
+    InitialPlan,
+    Discovered,
+    Retry,
+    UserGuidance,
+    ToolResult,
+    LlmOutput,
+    A2aMessage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GoalStatus {
+    Met,
+    NotMet,
+    Progressing,
+}
+
+impl EventData {
+    /// The name by which the kind is known outside, in snake case.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            EventData::ExecutionCreated { .. } => "execution_created",
+            EventData::ExecutionStarted {} => "execution_started",
+            EventData::ExecutionPaused { .. } => "execution_paused",
+            EventData::ExecutionResumed {} => "execution_resumed",
+            EventData::ExecutionWaiting { .. } => "execution_waiting",
+            EventData::InputReceived { .. } => "input_received",
+            EventData::ExecutionCompleted { .. } => "execution_completed",
+            EventData::ExecutionFailed { .. } => "execution_failed",
+            EventData::ExecutionCancelled { .. } => "execution_cancelled",
+            EventData::StepScheduled { .. } => "step_scheduled",
+            EventData::StepStarted { .. } => "step_started",
+            EventData::StepCompleted { .. } => "step_completed",
+            EventData::StepFailed { .. } => "step_failed",
+            EventData::StepRetryScheduled { .. } => "step_retry_scheduled",
+            EventData::StepRescheduled { .. } => "step_rescheduled",
+            EventData::StepSkipped { .. } => "step_skipped",
+            EventData::MapExpanded { .. } => "map_expanded",
+            EventData::ArtifactStored { .. } => "artifact_stored",
+            EventData::StepDiscovered { .. } => "step_discovered",
+            EventData::ToolCallStarted { .. } => "tool_call_started",
+            EventData::ToolCallCompleted { .. } => "tool_call_completed",
+            EventData::CheckpointSaved { .. } => "checkpoint_saved",
+            EventData::GoalEvaluated { .. } => "goal_evaluated",
+            EventData::Custom { .. } => "custom",
+        }
+    }
+
+    /// The step it is about.
+    pub const fn step(&self) -> Option<u32> {
+        match self {
+            EventData::StepScheduled { step, .. }
+            | EventData::StepStarted { step, .. }
+            | EventData::StepCompleted { step, .. }
+            | EventData::StepFailed { step, .. }
+            | EventData::StepRetryScheduled { step, .. }
+            | EventData::StepRescheduled { step, .. }
+            | EventData::StepSkipped { step, .. }
+            | EventData::MapExpanded { step, .. }
+            | EventData::ArtifactStored { step, .. } => Some(*step),
+            EventData::ExecutionFailed { step, .. }
+            | EventData::StepDiscovered { discovered_by: step, .. }
+            | EventData::ToolCallStarted { step, .. }
+            | EventData::ToolCallCompleted { step, .. }
+            | EventData::CheckpointSaved { step, .. }
+            | EventData::GoalEvaluated { step, .. }
+            | EventData::Custom { step, .. } => *step,
+            EventData::ExecutionCreated { .. }
+            | EventData::ExecutionStarted {}
+            | EventData::ExecutionPaused { .. }
+            | EventData::ExecutionResumed {}
+            | EventData::ExecutionWaiting { .. }
+            | EventData::InputReceived { .. }
+            | EventData::ExecutionCompleted { .. }
+            | EventData::ExecutionCancelled { .. } => None,
+        }
+    }
+
+    /// The values of users in this event: what is kept beside it, under a commitment, so that it can be erased.
+    /// The order is part of the stored form.
+    pub(crate) fn payloads(&mut self, mut visit: impl FnMut(&mut Data)) {
+        let of_error = |error: &mut ExecutionError, visit: &mut dyn FnMut(&mut Data)| {
+            if let Some(details) = &mut error.details {
+                visit(details);
+            }
+        };
+        match self {
+            EventData::ExecutionCreated { inputs, metadata, .. } => {
+                visit(inputs);
+                if let Some(metadata) = metadata {
+                    visit(metadata);
+                }
+            }
+            EventData::InputReceived { input } => visit(input),
+            EventData::ExecutionCompleted { output } => visit(output),
+            EventData::StepScheduled { input: Input::Value(input), .. } => visit(input),
+            EventData::StepCompleted { output, routing_error, .. } => {
+                visit(output);
+                if let Some(error) = routing_error {
+                    of_error(error, &mut visit);
+                }
+            }
+            EventData::ExecutionFailed { error, .. }
+            | EventData::StepFailed { error, .. }
+            | EventData::StepRetryScheduled { error, .. } => of_error(error, &mut visit),
+            EventData::MapExpanded { items, .. } => visit(items),
+            EventData::ToolCallStarted { input, .. } => visit(input),
+            EventData::ToolCallCompleted { output, .. } => visit(output),
+            EventData::Custom { data, .. } => visit(data),
+            EventData::ExecutionStarted {}
+            | EventData::ExecutionPaused { .. }
+            | EventData::ExecutionResumed {}
+            | EventData::ExecutionWaiting { .. }
+            | EventData::ExecutionCancelled { .. }
+            | EventData::StepScheduled { .. }
+            | EventData::StepStarted { .. }
+            | EventData::StepRescheduled { .. }
+            | EventData::StepSkipped { .. }
+            | EventData::ArtifactStored { .. }
+            | EventData::StepDiscovered { .. }
+            | EventData::CheckpointSaved { .. }
+            | EventData::GoalEvaluated { .. } => {}
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Events as people and programs outside read them: one JSON object each, under full names.
+
+use serde_json::{Map, Value, json};
+
+use super::{Actor, Causation, ChainHash, Envelope, Event, EventData, Input, event_id};
+use crate::execution::Execution;
+use crate::graph::{CompiledGraph, NodeIx};
+
+/// An event as one object: `sequence`, `event_id`, `timestamp`, `type`, then `step_id`, `node`, `attempt` and the rest
+/// where they apply. `execution` has the event applied already, so that it knows the step.
+pub fn event_json(
+    event: &Event,
+    index: u32,
+    hash: &ChainHash,
+    envelope: &Envelope,
+    execution: &Execution,
+    graph: &CompiledGraph,
+) -> Value {
+    let mut out = Map::new();
+    let mut put = |key: &str, value: Value| {
+        if !value.is_null() {
+            out.insert(key.to_owned(), value);
+        }
+    };
+    put("sequence", json!(event.sequence));
+    put("event_id", json!(event_id(hash, index)));
+    put("timestamp", json!(event.at));
+    put("type", json!(event.data.name()));
+    put("execution_id", json!(execution.id()));
+    if let Some(ordinal) = event.data.step()
+        && let Some(step) = execution.step(ordinal)
+        && let Some(node) = graph.node(NodeIx(step.node()))
+    {
+        put("step_id", json!(execution.step_id(ordinal, &node.name)));
+        put("node", json!(node.name));
+        if !step.iterations().is_empty() {
+            put("iteration", json!(step.iterations()));
+        }
+        put("index", json!(step.index()));
+    }
+    match &envelope.actor {
+        Actor::System => put("actor", json!("system")),
+        Actor::User(name) => put("actor", json!(format!("user:{name}"))),
+        Actor::Worker(name) => put("actor", json!(format!("worker:{name}"))),
+    }
+    match &envelope.causation {
+        Causation::Outcome => put("causation", json!("outcome")),
+        Causation::Deadline => put("causation", json!("deadline")),
+        Causation::Command { name, key } => {
+            put("causation", json!(format!("command:{name}")));
+            put("idempotency_key", json!(key));
+        }
+    }
+    if let Some(trace) = &envelope.trace {
+        put("traceparent", json!(trace.traceparent));
+    }
+    details(&event.data, execution, graph, &mut put);
+    Value::Object(out)
+}
+
+fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: &mut dyn FnMut(&str, Value)) {
+    let edges = |ordinal: u32, taken: &Option<Vec<u32>>| -> Value {
+        let Some(node) = execution.step(ordinal).and_then(|step| graph.node(NodeIx(step.node()))) else {
+            return Value::Null;
+        };
+        let Some(taken) = taken else { return Value::Null };
+        let names = taken.iter().filter_map(|place| {
+            let edge = graph.edge(*node.out.get(*place as usize)?)?;
+            graph.node(edge.to).map(|target| target.name.as_str())
+        });
+        json!(names.collect::<Vec<_>>())
+    };
+    match data {
+        EventData::ExecutionCreated { graph, graph_name, inputs, planning, parent, origin, metadata, .. } => {
+            put("graph", json!(graph_name));
+            put("graph_id", json!(graph));
+            put("inputs", json!(inputs));
+            if *planning {
+                put("planning", json!(true));
+            }
+            if let Some(parent) = parent {
+                put("parent", json!({"parent_id": parent.parent_id, "parent_type": parent.parent_type}));
+            }
+            if let Some(origin) = origin {
+                put("origin", json!({"execution_id": origin.execution, "sequence": origin.sequence}));
+            }
+            put("metadata", json!(metadata));
+        }
+        EventData::ExecutionStarted {} | EventData::ExecutionResumed {} => {}
+        EventData::ExecutionPaused { reason } | EventData::ExecutionCancelled { reason } => {
+            put("reason", json!(reason));
+        }
+        EventData::ExecutionWaiting { reason } => put("reason", json!(reason)),
+        EventData::InputReceived { input } => put("input", json!(input)),
+        EventData::ExecutionCompleted { output } => put("output", json!(output)),
+        EventData::ExecutionFailed { error, .. } => put("error", json!(error)),
+        EventData::StepScheduled { input, .. } => {
+            put("attempt", json!(1));
+            match input {
+                Input::None => {}
+                Input::Value(value) => put("input", json!(value)),
+                Input::Inputs => put("input_from", json!("inputs")),
+                Input::Output(of) => {
+                    let node = execution.step(*of).and_then(|step| graph.node(NodeIx(step.node())));
+                    put("input_from", json!(node.map(|node| format!("steps.{}.output", node.name))));
+                }
+                Input::Item => put("input_from", json!("item")),
+            }
+        }
+        EventData::StepStarted { attempt, worker, claim, .. } => {
+            put("attempt", json!(attempt));
+            put("worker", json!(worker));
+            put("claim", json!(claim));
+        }
+        EventData::StepCompleted { step, attempt, output, duration_us, taken, routing_error } => {
+            put("attempt", json!(attempt));
+            put("worker", json!(execution.step(*step).and_then(|step| step.worker())));
+            put("output", json!(output));
+            put("duration_us", json!(duration_us));
+            put("taken", edges(*step, taken));
+            put("routing_error", json!(routing_error));
+        }
+        EventData::StepFailed { step, attempt, error, duration_us, taken } => {
+            put("attempt", json!(attempt));
+            put("error", json!(error));
+            put("duration_us", json!(duration_us));
+            put("taken", edges(*step, taken));
+        }
+        EventData::StepRetryScheduled { attempt, error, duration_us, due, .. } => {
+            put("attempt", json!(attempt));
+            put("error", json!(error));
+            put("duration_us", json!(duration_us));
+            put("due", json!(due));
+        }
+        EventData::StepRescheduled { attempt, .. } => put("attempt", json!(attempt)),
+        EventData::StepSkipped { reason, .. } => put("reason", json!(reason.name())),
+        EventData::MapExpanded { items, .. } => put("items", json!(items.elements().map(|items| items.len()))),
+        EventData::ArtifactStored { artifact, content_hash, size_bytes, .. } => {
+            put("artifact_id", json!(artifact));
+            put("content_hash", json!(content_hash));
+            put("size_bytes", json!(size_bytes));
+        }
+        EventData::StepDiscovered { name, source_type, reason, depth, .. } => {
+            put("name", json!(name));
+            put("source_type", json!(source_type));
+            put("reason", json!(reason));
+            put("depth", json!(depth));
+        }
+        EventData::ToolCallStarted { tool_call_id, tool_name, input, .. } => {
+            put("tool_call_id", json!(tool_call_id));
+            put("tool_name", json!(tool_name));
+            put("input", json!(input));
+        }
+        EventData::ToolCallCompleted { tool_call_id, output, .. } => {
+            put("tool_call_id", json!(tool_call_id));
+            put("output", json!(output));
+        }
+        EventData::CheckpointSaved { checkpoint_id, state_hash, .. } => {
+            put("checkpoint_id", json!(checkpoint_id));
+            put("state_hash", json!(state_hash));
+        }
+        EventData::GoalEvaluated { goal_id, status, score, reason, .. } => {
+            put("goal_id", json!(goal_id));
+            put("status", json!(status));
+            put("score", json!(score));
+            put("reason", json!(reason));
+        }
+        EventData::Custom { event_type, data, .. } => {
+            put("event_type", json!(event_type));
+            put("data", json!(data));
+        }
+    }
+}

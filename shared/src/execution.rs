@@ -1,0 +1,38 @@
+//! An execution: the fold of its log, and the decisions that extend it.
+//!
+//! [`Execution::apply`] is the only code that changes an execution. [`Execution::decide`] looks at one, takes a command
+//! and the time, and answers with the events that follow; it applies each event it emits as it goes, so one command
+//! yields its whole consequence. What the outside is still owed is computed from state: [`Execution::owed`],
+//! [`Execution::next_deadline`].
+//!
+//! ```text
+//!   command + now ──decide──▶ events ──(the shell stores them)──▶ owed ──▶ jobs on the bus
+//!                                │
+//!                              apply  ◀── the same events again, on any machine, for ever
+//! ```
+//!
+//! The parts: [`lifecycle`] the table of legal moves of an execution, [`step`] that of a step, [`state`] what is held,
+//! [`apply`] how each event changes it, [`flow`] how edges, joins and loops carry an execution on, [`decide`] what
+//! follows a command, [`advance`] what follows from what is ready, [`scope`] what expressions see, [`owed`] what the
+//! outside must still do, and [`hash`] how two states are compared.
+
+pub mod advance;
+pub mod apply;
+pub mod decide;
+pub mod flow;
+pub mod hash;
+pub mod lifecycle;
+pub mod owed;
+pub mod scope;
+pub mod state;
+pub mod step;
+
+pub use apply::ApplyError;
+pub use decide::{Command, Decided, Rejection, StartRequest};
+pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
+pub use owed::{Asked, JobSpec};
+pub use state::{Counts, Execution, Step};
+pub use step::{StepAction, StepState};
+
+#[cfg(test)]
+mod tests;

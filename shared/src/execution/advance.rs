@@ -1,0 +1,455 @@
+//! What follows from what is ready: steps scheduled, skipped or done at once, maps carried on, the execution ended.
+//!
+//! This is the only place that evaluates expressions. What they gave is recorded (the input, the items, the edges, the
+//! output), so that a fold never evaluates and a changed expression library never changes an old execution.
+
+use super::decide::{Decision, Rejection};
+use super::lifecycle::ExecutionState;
+use super::scope::View;
+use super::state::Ready;
+use super::step::StepState;
+use crate::data::Data;
+use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
+use crate::event::{EventData, Input, NewStep, SkipReason};
+use crate::graph::expression::{ExpressionError, OutputView, Reference, Template};
+use crate::graph::{CompiledGraph, Edge, EdgeKind, Join, Loop, Node, NodeIx, NodeKind, Routing};
+
+/// Events after which one append stops taking in more consequences; a tick at once goes on with the rest. Keeps a row
+/// of the log, and the time that one decision takes, bounded whatever the graph's width.
+pub const EVENTS_PER_APPEND: usize = 4096;
+
+impl Decision<'_> {
+    /// Records consequences until none is left, the append is full, or the execution is over.
+    pub(super) fn advance(&mut self) -> Result<(), Rejection> {
+        loop {
+            match self.execution.state {
+                ExecutionState::Running | ExecutionState::Paused | ExecutionState::Waiting(_) => {}
+                _ => return Ok(()),
+            }
+            if self.events.len() >= EVENTS_PER_APPEND && self.execution.has_more() {
+                return Ok(()); // A tick goes on.
+            }
+            if let Some(ready) = self.execution.ready.front().copied() {
+                if self.must_wait(ready) {
+                    return Ok(());
+                }
+                self.follow(ready)?;
+            } else if let Some(map_step) = self.execution.busy_maps.first().copied() {
+                self.carry_on_map(map_step)?;
+            } else {
+                break;
+            }
+        }
+        if self.execution.state == ExecutionState::Running
+            && self.execution.unsettled == 0
+            && self.execution.open.is_empty()
+        {
+            self.complete_execution(None)?;
+        }
+        Ok(())
+    }
+
+    /// An `end` node completes the execution, which nothing does while it is held. What is ready behind the node waits
+    /// with it: the execution is about to be over.
+    fn must_wait(&self, ready: Ready) -> bool {
+        let Ready::Run(ix) = ready else { return false };
+        self.execution.state != ExecutionState::Running
+            && self.graph.node(NodeIx(ix)).is_some_and(|node| matches!(node.kind, NodeKind::End { .. }))
+    }
+
+    fn follow(&mut self, ready: Ready) -> Result<(), Rejection> {
+        let ix = ready.node();
+        let graph = self.graph;
+        let Some(node) = graph.node(NodeIx(ix)) else { return Err(Rejection::UnknownStep(ix)) };
+        let iterations = self.execution.scope_of(graph, node);
+        let step = self.next_ordinal();
+        if step >= graph.limits.max_steps {
+            let limit = graph.limits.max_steps;
+            return self.fail_execution(
+                ExecutionError::new(
+                    ErrorCategory::QuotaExceeded,
+                    format!("the execution reached its limit of {limit} steps (limits.max_steps)"),
+                )
+                .with_code(ErrorCode::new("step_limit")),
+                None,
+            );
+        }
+        match ready {
+            Ready::Skip(_) => {
+                let new = Some(NewStep { node: ix, iterations });
+                self.emit(EventData::StepSkipped { step, reason: SkipReason::NotTaken, new })
+            }
+            Ready::Unmet(_) => {
+                self.schedule(step, ix, iterations, Input::None)?;
+                let Join::Quorum(needed) = node.join else { return Err(Rejection::UnknownStep(step)) };
+                let arrived = self.execution.nodes.get(ix as usize).map_or(0, |run| run.taken);
+                let error = ExecutionError::new(
+                    ErrorCategory::ValidationError,
+                    format!("the quorum of {needed} cannot be met: only {arrived} edges were taken"),
+                )
+                .with_code(ErrorCode::new("quorum_unmet"));
+                self.fail_step(step, error, 0)
+            }
+            Ready::Run(_) => self.run(step, ix, node, iterations),
+        }
+    }
+
+    fn run(&mut self, step: u32, ix: u32, node: &Node, iterations: Vec<u32>) -> Result<(), Rejection> {
+        let place = NodeIx(ix);
+        match &node.kind {
+            NodeKind::Task(task) => {
+                let view = View::before(self.execution, self.graph, place);
+                match self.input(task.with.as_ref(), &view, Input::Inputs) {
+                    Ok(input) => self.schedule(step, ix, iterations, input),
+                    Err(error) => {
+                        self.schedule(step, ix, iterations, Input::None)?;
+                        self.fail_step(step, expression_failed(&error), 0)
+                    }
+                }
+            }
+            NodeKind::Map(map) => {
+                let view = View::before(self.execution, self.graph, place);
+                let items = map.over.evaluate(&view);
+                self.schedule(step, ix, iterations, Input::None)?;
+                match items {
+                    Ok(items) if items.elements().is_some() => self.emit(EventData::MapExpanded { step, items }),
+                    Ok(other) => {
+                        let error = ExecutionError::new(
+                            ErrorCategory::ValidationError,
+                            format!("`{}` gave {other:?}; a map needs a list", map.over.source()),
+                        )
+                        .with_code(ErrorCode::new("expression_failed"));
+                        self.fail_step(step, error, 0)
+                    }
+                    Err(error) => self.fail_step(step, expression_failed(&error), 0),
+                }
+            }
+            NodeKind::Route => {
+                self.schedule(step, ix, iterations, Input::None)?;
+                self.complete_step(step, Data::null(), 0)
+            }
+            NodeKind::Transform(template) => {
+                let value = template.evaluate(&View::before(self.execution, self.graph, place));
+                self.schedule(step, ix, iterations, Input::None)?;
+                match value {
+                    Ok(output) => self.complete_step(step, output, 0),
+                    Err(error) => self.fail_step(step, expression_failed(&error), 0),
+                }
+            }
+            NodeKind::Fail { category, message } => {
+                let text = message.evaluate(&View::before(self.execution, self.graph, place));
+                self.schedule(step, ix, iterations, Input::None)?;
+                let error = match text.map(|text| text.to_json()) {
+                    Ok(serde_json::Value::String(text)) => ExecutionError::new(*category, text),
+                    Ok(other) => ExecutionError::new(*category, other.to_string()),
+                    Err(error) => expression_failed(&error),
+                };
+                self.fail_step(step, error, 0)
+            }
+            NodeKind::End { output } => {
+                let value = output
+                    .as_ref()
+                    .map(|output| output.evaluate(&View::before(self.execution, self.graph, place)))
+                    .transpose();
+                self.schedule(step, ix, iterations, Input::None)?;
+                match value {
+                    Ok(value) => {
+                        let value = value.unwrap_or_default();
+                        self.complete_step(step, value.clone(), 0)?;
+                        self.close_open_steps(SkipReason::ExecutionEnded)?;
+                        self.complete_execution(Some(value))
+                    }
+                    Err(error) => self.fail_step(step, expression_failed(&error), 0),
+                }
+            }
+        }
+    }
+
+    fn schedule(&mut self, step: u32, node: u32, iterations: Vec<u32>, input: Input) -> Result<(), Rejection> {
+        self.emit(EventData::StepScheduled { step, node, iterations, parent: None, index: None, input })
+    }
+
+    fn next_ordinal(&self) -> u32 {
+        u32::try_from(self.execution.steps.len()).unwrap_or(u32::MAX)
+    }
+
+    /// The input that a mapping gives; a value that the log holds already is named.
+    fn input(&self, with: Option<&Template>, view: &View<'_>, default: Input) -> Result<Input, ExpressionError> {
+        let Some(template) = with else { return Ok(default) };
+        let named = match template.reference() {
+            Some(Reference::Inputs) => Some(Input::Inputs),
+            Some(Reference::Item) if view.item.is_some() => Some(Input::Item),
+            Some(Reference::StepOutput(name)) => self.named_output(&name),
+            _ => None,
+        };
+        match named {
+            Some(named) => Ok(named),
+            None => template.evaluate(view).map(Input::Value),
+        }
+    }
+
+    /// A node's latest output by its step; not for maps, whose output is many.
+    fn named_output(&self, name: &str) -> Option<Input> {
+        let ix = self.graph.by_name.get(name)?;
+        if matches!(self.graph.node(*ix)?.kind, NodeKind::Map(_)) {
+            return None;
+        }
+        let last = self.execution.nodes.get(ix.0 as usize)?.last?;
+        (self.execution.step(last)?.state == StepState::Completed).then_some(Input::Output(last))
+    }
+
+    fn carry_on_map(&mut self, map_step: u32) -> Result<(), Rejection> {
+        let graph = self.graph;
+        let unknown = || Rejection::UnknownStep(map_step);
+        let run = self.execution.maps.get(&map_step).ok_or_else(unknown)?;
+        if let Some(failed) = run.failed {
+            let open: Vec<u32> = run.steps.iter().copied().filter(|step| self.execution.open.contains(step)).collect();
+            for step in open {
+                self.emit(EventData::StepSkipped { step, reason: SkipReason::MapFailed, new: None })?;
+            }
+            let item = self.execution.step(failed).ok_or_else(unknown)?;
+            let (index, cause) = (item.index.unwrap_or(0), item.error.as_deref());
+            let error = match cause {
+                Some(cause) => {
+                    let message = format!("item {index} failed: {}", cause.message);
+                    ExecutionError { message, ..cause.clone() }
+                }
+                None => ExecutionError::new(ErrorCategory::KernelInternal, format!("item {index} failed")),
+            };
+            return self.fail_step(map_step, error, 0);
+        }
+        if run.settled == run.total {
+            return self.complete_step(map_step, Data::null(), 0);
+        }
+        let index = run.steps.len() as u32;
+        let step = self.execution.step(map_step).ok_or_else(unknown)?;
+        let (node_ix, iterations) = (step.node, step.iterations.clone());
+        let Some(NodeKind::Map(map)) = graph.node(NodeIx(node_ix)).map(|node| &node.kind) else {
+            return Err(unknown());
+        };
+        let ordinal = self.next_ordinal();
+        if ordinal >= graph.limits.max_steps {
+            let limit = graph.limits.max_steps;
+            let error = ExecutionError::new(
+                ErrorCategory::QuotaExceeded,
+                format!("the execution reached its limit of {limit} steps (limits.max_steps)"),
+            )
+            .with_code(ErrorCode::new("step_limit"));
+            return self.fail_execution(error, Some(map_step));
+        }
+        let item = run.items.get(index as usize).ok_or_else(unknown)?;
+        let view = View { item: Some((item, index)), ..View::before(self.execution, graph, NodeIx(node_ix)) };
+        let input = self.input(map.task.with.as_ref(), &view, Input::Item);
+        let scheduled = |input| EventData::StepScheduled {
+            step: ordinal,
+            node: node_ix,
+            iterations,
+            parent: Some(map_step),
+            index: Some(index),
+            input,
+        };
+        match input {
+            Ok(input) => self.emit(scheduled(input)),
+            Err(error) => {
+                self.emit(scheduled(Input::None))?;
+                self.fail_step(ordinal, expression_failed(&error), 0)
+            }
+        }
+    }
+
+    /// A step has done its work: its edges are chosen and it is over.
+    pub(super) fn complete_step(&mut self, ordinal: u32, output: Data, duration_us: u64) -> Result<(), Rejection> {
+        let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
+        let (attempt, node_ix, is_item) = (step.attempt, step.node, step.parent.is_some());
+        if is_item {
+            let event = EventData::StepCompleted {
+                step: ordinal,
+                attempt,
+                output,
+                duration_us,
+                taken: None,
+                routing_error: None,
+            };
+            return self.emit(event);
+        }
+        let chosen = self.choose_edges(NodeIx(node_ix), ordinal, &output);
+        let (taken, routing_error, fatal) = match chosen {
+            Ok(taken) => (taken, None, false),
+            Err(error) => {
+                let caught = self.catching(NodeIx(node_ix), &error);
+                let fatal = caught.is_empty();
+                (Some(caught), Some(Box::new(error)), fatal)
+            }
+        };
+        let error = routing_error.clone();
+        self.emit(EventData::StepCompleted { step: ordinal, attempt, output, duration_us, taken, routing_error })?;
+        match error {
+            Some(error) if fatal => self.fail_execution(*error, Some(ordinal)),
+            _ => Ok(()),
+        }
+    }
+
+    /// The edges that hold after a step gave `output`; `None` is every plain one.
+    fn choose_edges(&self, ix: NodeIx, ordinal: u32, output: &Data) -> Result<Option<Vec<u32>>, ExecutionError> {
+        let Some(node) = self.graph.node(ix) else { return Ok(None) };
+        let edges = || (0_u32..).zip(node.out.iter().filter_map(|edge| self.graph.edge(*edge)));
+        let guarded = edges().any(|(_, edge)| matches!(edge.kind, EdgeKind::When(_)));
+        let mut taken = Vec::new();
+        if guarded {
+            let given = match &node.kind {
+                NodeKind::Map(map) => self.execution.collected(ordinal, map.collect).unwrap_or(OutputView::One(output)),
+                _ => OutputView::One(output),
+            };
+            let mut view = View::before(self.execution, self.graph, ix);
+            view.ending = Some((ix, given));
+            for (place, edge) in edges() {
+                let holds = match &edge.kind {
+                    EdgeKind::Plain => true,
+                    EdgeKind::When(guard) => guard.holds(&view).map_err(|error| expression_failed(&error))?,
+                    EdgeKind::Catch(_) => false,
+                };
+                if holds {
+                    taken.push(place);
+                    if node.routing == Routing::First {
+                        break;
+                    }
+                }
+            }
+        } else {
+            let plain = edges().filter(|(_, edge)| matches!(edge.kind, EdgeKind::Plain)).map(|(place, _)| place);
+            match node.routing {
+                Routing::All => taken.extend(plain),
+                Routing::First => taken.extend(plain.take(1)),
+            }
+        }
+        if taken.is_empty() && matches!(node.kind, NodeKind::Route) {
+            return Err(ExecutionError::new(
+                ErrorCategory::ValidationError,
+                format!("no edge of the route `{}` holds; add one without `when` as the default", node.name),
+            )
+            .with_code(ErrorCode::new("no_route")));
+        }
+        let spent = edges().filter(|(place, _)| taken.contains(place)).find_map(|(_, edge)| self.spent_loop(edge));
+        if let Some(spent) = spent {
+            return Err(loop_limit(self.graph, spent, ""));
+        }
+        Ok(if guarded || node.routing == Routing::First { Some(taken) } else { None })
+    }
+
+    /// The loop that an edge back would take beyond its last iteration.
+    fn spent_loop(&self, edge: &Edge) -> Option<&Loop> {
+        let back = edge.back?.0 as usize;
+        let (each, run) = (self.graph.loops.get(back)?, self.execution.loops.get(back)?);
+        (run.iteration >= each.max_iterations).then_some(each)
+    }
+
+    /// The error edges that name this category, with their place.
+    fn matching(&self, ix: NodeIx, category: ErrorCategory) -> impl Iterator<Item = (u32, &Edge)> {
+        let out = self.graph.node(ix).map_or(&[][..], |node| &node.out);
+        let edges = (0_u32..).zip(out).filter_map(|(place, edge)| Some((place, self.graph.edge(*edge)?)));
+        edges.filter(move |(_, edge)| match &edge.kind {
+            EdgeKind::Catch(categories) => categories.is_empty() || categories.contains(&category),
+            EdgeKind::Plain | EdgeKind::When(_) => false,
+        })
+    }
+
+    /// The error edges that take this error, by their place. One that leads back into a loop at its bound takes nothing.
+    fn catching(&self, ix: NodeIx, error: &ExecutionError) -> Vec<u32> {
+        let first = self.graph.node(ix).is_some_and(|node| node.routing == Routing::First);
+        let catching = self.matching(ix, error.category).filter(|(_, edge)| self.spent_loop(edge).is_none());
+        catching.map(|(place, _)| place).take(if first { 1 } else { usize::MAX }).collect()
+    }
+
+    /// A step has failed for good: an error edge takes it, a join tolerates it, or the execution fails with it.
+    pub(super) fn fail_step(
+        &mut self,
+        ordinal: u32,
+        mut error: ExecutionError,
+        duration_us: u64,
+    ) -> Result<(), Rejection> {
+        let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
+        let (attempt, node_ix, is_item) = (step.attempt, NodeIx(step.node), step.parent.is_some());
+        let failed = |error, taken| EventData::StepFailed { step: ordinal, attempt, error, duration_us, taken };
+        if is_item {
+            return self.emit(failed(error, None)); // Its map says what follows.
+        }
+        let mut caught = self.catching(node_ix, &error);
+        if caught.is_empty()
+            && let Some(spent) = self.matching(node_ix, error.category).find_map(|(_, edge)| self.spent_loop(edge))
+        {
+            // It would have been tried again in another iteration: that there is none is what it fails of.
+            error = loop_limit(self.graph, spent, &format!("; the last one failed: {}", error.message));
+            caught = self.catching(node_ix, &error);
+        }
+        if !caught.is_empty() {
+            return self.emit(failed(error, Some(caught)));
+        }
+        let tolerated = self.graph.node(node_ix).is_some_and(|node| {
+            node.out.iter().filter_map(|edge| self.graph.edge(*edge)).any(|edge| {
+                !matches!(edge.kind, EdgeKind::Catch(_))
+                    && edge.back.is_none()
+                    && self.graph.node(edge.to).is_some_and(|target| target.join == Join::AllSettled)
+            })
+        });
+        if tolerated {
+            return self.emit(failed(error, Some(Vec::new())));
+        }
+        self.emit(failed(error.clone(), None))?;
+        self.fail_execution(error, Some(ordinal))
+    }
+
+    /// Closes every open step, each with an event: nothing is left behind as running for ever.
+    pub(super) fn close_open_steps(&mut self, reason: SkipReason) -> Result<(), Rejection> {
+        let open: Vec<u32> = self.execution.open.iter().rev().copied().collect();
+        open.into_iter().try_for_each(|step| self.emit(EventData::StepSkipped { step, reason, new: None }))
+    }
+
+    pub(super) fn fail_execution(&mut self, error: ExecutionError, step: Option<u32>) -> Result<(), Rejection> {
+        self.close_open_steps(SkipReason::ExecutionFailed)?;
+        self.emit(EventData::ExecutionFailed { error, step })
+    }
+
+    fn complete_execution(&mut self, given: Option<Data>) -> Result<(), Rejection> {
+        let graph = self.graph;
+        let output = match (given, &graph.output) {
+            (Some(given), _) => Ok(given),
+            (None, Some(template)) => template.evaluate(&View {
+                execution: self.execution,
+                graph,
+                ending: None,
+                error: None,
+                item: None,
+                iteration: None,
+            }),
+            (None, None) => Ok(self.last_output()),
+        };
+        match output {
+            Ok(output) => self.emit(EventData::ExecutionCompleted { output }),
+            Err(error) => self.fail_execution(expression_failed(&error), None),
+        }
+    }
+
+    /// Of a graph that declares no output: what its only last node gave.
+    fn last_output(&self) -> Data {
+        let mut last = self.graph.nodes.iter().zip(&self.execution.nodes).filter(|(node, _)| node.out.is_empty());
+        let (Some((_, run)), None) = (last.next(), last.next()) else { return Data::null() };
+        let Some(ordinal) = run.last else { return Data::null() };
+        // A list that is too large for one value is not worth failing for: nobody asked for it by name.
+        self.execution.output_of(self.graph, ordinal).and_then(|output| output.to_data().ok()).unwrap_or_default()
+    }
+}
+
+fn loop_limit(graph: &CompiledGraph, spent: &Loop, and: &str) -> ExecutionError {
+    let header = graph.node(spent.header).map_or("", |node| node.name.as_str());
+    let limit = spent.max_iterations;
+    ExecutionError::new(
+        ErrorCategory::QuotaExceeded,
+        format!("the loop of `{header}` reached its limit of {limit} iterations (max_iterations){and}"),
+    )
+    .with_code(ErrorCode::new("max_iterations"))
+}
+
+fn expression_failed(error: &ExpressionError) -> ExecutionError {
+    ExecutionError::new(ErrorCategory::ValidationError, error.to_string())
+        .with_code(ErrorCode::new("expression_failed"))
+}

@@ -1,0 +1,579 @@
+//! How each event changes an execution. The only code that does.
+
+use super::flow::Ending;
+use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition};
+use super::state::{Deadline, Execution, LoopRun, MapRun, NodeRun, Ready, Step};
+use super::step::{IllegalStepTransition, StepAction, StepState};
+use crate::data::Data;
+use crate::event::{Event, EventData, Input, NewStep, SkipReason};
+use crate::graph::{Collect, CompiledGraph, GraphDigest, Graphs, NodeIx, NodeKind, Task};
+use crate::time::Timestamp;
+
+/// Why an event cannot be folded: the log, or the build that reads it, is wrong. The state is unfit for use afterwards.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    #[error("event {found} does not follow event {last}")]
+    Gap { last: u64, found: u64 },
+    #[error("the first event of a log is `execution_created`, not `{found}`")]
+    NotCreated { found: &'static str },
+    #[error("event {sequence} creates an execution that exists")]
+    CreatedTwice { sequence: u64 },
+    #[error("event {sequence} needs the graph {digest}, which is not loaded")]
+    UnknownGraph { sequence: u64, digest: GraphDigest },
+    #[error("event {sequence} names step {step}, which there is not")]
+    UnknownStep { sequence: u64, step: u32 },
+    #[error("event {sequence} names node {node}, which the graph does not have")]
+    UnknownNode { sequence: u64, node: u32 },
+    #[error("event {sequence} mints step {found}; the next one is {expected}")]
+    StepOutOfOrder { sequence: u64, expected: u32, found: u32 },
+    #[error("event {sequence} schedules node {node}, which nothing has made ready")]
+    NotReady { sequence: u64, node: u32 },
+    #[error("event {sequence} is about attempt {found} of step {step}, which is at attempt {current}")]
+    WrongAttempt { sequence: u64, step: u32, current: u32, found: u32 },
+    #[error("event {sequence} is not legal")]
+    Illegal {
+        sequence: u64,
+        #[source]
+        source: IllegalTransition,
+    },
+    #[error("event {sequence} is not legal")]
+    IllegalStep {
+        sequence: u64,
+        #[source]
+        source: IllegalStepTransition,
+    },
+    #[error("event {sequence} makes no sense here: {reason}")]
+    Nonsense { sequence: u64, reason: &'static str },
+}
+
+impl Execution {
+    /// Folds a log from its beginning.
+    pub fn fold<'a>(
+        id: crate::id::ExecutionId,
+        tenant: crate::id::TenantId,
+        graphs: &Graphs,
+        events: impl IntoIterator<Item = &'a Event>,
+    ) -> Result<Self, ApplyError> {
+        let mut execution = Execution::empty(id, tenant);
+        for event in events {
+            execution.apply(graphs, event)?;
+        }
+        Ok(execution)
+    }
+
+    /// Folds one event into the state.
+    pub fn apply(&mut self, graphs: &Graphs, event: &Event) -> Result<(), ApplyError> {
+        let Event { sequence, at, data } = event;
+        let (sequence, at) = (*sequence, *at);
+        if sequence != self.sequence + 1 {
+            return Err(ApplyError::Gap { last: self.sequence, found: sequence });
+        }
+        if let EventData::ExecutionCreated { graph, .. } = data {
+            if self.sequence != 0 {
+                return Err(ApplyError::CreatedTwice { sequence });
+            }
+            let compiled = graphs.get(graph).ok_or(ApplyError::UnknownGraph { sequence, digest: *graph })?;
+            self.create(compiled, at, data);
+            self.sequence = sequence;
+            self.last_at = at;
+            return Ok(());
+        }
+        if self.sequence == 0 {
+            return Err(ApplyError::NotCreated { found: data.name() });
+        }
+        let graph = graphs.get(&self.graph).ok_or(ApplyError::UnknownGraph { sequence, digest: self.graph })?;
+        Fold { execution: self, graph, sequence, at }.apply(data)?;
+        self.sequence = sequence;
+        self.last_at = at;
+        Ok(())
+    }
+
+    fn create(&mut self, compiled: &CompiledGraph, at: Timestamp, data: &EventData) {
+        let EventData::ExecutionCreated {
+            graph,
+            graph_name,
+            inputs,
+            planning,
+            parent,
+            origin,
+            request_hash,
+            metadata: _,
+        } = data
+        else {
+            return;
+        };
+        self.graph = *graph;
+        self.graph_name.clone_from(graph_name);
+        self.inputs = inputs.clone();
+        self.state = if *planning { ExecutionState::Planning } else { ExecutionState::Created };
+        self.parent.clone_from(parent);
+        self.origin.clone_from(origin);
+        self.request_hash.clone_from(request_hash);
+        self.created_at = at;
+        self.changed_at = at;
+        self.nodes = vec![NodeRun::default(); compiled.nodes.len()];
+        self.loops = vec![LoopRun::default(); compiled.loops.len()];
+        let plain = compiled.nodes.iter().filter(|node| node.in_loop.is_none()).count();
+        let outermost = compiled.loops.iter().filter(|each| each.parent.is_none()).count();
+        self.unsettled = u32::try_from(plain + outermost).unwrap_or(u32::MAX);
+    }
+}
+
+/// One event at its place, about to change one execution.
+struct Fold<'a> {
+    execution: &'a mut Execution,
+    graph: &'a CompiledGraph,
+    sequence: u64,
+    at: Timestamp,
+}
+
+impl Fold<'_> {
+    fn apply(mut self, data: &EventData) -> Result<(), ApplyError> {
+        match data {
+            EventData::ExecutionCreated { .. } => Err(ApplyError::CreatedTwice { sequence: self.sequence }),
+            EventData::ExecutionStarted {} => {
+                self.move_to(ExecutionAction::Start)?;
+                self.execution.started_at = Some(self.at);
+                if let Some(limit) = self.graph.limits.wall_time {
+                    self.execution.deadlines.insert((self.at.after(limit), Deadline::WallTime));
+                }
+                self.execution.enter(self.graph);
+                Ok(())
+            }
+            EventData::ExecutionPaused { reason } => {
+                let before = self.execution.state;
+                self.move_to(ExecutionAction::Pause)?;
+                if let ExecutionState::Waiting(wait) = before {
+                    self.execution.paused_wait = Some(wait);
+                }
+                self.execution.reason = Some(reason.clone());
+                self.wait_for_workers();
+                Ok(())
+            }
+            EventData::ExecutionResumed {} => {
+                self.move_to(ExecutionAction::Resume)?;
+                self.execution.reason = None;
+                if let Some(wait) = self.execution.paused_wait.take() {
+                    self.execution.state = ExecutionState::Waiting(wait);
+                }
+                self.wait_for_workers();
+                Ok(())
+            }
+            EventData::ExecutionWaiting { reason } => {
+                self.move_to(ExecutionAction::Wait(*reason))?;
+                self.wait_for_workers();
+                Ok(())
+            }
+            EventData::InputReceived { input } => {
+                self.move_to(ExecutionAction::InputReceived)?;
+                self.execution.received = input.clone();
+                self.wait_for_workers();
+                Ok(())
+            }
+            EventData::ExecutionCompleted { output } => {
+                self.end(ExecutionAction::Complete)?;
+                self.execution.output = output.clone();
+                Ok(())
+            }
+            EventData::ExecutionFailed { error, step } => {
+                if let Some(step) = step {
+                    self.step(*step)?;
+                }
+                self.end(ExecutionAction::Fail)?;
+                self.execution.error = Some(error.clone());
+                Ok(())
+            }
+            EventData::ExecutionCancelled { reason } => {
+                self.end(ExecutionAction::Cancel)?;
+                self.execution.reason = Some(reason.clone());
+                Ok(())
+            }
+            EventData::StepScheduled { step, node, iterations, parent, index, input } => {
+                self.scheduled(*step, *node, iterations, *parent, *index, input)
+            }
+            EventData::StepStarted { step, attempt, worker, claim: _ } => self.started(*step, *attempt, worker),
+            EventData::StepCompleted { step, attempt, output, duration_us: _, taken, routing_error } => {
+                self.legal(ExecutionAction::StepCompleted)?;
+                self.end_step(*step, *attempt, StepAction::Complete)?;
+                self.execution.counts.completed += 1;
+                let at = *step as usize;
+                self.execution.steps[at].output = output.clone();
+                self.execution.steps[at].error = routing_error.clone();
+                self.after_step(*step, Ending::Completed(taken.as_deref()));
+                Ok(())
+            }
+            EventData::StepFailed { step, attempt, error, duration_us: _, taken } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                self.end_step(*step, *attempt, StepAction::Fail)?;
+                self.execution.counts.failed += 1;
+                self.execution.steps[*step as usize].error = Some(Box::new(error.clone()));
+                // Nobody tolerates it: the execution is about to fail, and its edges stay as they are.
+                let ending = taken.as_deref().map(Ending::Failed);
+                self.after_failure(*step, ending);
+                Ok(())
+            }
+            EventData::StepRetryScheduled { step, attempt, error, duration_us: _, due } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                self.attempt(*step, *attempt)?;
+                self.step_moves(*step, StepAction::Retry)?;
+                self.set_deadline(*step, Some((*due, Deadline::Retry(*step))));
+                let step = &mut self.execution.steps[*step as usize];
+                step.error = Some(Box::new(error.clone()));
+                step.started_at = None;
+                step.worker = None;
+                Ok(())
+            }
+            EventData::StepRescheduled { step, attempt } => {
+                self.legal(ExecutionAction::StepStarted)?;
+                let current = self.step(*step)?.attempt;
+                if *attempt != current + 1 {
+                    return Err(self.wrong_attempt(*step, current, *attempt));
+                }
+                self.step_moves(*step, StepAction::Reschedule)?;
+                let (sequence, at) = (self.sequence, self.at);
+                let each = &mut self.execution.steps[*step as usize];
+                each.attempt = *attempt;
+                each.position = sequence;
+                each.scheduled_at = at;
+                self.await_start(*step);
+                Ok(())
+            }
+            EventData::StepSkipped { step, reason, new } => self.skipped(*step, *reason, new.as_ref()),
+            EventData::MapExpanded { step, items } => self.expanded(*step, items),
+            EventData::ArtifactStored { step, .. } => self.note(Some(*step)),
+            EventData::StepDiscovered { discovered_by: step, .. }
+            | EventData::ToolCallStarted { step, .. }
+            | EventData::ToolCallCompleted { step, .. }
+            | EventData::CheckpointSaved { step, .. }
+            | EventData::GoalEvaluated { step, .. }
+            | EventData::Custom { step, .. } => self.note(*step),
+        }
+    }
+
+    /// Kinds that record something and change nothing else.
+    fn note(&mut self, step: Option<u32>) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        if let Some(step) = step {
+            self.step(step)?;
+        }
+        self.execution.notes += 1;
+        Ok(())
+    }
+
+    fn legal(&self, action: ExecutionAction) -> Result<ExecutionState, ApplyError> {
+        self.execution.state.after(action).map_err(|source| ApplyError::Illegal { sequence: self.sequence, source })
+    }
+
+    fn move_to(&mut self, action: ExecutionAction) -> Result<(), ApplyError> {
+        self.execution.state = self.legal(action)?;
+        self.execution.changed_at = self.at;
+        Ok(())
+    }
+
+    /// The execution is over: no step may be open.
+    fn end(&mut self, action: ExecutionAction) -> Result<(), ApplyError> {
+        self.legal(action)?;
+        if !self.execution.open.is_empty() {
+            return Err(ApplyError::Nonsense { sequence: self.sequence, reason: "steps are still open" });
+        }
+        self.move_to(action)?;
+        let execution = &mut *self.execution;
+        execution.ended_at = Some(self.at);
+        execution.paused_wait = None;
+        execution.deadlines.clear();
+        execution.ready.clear();
+        execution.busy_maps.clear();
+        Ok(())
+    }
+
+    fn step(&self, ordinal: u32) -> Result<&Step, ApplyError> {
+        self.execution.step(ordinal).ok_or(ApplyError::UnknownStep { sequence: self.sequence, step: ordinal })
+    }
+
+    fn wrong_attempt(&self, step: u32, current: u32, found: u32) -> ApplyError {
+        ApplyError::WrongAttempt { sequence: self.sequence, step, current, found }
+    }
+
+    fn attempt(&self, ordinal: u32, attempt: u32) -> Result<(), ApplyError> {
+        let current = self.step(ordinal)?.attempt;
+        if attempt == current { Ok(()) } else { Err(self.wrong_attempt(ordinal, current, attempt)) }
+    }
+
+    fn step_moves(&mut self, ordinal: u32, action: StepAction) -> Result<(), ApplyError> {
+        let next = self
+            .step(ordinal)?
+            .state
+            .after(action)
+            .map_err(|source| ApplyError::IllegalStep { sequence: self.sequence, source })?;
+        self.execution.steps[ordinal as usize].state = next;
+        Ok(())
+    }
+
+    fn set_deadline(&mut self, ordinal: u32, deadline: Option<(Timestamp, Deadline)>) {
+        let execution = &mut *self.execution;
+        let step = &mut execution.steps[ordinal as usize];
+        if let Some(old) = step.deadline.take() {
+            execution.deadlines.remove(&old);
+        }
+        if let Some(new) = deadline {
+            execution.deadlines.insert(new);
+            step.deadline = Some(new);
+        }
+    }
+
+    fn task_of(&self, ordinal: u32) -> Option<&Task> {
+        let step = self.execution.step(ordinal)?;
+        match &self.graph.node(NodeIx(step.node))?.kind {
+            NodeKind::Task(task) => Some(task),
+            // The map's own step is no worker's; its items are.
+            NodeKind::Map(map) if step.parent.is_some() => Some(&map.task),
+            _ => None,
+        }
+    }
+
+    /// The execution is held, or is not any more: jobs are withheld meanwhile, so no worker is late.
+    fn wait_for_workers(&mut self) {
+        let due = |step: &u32| self.execution.step(*step).is_some_and(|step| step.state == StepState::Scheduled);
+        for ordinal in self.execution.open.iter().copied().filter(due).collect::<Vec<_>>() {
+            self.await_start(ordinal);
+        }
+    }
+
+    /// An attempt waits for a worker from now on; while jobs are withheld, for as long as it must.
+    fn await_start(&mut self, ordinal: u32) {
+        let held = self.execution.state != ExecutionState::Running;
+        let limit = self.task_of(ordinal).and_then(|task| task.timeouts.schedule_to_start).filter(|_| !held);
+        let deadline = limit.map(|limit| (self.at.after(limit), Deadline::ScheduleToStart(ordinal)));
+        self.set_deadline(ordinal, deadline);
+    }
+
+    fn mint(&mut self, ordinal: u32, step: Step) -> Result<(), ApplyError> {
+        let expected = self.execution.steps.len() as u32;
+        if ordinal != expected {
+            return Err(ApplyError::StepOutOfOrder { sequence: self.sequence, expected, found: ordinal });
+        }
+        self.execution.steps.push(step);
+        Ok(())
+    }
+
+    fn new_step(&self, node: u32, iterations: &[u32], state: StepState) -> Step {
+        Step {
+            node,
+            iterations: iterations.to_vec(),
+            parent: None,
+            index: None,
+            state,
+            attempt: 1,
+            input: Input::None,
+            output: Data::null(),
+            error: None,
+            skip_reason: None,
+            position: self.sequence,
+            scheduled_at: self.at,
+            started_at: None,
+            ended_at: None,
+            worker: None,
+            deadline: None,
+        }
+    }
+
+    fn scheduled(
+        &mut self,
+        ordinal: u32,
+        node: u32,
+        iterations: &[u32],
+        parent: Option<u32>,
+        index: Option<u32>,
+        input: &Input,
+    ) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        let sequence = self.sequence;
+        if self.graph.node(NodeIx(node)).is_none() {
+            return Err(ApplyError::UnknownNode { sequence, node });
+        }
+        match (parent, index) {
+            (None, None) => match self.execution.ready.front() {
+                Some(Ready::Run(front) | Ready::Unmet(front)) if *front == node => {}
+                _ => return Err(ApplyError::NotReady { sequence, node }),
+            },
+            (Some(parent), Some(index)) => {
+                let map = self.execution.maps.get(&parent).filter(|_| self.execution.open.contains(&parent));
+                let fits = map.is_some_and(|map| map.can_schedule() && map.steps.len() as u32 == index);
+                if !fits || self.step(parent)?.node != node {
+                    return Err(ApplyError::NotReady { sequence, node });
+                }
+            }
+            _ => return Err(ApplyError::Nonsense { sequence, reason: "an item has both a map and an index" }),
+        }
+        let step =
+            Step { parent, index, input: input.clone(), ..self.new_step(node, iterations, StepState::Scheduled) };
+        self.mint(ordinal, step)?;
+        let execution = &mut *self.execution;
+        execution.open.insert(ordinal);
+        if let Some(map_step) = parent {
+            if let Some(map) = execution.maps.get_mut(&map_step) {
+                map.steps.push(ordinal);
+                map.in_flight += 1;
+            }
+            self.review_map(map_step);
+        } else {
+            execution.ready.pop_front();
+        }
+        self.await_start(ordinal);
+        Ok(())
+    }
+
+    fn started(&mut self, ordinal: u32, attempt: u32, worker: &str) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        self.attempt(ordinal, attempt)?;
+        self.step_moves(ordinal, StepAction::Start)?;
+        let limit = self.task_of(ordinal).and_then(|task| task.timeouts.start_to_close);
+        let deadline = limit.map(|limit| (self.at.after(limit), Deadline::StartToClose(ordinal)));
+        self.set_deadline(ordinal, deadline);
+        let at = self.at;
+        let step = &mut self.execution.steps[ordinal as usize];
+        step.started_at = Some(at);
+        step.worker = Some(worker.into());
+        Ok(())
+    }
+
+    fn end_step(&mut self, ordinal: u32, attempt: u32, action: StepAction) -> Result<(), ApplyError> {
+        self.attempt(ordinal, attempt)?;
+        self.step_moves(ordinal, action)?;
+        self.close(ordinal);
+        Ok(())
+    }
+
+    /// The step is terminal: nothing waits for it, and its input is in the log for whoever asks.
+    fn close(&mut self, ordinal: u32) {
+        self.set_deadline(ordinal, None);
+        let at = self.at;
+        let execution = &mut *self.execution;
+        execution.open.remove(&ordinal);
+        let step = &mut execution.steps[ordinal as usize];
+        step.ended_at = Some(at);
+        step.input = Input::None;
+        if let Some(map) = execution.maps.get_mut(&ordinal) {
+            map.items = Vec::new();
+            execution.busy_maps.remove(&ordinal);
+        }
+    }
+
+    /// A step ended and its edges are known: an item tells its map, any other step carries the execution on.
+    fn after_step(&mut self, ordinal: u32, ending: Ending<'_>) {
+        let step = &self.execution.steps[ordinal as usize];
+        let (node, parent) = (step.node, step.parent);
+        match parent {
+            Some(map_step) => self.item_settled(map_step, None),
+            None => {
+                self.execution.nodes[node as usize].runs += 1;
+                self.execution.nodes[node as usize].last = Some(ordinal);
+                self.execution.settle_node(self.graph, node, Some(ordinal), ending);
+            }
+        }
+    }
+
+    fn after_failure(&mut self, ordinal: u32, ending: Option<Ending<'_>>) {
+        let parent = self.execution.steps[ordinal as usize].parent;
+        match (parent, ending) {
+            (Some(map_step), _) => self.item_settled(map_step, Some(ordinal)),
+            (None, Some(ending)) => self.after_step(ordinal, ending),
+            (None, None) => {}
+        }
+    }
+
+    fn item_settled(&mut self, map_step: u32, failed: Option<u32>) {
+        if let Some(map) = self.execution.maps.get_mut(&map_step) {
+            map.in_flight = map.in_flight.saturating_sub(1);
+            map.settled += 1;
+            if map.failed.is_none() && !map.tolerant {
+                map.failed = failed;
+            }
+        }
+        self.review_map(map_step);
+    }
+
+    fn review_map(&mut self, map_step: u32) {
+        let execution = &mut *self.execution;
+        let open = execution.open.contains(&map_step);
+        let busy = open && execution.maps.get(&map_step).is_some_and(MapRun::is_busy);
+        if busy {
+            execution.busy_maps.insert(map_step);
+        } else {
+            execution.busy_maps.remove(&map_step);
+        }
+    }
+
+    fn skipped(&mut self, ordinal: u32, reason: SkipReason, new: Option<&NewStep>) -> Result<(), ApplyError> {
+        if self.execution.state.is_terminal() {
+            // Closing what is open goes before the end, never after it.
+            return Err(ApplyError::Nonsense { sequence: self.sequence, reason: "the execution is over" });
+        }
+        match new {
+            Some(NewStep { node, iterations }) => {
+                let sequence = self.sequence;
+                if self.graph.node(NodeIx(*node)).is_none() {
+                    return Err(ApplyError::UnknownNode { sequence, node: *node });
+                }
+                if self.execution.ready.front() != Some(&Ready::Skip(*node)) {
+                    return Err(ApplyError::NotReady { sequence, node: *node });
+                }
+                let at = self.at;
+                let step = Step {
+                    skip_reason: Some(reason),
+                    ended_at: Some(at),
+                    ..self.new_step(*node, iterations, StepState::Skipped)
+                };
+                self.mint(ordinal, step)?;
+                self.execution.counts.skipped += 1;
+                self.execution.ready.pop_front();
+                self.execution.settle_node(self.graph, *node, Some(ordinal), Ending::Skipped);
+            }
+            None => {
+                self.step_moves(ordinal, StepAction::Skip)?;
+                self.close(ordinal);
+                self.execution.counts.skipped += 1;
+                let step = &mut self.execution.steps[ordinal as usize];
+                step.skip_reason = Some(reason);
+                let parent = step.parent;
+                if let (SkipReason::MapFailed, Some(map_step)) = (reason, parent) {
+                    self.item_settled(map_step, None);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn expanded(&mut self, ordinal: u32, items: &Data) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        let sequence = self.sequence;
+        let nonsense = |reason| ApplyError::Nonsense { sequence, reason };
+        let node = self.step(ordinal)?.node;
+        let Some(NodeKind::Map(map)) = self.graph.node(NodeIx(node)).map(|node| &node.kind) else {
+            return Err(nonsense("only a map has items"));
+        };
+        if self.execution.maps.contains_key(&ordinal) {
+            return Err(nonsense("the map has its items"));
+        }
+        let (max_concurrency, tolerant) = (map.max_concurrency, map.collect == Collect::AllSettled);
+        let items = items.elements().ok_or_else(|| nonsense("the items are not a list"))?;
+        self.step_moves(ordinal, StepAction::Start)?;
+        self.set_deadline(ordinal, None);
+        let at = self.at;
+        self.execution.steps[ordinal as usize].started_at = Some(at);
+        let total = items.len() as u32;
+        let run = MapRun {
+            items,
+            total,
+            max_concurrency,
+            in_flight: 0,
+            settled: 0,
+            tolerant,
+            failed: None,
+            steps: Vec::new(),
+        };
+        self.execution.maps.insert(ordinal, run);
+        self.review_map(ordinal);
+        Ok(())
+    }
+}

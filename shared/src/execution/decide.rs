@@ -1,0 +1,388 @@
+//! What follows a command: events, or a refusal that changes nothing.
+
+use super::apply::ApplyError;
+use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
+use super::state::{Deadline, Execution};
+use super::step::StepState;
+use crate::data::Data;
+use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
+use crate::event::{Event, EventData, Origin, ParentLink, SkipReason};
+use crate::graph::{CompiledGraph, GraphDigest, Graphs, NodeIx, NodeKind, Task};
+use crate::time::Timestamp;
+use crate::wire::ClaimId;
+
+/// Deadlines that one tick handles; the next tick goes on.
+const DEADLINES_PER_TICK: usize = 1024;
+
+/// What may be asked of an execution, or reported to it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Brings it into being, and starts it unless it is to be planned first.
+    Create(Box<StartRequest>),
+    Start,
+    Pause {
+        reason: String,
+    },
+    Resume,
+    Wait {
+        reason: WaitReason,
+    },
+    Input {
+        input: Data,
+    },
+    Cancel {
+        reason: String,
+    },
+    Fail {
+        error: ExecutionError,
+    },
+    /// A worker says that it runs an attempt.
+    Started {
+        step: u32,
+        attempt: u32,
+        worker: String,
+        claim: ClaimId,
+    },
+    Completed {
+        step: u32,
+        attempt: u32,
+        worker: String,
+        claim: ClaimId,
+        output: Data,
+        duration_us: u64,
+    },
+    /// `chance` in 0.0..=1.0 spreads the retry under full jitter.
+    Failed {
+        step: u32,
+        attempt: u32,
+        worker: String,
+        claim: ClaimId,
+        error: ExecutionError,
+        duration_us: u64,
+        chance: f64,
+    },
+    /// The worker that runs an attempt has been silent for longer than its node allows.
+    HeartbeatMissed {
+        step: u32,
+        attempt: u32,
+        chance: f64,
+    },
+    /// Time has passed: whatever is due happens.
+    Tick {
+        chance: f64,
+    },
+    /// Puts something on record (the kinds that change nothing else).
+    Record(Box<EventData>),
+}
+
+/// What a new execution is made of.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StartRequest {
+    pub graph: GraphDigest,
+    pub inputs: Data,
+    pub planning: bool,
+    pub parent: Option<ParentLink>,
+    pub origin: Option<Origin>,
+    pub request_hash: Option<Vec<u8>>,
+    pub metadata: Option<Data>,
+}
+
+/// Why a command was refused. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    #[error(transparent)]
+    Illegal(#[from] IllegalTransition),
+    #[error("the execution exists already")]
+    Exists,
+    #[error("the execution does not exist")]
+    Missing,
+    #[error("the graph {0} is not loaded")]
+    UnknownGraph(GraphDigest),
+    #[error("the inputs do not fit the graph: {}", .0.join("; "))]
+    InvalidInputs(Vec<String>),
+    #[error("there is no step {0} that a worker runs")]
+    UnknownStep(u32),
+    /// The usual fate of a late or doubled message.
+    #[error("attempt {offered} of step {step} is over: the step is at attempt {current} and {state:?}")]
+    StaleAttempt { step: u32, offered: u32, current: u32, state: StepState },
+    #[error("attempt {attempt} of step {step} is on record as started")]
+    AlreadyStarted { step: u32, attempt: u32 },
+    #[error("nothing is due")]
+    NotDue,
+    #[error("events of the kind `{0}` are not recorded by request")]
+    NotRecordable(&'static str),
+    /// A decision that the fold refuses is a defect of ours; the execution is set aside, its log is unharmed.
+    #[error("the decision is not legal: {0}")]
+    Internal(#[from] ApplyError),
+}
+
+/// The events that follow a command, all stamped with one time.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Decided {
+    pub at: Timestamp,
+    pub events: Vec<EventData>,
+}
+
+impl Execution {
+    /// What follows a command, without changing anything. Costs a copy of the state; a program that drives an
+    /// execution uses [`Execution::decide_in_place`].
+    pub fn decide(&self, graphs: &Graphs, command: Command, now: Timestamp) -> Result<Decided, Rejection> {
+        self.clone().decide_in_place(graphs, command, now)
+    }
+
+    /// What follows a command, with the state moved on as if the events were stored.
+    ///
+    /// The caller stores the events before it lets anybody see or feel the new state, and if storing fails it throws
+    /// this value away and folds the log anew. A refusal leaves the state as it was, except for
+    /// [`Rejection::Internal`], after which the value is unfit for use.
+    pub fn decide_in_place(&mut self, graphs: &Graphs, command: Command, now: Timestamp) -> Result<Decided, Rejection> {
+        let digest = match &command {
+            Command::Create(request) => request.graph,
+            _ if self.sequence == 0 => return Err(Rejection::Missing),
+            _ => self.graph,
+        };
+        let graph = graphs.get(&digest).ok_or(Rejection::UnknownGraph(digest))?.clone();
+        let at = now.max(self.last_at);
+        let mut decision = Decision { execution: self, graphs, graph: &graph, at, events: Vec::new() };
+        decision.take(command)?;
+        let events = decision.events;
+        Ok(Decided { at, events })
+    }
+}
+
+/// A decision in the making: each event is applied as it is emitted, so that what follows sees it.
+pub(super) struct Decision<'a> {
+    pub(super) execution: &'a mut Execution,
+    pub(super) graphs: &'a Graphs,
+    pub(super) graph: &'a CompiledGraph,
+    pub(super) at: Timestamp,
+    pub(super) events: Vec<EventData>,
+}
+
+impl Decision<'_> {
+    pub(super) fn emit(&mut self, data: EventData) -> Result<(), Rejection> {
+        let event = Event { sequence: self.execution.sequence + 1, at: self.at, data };
+        self.execution.apply(self.graphs, &event)?;
+        self.events.push(event.data);
+        Ok(())
+    }
+
+    fn legal(&self, action: ExecutionAction) -> Result<(), Rejection> {
+        self.execution.state.after(action)?;
+        Ok(())
+    }
+
+    fn take(&mut self, command: Command) -> Result<(), Rejection> {
+        match command {
+            Command::Create(request) => return self.create(*request),
+            Command::Start => {
+                self.legal(ExecutionAction::Start)?;
+                self.emit(EventData::ExecutionStarted {})?;
+            }
+            Command::Pause { reason } => {
+                self.legal(ExecutionAction::Pause)?;
+                self.emit(EventData::ExecutionPaused { reason })?;
+            }
+            Command::Resume => {
+                self.legal(ExecutionAction::Resume)?;
+                self.emit(EventData::ExecutionResumed {})?;
+            }
+            Command::Wait { reason } => {
+                self.legal(ExecutionAction::Wait(reason))?;
+                self.emit(EventData::ExecutionWaiting { reason })?;
+            }
+            Command::Input { input } => {
+                self.legal(ExecutionAction::InputReceived)?;
+                self.emit(EventData::InputReceived { input })?;
+            }
+            Command::Cancel { reason } => {
+                self.legal(ExecutionAction::Cancel)?;
+                self.close_open_steps(SkipReason::ExecutionCancelled)?;
+                return self.emit(EventData::ExecutionCancelled { reason });
+            }
+            Command::Fail { error } => {
+                self.legal(ExecutionAction::Fail)?;
+                return self.fail_execution(error, None);
+            }
+            Command::Started { step, attempt, worker, claim } => {
+                if self.reported(step, attempt)? == StepState::Running {
+                    return Err(Rejection::AlreadyStarted { step, attempt });
+                }
+                return self.emit(EventData::StepStarted { step, attempt, worker, claim });
+            }
+            Command::Completed { step, attempt, worker, claim, output, duration_us } => {
+                self.legal(ExecutionAction::StepCompleted)?;
+                if self.reported(step, attempt)? == StepState::Scheduled {
+                    self.emit(EventData::StepStarted { step, attempt, worker, claim })?;
+                }
+                self.complete_step(step, output, duration_us)?;
+            }
+            Command::Failed { step, attempt, worker, claim, error, duration_us, chance } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                if self.reported(step, attempt)? == StepState::Scheduled {
+                    self.emit(EventData::StepStarted { step, attempt, worker, claim })?;
+                }
+                self.attempt_failed(step, error, duration_us, chance)?;
+            }
+            Command::HeartbeatMissed { step, attempt, chance } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                if self.reported(step, attempt)? != StepState::Running {
+                    return Err(Rejection::NotDue);
+                }
+                let error =
+                    timeout("heartbeat_timeout", "the worker has been silent for longer than the heartbeat timeout");
+                self.attempt_failed(step, error, 0, chance)?;
+            }
+            Command::Tick { chance } => self.tick(chance)?,
+            Command::Record(event) => return self.record(*event),
+        }
+        self.advance()
+    }
+
+    fn create(&mut self, request: StartRequest) -> Result<(), Rejection> {
+        if self.execution.sequence != 0 {
+            return Err(Rejection::Exists);
+        }
+        if self.graph.inputs.is_some() {
+            let problems = self.graph.input_problems(&request.inputs.to_json());
+            if !problems.is_empty() {
+                return Err(Rejection::InvalidInputs(problems));
+            }
+        }
+        let planning = request.planning;
+        self.emit(EventData::ExecutionCreated {
+            graph: request.graph,
+            graph_name: self.graph.name.clone(),
+            inputs: request.inputs,
+            planning,
+            parent: request.parent,
+            origin: request.origin,
+            request_hash: request.request_hash,
+            metadata: request.metadata,
+        })?;
+        if planning {
+            return Ok(());
+        }
+        self.emit(EventData::ExecutionStarted {})?;
+        self.advance()
+    }
+
+    /// The state of a step that a worker reports about, if the report is about its present attempt.
+    fn reported(&self, ordinal: u32, offered: u32) -> Result<StepState, Rejection> {
+        self.legal(ExecutionAction::StepStarted)?;
+        let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
+        if self.task_of(ordinal).is_none() {
+            return Err(Rejection::UnknownStep(ordinal));
+        }
+        match step.state {
+            StepState::Scheduled | StepState::Claimed | StepState::Running if step.attempt == offered => Ok(step.state),
+            state => Err(Rejection::StaleAttempt { step: ordinal, offered, current: step.attempt, state }),
+        }
+    }
+
+    pub(super) fn task_of(&self, ordinal: u32) -> Option<&Task> {
+        let step = self.execution.step(ordinal)?;
+        match &self.graph.node(NodeIx(step.node))?.kind {
+            NodeKind::Task(task) => Some(task),
+            NodeKind::Map(map) if step.parent.is_some() => Some(&map.task),
+            _ => None,
+        }
+    }
+
+    fn tick(&mut self, chance: f64) -> Result<(), Rejection> {
+        if !matches!(self.execution.state, ExecutionState::Running | ExecutionState::Waiting(_)) {
+            return Err(Rejection::NotDue);
+        }
+        let at = self.at;
+        let due: Vec<Deadline> = self
+            .execution
+            .deadlines
+            .iter()
+            .take_while(|(due, _)| *due <= at)
+            .take(DEADLINES_PER_TICK)
+            .map(|(_, deadline)| *deadline)
+            .collect();
+        if due.is_empty() && !(self.execution.has_more() && self.execution.state == ExecutionState::Running) {
+            return Err(Rejection::NotDue);
+        }
+        for deadline in due {
+            if self.execution.state.is_terminal() {
+                break; // An earlier deadline ended it.
+            }
+            match deadline {
+                Deadline::WallTime => {
+                    let error = timeout("wall_time_limit", "the execution ran longer than its wall_time limit");
+                    self.fail_execution(error, None)?;
+                }
+                // A step may have been closed by a deadline before this one.
+                Deadline::Retry(ordinal) if self.is_in(ordinal, &[StepState::Waiting]) => {
+                    let attempt = self.execution.step(ordinal).map_or(1, |step| step.attempt + 1);
+                    self.emit(EventData::StepRescheduled { step: ordinal, attempt })?;
+                }
+                Deadline::ScheduleToStart(ordinal) if self.is_in(ordinal, &[StepState::Scheduled]) => {
+                    // Queueing again behind everybody else would only wait longer.
+                    let error = timeout("schedule_to_start_timeout", "no worker took the attempt in time");
+                    self.fail_step(ordinal, error, 0)?;
+                }
+                Deadline::StartToClose(ordinal) if self.is_in(ordinal, &[StepState::Running, StepState::Claimed]) => {
+                    let error =
+                        timeout("start_to_close_timeout", "the attempt ran longer than its start_to_close timeout");
+                    self.attempt_failed(ordinal, error, 0, chance)?;
+                }
+                Deadline::Retry(_) | Deadline::ScheduleToStart(_) | Deadline::StartToClose(_) => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn is_in(&self, ordinal: u32, states: &[StepState]) -> bool {
+        self.execution.step(ordinal).is_some_and(|step| states.contains(&step.state))
+    }
+
+    fn record(&mut self, event: EventData) -> Result<(), Rejection> {
+        match event {
+            EventData::ArtifactStored { .. }
+            | EventData::StepDiscovered { .. }
+            | EventData::ToolCallStarted { .. }
+            | EventData::ToolCallCompleted { .. }
+            | EventData::CheckpointSaved { .. }
+            | EventData::GoalEvaluated { .. }
+            | EventData::Custom { .. } => {}
+            other => return Err(Rejection::NotRecordable(other.name())),
+        }
+        self.legal(ExecutionAction::StepStarted)?;
+        if let Some(step) = event.step()
+            && self.execution.step(step).is_none()
+        {
+            return Err(Rejection::UnknownStep(step));
+        }
+        self.emit(event)
+    }
+
+    /// An attempt failed: another one, or the end of the step.
+    fn attempt_failed(
+        &mut self,
+        ordinal: u32,
+        error: ExecutionError,
+        duration_us: u64,
+        chance: f64,
+    ) -> Result<(), Rejection> {
+        let attempt = self.execution.step(ordinal).map_or(1, |step| step.attempt);
+        let policy = self.task_of(ordinal).and_then(|task| task.retry).unwrap_or_else(|| error.category.retry_policy());
+        match policy.decide(&error, attempt, chance) {
+            RetryDecision::Retry { delay } => {
+                let due = self.at.after(delay);
+                self.emit(EventData::StepRetryScheduled { step: ordinal, attempt, error, duration_us, due })?;
+                if delay.is_zero() {
+                    self.emit(EventData::StepRescheduled { step: ordinal, attempt: attempt + 1 })?;
+                }
+                Ok(())
+            }
+            RetryDecision::GiveUp => self.fail_step(ordinal, error, duration_us),
+        }
+    }
+}
+
+fn timeout(code: &str, message: &str) -> ExecutionError {
+    ExecutionError::new(ErrorCategory::Timeout, message).with_code(ErrorCode::new(code))
+}

@@ -1,0 +1,127 @@
+//! What the outside must still do, computed from state: a crash between recording and acting loses nothing.
+
+use std::time::Duration;
+
+use super::lifecycle::ExecutionState;
+use super::state::{Execution, step_id};
+use super::step::StepState;
+use crate::data::Data;
+use crate::event::{EventData, Input};
+use crate::graph::{CompiledGraph, NodeIx, NodeKind, Priority};
+use crate::id::StepId;
+use crate::time::Timestamp;
+
+/// An attempt that a worker must be asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobSpec {
+    pub ordinal: u32,
+    pub step: StepId,
+    pub attempt: u32,
+    /// Sequence of the event that scheduled it.
+    pub position: u64,
+    pub node: String,
+    pub callable: String,
+    pub queue: String,
+    pub priority: Priority,
+    pub input: Data,
+    pub start_to_close: Option<Duration>,
+    pub heartbeat: Option<Duration>,
+    pub scheduled_at: Timestamp,
+    /// A worker has said that it runs the attempt: it need not be asked for again unless that worker is lost.
+    pub running: bool,
+}
+
+/// What the events of one append ask the outside for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Asked {
+    /// Attempts at these steps.
+    Steps(Vec<u32>),
+    /// Whatever was withheld while the execution was held.
+    Everything,
+}
+
+impl Asked {
+    pub fn by(events: &[EventData]) -> Self {
+        let mut steps = Vec::new();
+        for event in events {
+            match event {
+                EventData::ExecutionResumed {} | EventData::InputReceived { .. } => return Asked::Everything,
+                EventData::StepScheduled { step, .. } | EventData::StepRescheduled { step, .. } => steps.push(*step),
+                _ => {}
+            }
+        }
+        Asked::Steps(steps)
+    }
+}
+
+impl Execution {
+    /// Every attempt that a worker must run or is running. Nothing while the execution is held or over.
+    pub fn owed(&self, graph: &CompiledGraph) -> Vec<JobSpec> {
+        if self.state != ExecutionState::Running {
+            return Vec::new();
+        }
+        self.open.iter().filter_map(|ordinal| self.job(graph, *ordinal)).collect()
+    }
+
+    /// Of what an append asked for, what is still owed now.
+    pub fn owed_of(&self, graph: &CompiledGraph, asked: &Asked) -> Vec<JobSpec> {
+        match asked {
+            _ if self.state != ExecutionState::Running => Vec::new(),
+            Asked::Steps(steps) => steps.iter().filter_map(|step| self.job(graph, *step)).collect(),
+            Asked::Everything => self.owed(graph),
+        }
+    }
+
+    /// The present attempt at a step, if a worker is to run it.
+    pub fn job(&self, graph: &CompiledGraph, ordinal: u32) -> Option<JobSpec> {
+        let step = self.step(ordinal)?;
+        let running = match step.state {
+            StepState::Scheduled => false,
+            StepState::Running | StepState::Claimed => true,
+            _ => return None,
+        };
+        let node = graph.node(NodeIx(step.node))?;
+        let task = match &node.kind {
+            NodeKind::Task(task) => task,
+            NodeKind::Map(map) if step.parent.is_some() => &map.task,
+            _ => return None,
+        };
+        let input = match &step.input {
+            Input::None => Data::null(),
+            Input::Value(value) => value.clone(),
+            Input::Inputs => self.inputs.clone(),
+            Input::Output(of) => self.step(*of)?.output.clone(),
+            Input::Item => self.maps.get(&step.parent?)?.items.get(step.index? as usize)?.clone(),
+        };
+        Some(JobSpec {
+            ordinal,
+            step: step_id(self.id, &node.name, &step.iterations, step.index),
+            attempt: step.attempt,
+            position: step.position,
+            node: node.name.clone(),
+            callable: task.callable.clone(),
+            queue: task.queue.clone(),
+            priority: task.priority,
+            input,
+            start_to_close: task.timeouts.start_to_close,
+            heartbeat: task.timeouts.heartbeat,
+            scheduled_at: step.scheduled_at,
+            running,
+        })
+    }
+
+    /// When the execution wants to be told that time has passed. At or after that point, a
+    /// [`Command::Tick`](super::Command::Tick) always yields events.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        match self.state {
+            ExecutionState::Running if self.has_more() => Some(self.last_at),
+            ExecutionState::Running | ExecutionState::Waiting(_) => self.deadlines.first().map(|(at, _)| *at),
+            _ => None,
+        }
+    }
+
+    /// The last append had reached its size before all consequences were recorded: a tick at once goes on.
+    pub fn has_more(&self) -> bool {
+        !self.ready.is_empty() || !self.busy_maps.is_empty()
+    }
+}

@@ -1,0 +1,466 @@
+//! What an execution holds. Private to the core: outside, everything is read-only.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use serde::{Deserialize, Serialize};
+
+use super::lifecycle::{ExecutionState, WaitReason};
+use super::step::StepState;
+use crate::data::Data;
+use crate::error::ExecutionError;
+use crate::event::{Input, Origin, ParentLink, SkipReason};
+use crate::graph::GraphDigest;
+use crate::id::{ExecutionId, StepId, TenantId};
+use crate::time::Timestamp;
+
+/// The version of the canonical form that [`Execution::state_hash`](super::hash) covers.
+pub const STATE_VERSION: u32 = 1;
+
+/// One run of a graph: the fold of its log.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Execution {
+    pub(super) id: ExecutionId,
+    pub(super) tenant: TenantId,
+    /// All zeros until the first event names it.
+    pub(super) graph: GraphDigest,
+    pub(super) graph_name: String,
+    /// Sequence of the last event applied; 0 before the first.
+    pub(super) sequence: u64,
+    pub(super) state: ExecutionState,
+    /// What a pause interrupted: resuming goes on waiting.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) paused_wait: Option<WaitReason>,
+    /// Why it is paused, or was cancelled.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) reason: Option<String>,
+    #[serde(default, skip_serializing_if = "Data::is_null")]
+    pub(super) inputs: Data,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<ParentLink>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) origin: Option<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+    pub(super) request_hash: Option<Vec<u8>>,
+    pub(super) created_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_at: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) ended_at: Option<Timestamp>,
+    /// When the state last changed.
+    pub(super) changed_at: Timestamp,
+    /// Of the last event: time does not run backwards within a log, whatever the clocks say.
+    pub(super) last_at: Timestamp,
+    #[serde(default, skip_serializing_if = "Data::is_null")]
+    pub(super) output: Data,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<ExecutionError>,
+    /// What an input from outside brought last.
+    #[serde(default, skip_serializing_if = "Data::is_null")]
+    pub(super) received: Data,
+    /// By ordinal.
+    pub(super) steps: Vec<Step>,
+    pub(super) counts: Counts,
+    /// By place in the graph.
+    pub(super) nodes: Vec<NodeRun>,
+    pub(super) loops: Vec<LoopRun>,
+    /// Edges out of loops that were taken already in this pass of the loops around them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) left_by: BTreeSet<u32>,
+    /// Nodes and loops outside of every loop that have not settled.
+    pub(super) unsettled: u32,
+    /// Steps that are not terminal.
+    pub(super) open: BTreeSet<u32>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) deadlines: BTreeSet<(Timestamp, Deadline)>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) maps: BTreeMap<u32, MapRun>,
+    /// Nodes whose join is decided and whose consequence is not recorded yet: empty between appends, unless an append
+    /// had reached its size.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) ready: VecDeque<Ready>,
+    /// Maps that have something to schedule or to finish.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) busy_maps: BTreeSet<u32>,
+    /// Events of kinds that record and change nothing.
+    pub(super) notes: u64,
+}
+
+/// How many steps ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Counts {
+    pub completed: u32,
+    pub failed: u32,
+    pub skipped: u32,
+}
+
+/// One run of one node.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Step {
+    #[serde(rename = "n")]
+    pub(super) node: u32,
+    #[serde(rename = "l", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) iterations: Vec<u32>,
+    #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<u32>,
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub(super) index: Option<u32>,
+    #[serde(rename = "s")]
+    pub(super) state: StepState,
+    #[serde(rename = "a")]
+    pub(super) attempt: u32,
+    /// Kept while the step is open.
+    #[serde(rename = "i", default, skip_serializing_if = "Input::is_none")]
+    pub(super) input: Input,
+    #[serde(rename = "o", default, skip_serializing_if = "Data::is_null")]
+    pub(super) output: Data,
+    /// Of the last attempt that failed, or of choosing the edges.
+    #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<Box<ExecutionError>>,
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub(super) skip_reason: Option<SkipReason>,
+    /// Sequence of the event that scheduled the attempt.
+    #[serde(rename = "q")]
+    pub(super) position: u64,
+    /// When the attempt was scheduled.
+    #[serde(rename = "b")]
+    pub(super) scheduled_at: Timestamp,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(super) started_at: Option<Timestamp>,
+    #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
+    pub(super) ended_at: Option<Timestamp>,
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub(super) worker: Option<Box<str>>,
+    /// The one deadline of the attempt that is set.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub(super) deadline: Option<(Timestamp, Deadline)>,
+}
+
+/// A node in the present iteration of the loops around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct NodeRun {
+    /// Edges taken into it.
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    pub(super) taken: u32,
+    /// Edges that were not taken, and cannot be any more.
+    #[serde(rename = "k", default, skip_serializing_if = "is_zero")]
+    pub(super) untaken: u32,
+    /// Edges from steps that failed and are tolerated.
+    #[serde(rename = "f", default, skip_serializing_if = "is_zero")]
+    pub(super) failed: u32,
+    /// Its join is decided.
+    #[serde(rename = "a", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) activated: bool,
+    /// How often it ended in the present iteration of the loops around its own.
+    #[serde(rename = "r", default, skip_serializing_if = "is_zero")]
+    pub(super) runs: u32,
+    /// Its latest step that ended, skipped ones apart.
+    #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
+    pub(super) last: Option<u32>,
+    /// The failed step whose error edge led here.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub(super) cause: Option<u32>,
+}
+
+fn is_zero(value: &u32) -> bool {
+    *value == 0
+}
+
+/// A loop in the present iteration of the loops around it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct LoopRun {
+    /// From 1; 0 before it is entered.
+    #[serde(rename = "i")]
+    pub(super) iteration: u32,
+    /// Members that have not settled in this iteration.
+    #[serde(rename = "u")]
+    pub(super) unsettled: u32,
+    /// A back edge was taken in this iteration.
+    #[serde(rename = "c")]
+    pub(super) again: bool,
+}
+
+/// A map step.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct MapRun {
+    /// Empty once the map is over.
+    #[serde(rename = "i", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) items: Vec<Data>,
+    #[serde(rename = "n")]
+    pub(super) total: u32,
+    #[serde(rename = "c")]
+    pub(super) max_concurrency: u32,
+    #[serde(rename = "f")]
+    pub(super) in_flight: u32,
+    #[serde(rename = "d")]
+    pub(super) settled: u32,
+    /// Failed items do not fail the map.
+    #[serde(rename = "o", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) tolerant: bool,
+    /// The first item that failed for good, in the order of events, unless the map is tolerant.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub(super) failed: Option<u32>,
+    /// Ordinals of the items' steps, by index.
+    #[serde(rename = "s")]
+    pub(super) steps: Vec<u32>,
+}
+
+impl MapRun {
+    pub(super) fn is_busy(&self) -> bool {
+        self.settled == self.total || self.failed.is_some() || self.can_schedule()
+    }
+
+    pub(super) fn can_schedule(&self) -> bool {
+        self.in_flight < self.max_concurrency && (self.steps.len() as u32) < self.total
+    }
+}
+
+/// A node whose join is decided.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ready {
+    #[serde(rename = "r")]
+    Run(u32),
+    #[serde(rename = "s")]
+    Skip(u32),
+    /// Its quorum cannot be met any more.
+    #[serde(rename = "u")]
+    Unmet(u32),
+}
+
+impl Ready {
+    pub(super) const fn node(self) -> u32 {
+        match self {
+            Ready::Run(node) | Ready::Skip(node) | Ready::Unmet(node) => node,
+        }
+    }
+}
+
+/// Something that must happen at a point in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Deadline {
+    /// The whole execution may not run longer.
+    #[serde(rename = "w")]
+    WallTime,
+    /// The next attempt of the step is due.
+    #[serde(rename = "r")]
+    Retry(u32),
+    /// No worker took the attempt.
+    #[serde(rename = "s")]
+    ScheduleToStart(u32),
+    /// The attempt runs too long.
+    #[serde(rename = "c")]
+    StartToClose(u32),
+}
+
+impl Execution {
+    /// An execution of which nothing is known but its name: what the first event is applied to.
+    pub fn empty(id: ExecutionId, tenant: TenantId) -> Self {
+        Execution {
+            id,
+            tenant,
+            graph: GraphDigest::from_bytes([0; crate::id::ID_BYTES]),
+            graph_name: String::new(),
+            sequence: 0,
+            state: ExecutionState::Created,
+            paused_wait: None,
+            reason: None,
+            inputs: Data::null(),
+            parent: None,
+            origin: None,
+            request_hash: None,
+            created_at: Timestamp::default(),
+            started_at: None,
+            ended_at: None,
+            changed_at: Timestamp::default(),
+            last_at: Timestamp::default(),
+            output: Data::null(),
+            error: None,
+            received: Data::null(),
+            steps: Vec::new(),
+            counts: Counts::default(),
+            nodes: Vec::new(),
+            loops: Vec::new(),
+            left_by: BTreeSet::new(),
+            unsettled: 0,
+            open: BTreeSet::new(),
+            deadlines: BTreeSet::new(),
+            maps: BTreeMap::new(),
+            ready: VecDeque::new(),
+            busy_maps: BTreeSet::new(),
+            notes: 0,
+        }
+    }
+
+    pub fn id(&self) -> ExecutionId {
+        self.id
+    }
+
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    pub fn graph(&self) -> GraphDigest {
+        self.graph
+    }
+
+    pub fn graph_name(&self) -> &str {
+        &self.graph_name
+    }
+
+    /// Sequence of the last event applied; 0 before the first.
+    pub fn sequence(&self) -> u64 {
+        self.sequence
+    }
+
+    pub fn state(&self) -> ExecutionState {
+        self.state
+    }
+
+    /// Why it is paused, or was cancelled.
+    pub fn reason(&self) -> Option<&str> {
+        self.reason.as_deref()
+    }
+
+    pub fn inputs(&self) -> &Data {
+        &self.inputs
+    }
+
+    pub fn output(&self) -> &Data {
+        &self.output
+    }
+
+    pub fn error(&self) -> Option<&ExecutionError> {
+        self.error.as_ref()
+    }
+
+    pub fn request_hash(&self) -> Option<&[u8]> {
+        self.request_hash.as_deref()
+    }
+
+    pub fn created_at(&self) -> Timestamp {
+        self.created_at
+    }
+
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
+    }
+
+    /// When the state last changed.
+    pub fn changed_at(&self) -> Timestamp {
+        self.changed_at
+    }
+
+    /// When the last event was accepted.
+    pub fn last_at(&self) -> Timestamp {
+        self.last_at
+    }
+
+    pub fn parent(&self) -> Option<&ParentLink> {
+        self.parent.as_ref()
+    }
+
+    /// What an input from outside brought last.
+    pub fn received(&self) -> &Data {
+        &self.received
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Every step, by ordinal.
+    pub fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    pub fn step(&self, ordinal: u32) -> Option<&Step> {
+        self.steps.get(ordinal as usize)
+    }
+
+    /// Ordinals of the steps that are not terminal.
+    pub fn open_steps(&self) -> impl Iterator<Item = u32> + '_ {
+        self.open.iter().copied()
+    }
+
+    /// Children of a map step, by index.
+    pub fn map_steps(&self, ordinal: u32) -> &[u32] {
+        self.maps.get(&ordinal).map_or(&[], |map| &map.steps)
+    }
+
+    /// The id of a step: a pure function of the execution, the node and the scope, so that no step is minted twice.
+    pub fn step_id(&self, ordinal: u32, node_name: &str) -> Option<StepId> {
+        self.step(ordinal).map(|step| step_id(self.id, node_name, &step.iterations, step.index))
+    }
+}
+
+/// Scope is the iteration of each enclosing loop, outermost first, and the index in a map.
+pub fn step_id(execution: ExecutionId, node_path: &str, iterations: &[u32], index: Option<u32>) -> StepId {
+    let mut scope = Vec::with_capacity(iterations.len() * 4 + 5);
+    for iteration in iterations {
+        scope.extend_from_slice(&iteration.to_le_bytes());
+    }
+    if let Some(index) = index {
+        scope.push(b'[');
+        scope.extend_from_slice(&index.to_le_bytes());
+    }
+    StepId::derived("stepstream 2026 step id", &[execution.as_bytes(), node_path.as_bytes(), &scope])
+}
+
+impl Step {
+    /// Its node's place in the graph.
+    pub fn node(&self) -> u32 {
+        self.node
+    }
+
+    pub fn state(&self) -> StepState {
+        self.state
+    }
+
+    /// From 1; the present or last one.
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    pub fn iterations(&self) -> &[u32] {
+        &self.iterations
+    }
+
+    pub fn parent(&self) -> Option<u32> {
+        self.parent
+    }
+
+    pub fn index(&self) -> Option<u32> {
+        self.index
+    }
+
+    pub fn output(&self) -> &Data {
+        &self.output
+    }
+
+    pub fn error(&self) -> Option<&ExecutionError> {
+        self.error.as_deref()
+    }
+
+    pub fn worker(&self) -> Option<&str> {
+        self.worker.as_deref()
+    }
+
+    pub fn skip_reason(&self) -> Option<SkipReason> {
+        self.skip_reason
+    }
+
+    pub fn scheduled_at(&self) -> Timestamp {
+        self.scheduled_at
+    }
+
+    pub fn started_at(&self) -> Option<Timestamp> {
+        self.started_at
+    }
+
+    pub fn ended_at(&self) -> Option<Timestamp> {
+        self.ended_at
+    }
+}

@@ -1,0 +1,81 @@
+//! The life of a step, as one table.
+
+use serde::{Deserialize, Serialize};
+
+/// Where a step stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+pub enum StepState {
+    /// Named, not yet scheduled.
+    #[default]
+    Pending,
+    /// An attempt waits for a worker.
+    Scheduled,
+    /// A worker holds the attempt and may be running it; on record before it runs.
+    Claimed,
+    Running,
+    /// An attempt failed and the next one waits for its time.
+    Waiting,
+    /// Its worker is lost and it must not run twice: somebody has to say what happened.
+    InDoubt,
+    Completed,
+    Failed,
+    Skipped,
+}
+
+/// What can happen to a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StepAction {
+    Schedule,
+    Start,
+    Complete,
+    Fail,
+    /// The attempt failed, another will be made.
+    Retry,
+    /// The next attempt is due.
+    Reschedule,
+    Skip,
+}
+
+/// A move that the table does not list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("a step that is {from:?} does not take {action:?}")]
+pub struct IllegalStepTransition {
+    pub from: StepState,
+    pub action: StepAction,
+}
+
+impl StepState {
+    pub const fn is_terminal(self) -> bool {
+        matches!(self, StepState::Completed | StepState::Failed | StepState::Skipped)
+    }
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            StepState::Pending => "Pending",
+            StepState::Scheduled => "Scheduled",
+            StepState::Claimed => "Claimed",
+            StepState::Running => "Running",
+            StepState::Waiting => "Waiting",
+            StepState::InDoubt => "InDoubt",
+            StepState::Completed => "Completed",
+            StepState::Failed => "Failed",
+            StepState::Skipped => "Skipped",
+        }
+    }
+
+    /// The whole life cycle. A pair that is not listed cannot happen; in particular nothing leaves a terminal state.
+    pub fn after(self, action: StepAction) -> Result<StepState, IllegalStepTransition> {
+        use StepAction as A;
+        use StepState::{Claimed, Completed, Failed, InDoubt, Pending, Running, Scheduled, Skipped, Waiting};
+        Ok(match (self, action) {
+            (Pending, A::Schedule) => Scheduled,
+            (Scheduled | Claimed, A::Start) => Running,
+            (Scheduled | Claimed | Running, A::Complete) => Completed,
+            (Scheduled | Claimed | Running, A::Fail) => Failed,
+            (Scheduled | Claimed | Running, A::Retry) => Waiting,
+            (Waiting, A::Reschedule) => Scheduled,
+            (Pending | Scheduled | Claimed | Running | Waiting | InDoubt, A::Skip) => Skipped,
+            (from, action) => return Err(IllegalStepTransition { from, action }),
+        })
+    }
+}

@@ -1,0 +1,19 @@
+//! What executions do: commands in, events and state out, no clock, no threads.
+//!
+//! Every scenario also checks what must hold of all of them (see [`scenario::Scenario`]): deciding and applying agree,
+//! a refusal changes nothing, the log folds to the same state cold and from its stored bytes.
+
+mod control;
+mod joins;
+mod lifecycle;
+mod limits;
+mod loops;
+mod maps;
+mod outcomes;
+mod properties;
+mod records;
+mod retries;
+mod routing;
+mod scenario;
+mod starting;
+mod timeouts;

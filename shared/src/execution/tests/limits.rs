@@ -1,0 +1,79 @@
+//! What is bounded, and how reaching the bound looks.
+
+use serde_json::json;
+
+use super::scenario::*;
+use crate::execution::ExecutionState;
+use crate::execution::advance::EVENTS_PER_APPEND;
+
+#[test]
+fn a_limit_of_one_step_lets_one_step_pass() {
+    given("limits: { max_steps: 1 }\nnodes: { a: { task: t, next: { to: b } }, b: { task: t } }")
+        .starts(json!({}))
+        .completes("a")
+        .then("a ok")
+        .then_fails_with("step_limit");
+    given("limits: { max_steps: 2 }\nnodes: { a: { task: t, next: { to: b } }, b: { task: t } }")
+        .starts(json!({}))
+        .completes("a")
+        .completes("b")
+        .is(ExecutionState::Completed);
+}
+
+#[test]
+fn items_of_a_map_count_as_steps() {
+    given("limits: { max_steps: 3 }\nnodes: { m: { map: { over: [1, 2, 3] }, task: t, next: [ { catch: any, to: z } ] }, z: { task: t } }")
+        .starts(json!({}))
+        .then("m skipped, m[0] skipped, m[1] skipped")
+        .then_fails_with("step_limit");
+}
+
+/// A chain of transforms: two events each.
+fn chain(nodes: usize) -> Scenario {
+    let mut text = "nodes:\n".to_owned();
+    for node in 0..nodes {
+        let next = if node + 1 < nodes { format!(", next: {{ to: n{} }}", node + 1) } else { String::new() };
+        text.push_str(&format!("  n{node}: {{ transform: {node}{next} }}\n"));
+    }
+    given(&text)
+}
+
+#[test]
+fn an_append_that_is_full_is_followed_by_a_tick_at_once() {
+    let mut scenario = chain(5000);
+    scenario.starts(json!({})).is(ExecutionState::Running);
+    assert_eq!(scenario.log[0].events.len(), EVENTS_PER_APPEND);
+    assert_eq!(scenario.execution.next_deadline(), Some(scenario.now));
+    scenario.ticks().ticks().then_gives(json!(4999));
+}
+
+#[test]
+fn an_append_that_is_full_with_the_last_consequence_still_ends_the_execution() {
+    // Created, started, and two for each transform: the append is full exactly when nothing is left to do.
+    for nodes in EVENTS_PER_APPEND / 2 - 2..=EVENTS_PER_APPEND / 2 + 1 {
+        let mut scenario = chain(nodes);
+        scenario.starts(json!({}));
+        while scenario.execution.next_deadline().is_some() {
+            scenario.ticks();
+        }
+        scenario.is(ExecutionState::Completed);
+    }
+}
+
+#[test]
+fn a_full_append_while_paused_goes_on_after_the_pause() {
+    let nodes = 3000;
+    let mut text = "nodes:\n  a: { task: t, next: { to: n0 } }\n".to_owned();
+    for node in 0..nodes {
+        let next = if node + 1 < nodes { format!(", next: {{ to: n{} }}", node + 1) } else { String::new() };
+        text.push_str(&format!("  n{node}: {{ transform: {node}{next} }}\n"));
+    }
+    let mut scenario = given(&text);
+    scenario
+        .starts(json!({}))
+        .when(crate::execution::Command::Pause { reason: "x".to_owned() })
+        .completes("a")
+        .is(ExecutionState::Paused);
+    assert_eq!(scenario.execution.next_deadline(), None);
+    scenario.when(crate::execution::Command::Resume).then_gives(json!(nodes - 1));
+}

@@ -1,0 +1,200 @@
+//! Random graphs, as documents that go through the compiler.
+//!
+//! Nodes stand in a row and edges lead forward in it. A loop is a stretch of the row: its nodes are chained, an edge
+//! leads from its last node back to its first, and no edge leads into its midst. Stretches nest.
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use proptest::test_runner::TestCaseError;
+
+use super::choices::Choices;
+use crate::graph::{CompiledGraph, Source, compile};
+
+#[derive(Clone, Copy, PartialEq)]
+enum Kind {
+    Task,
+    Map,
+    Transform,
+    Route,
+    Fail,
+    End,
+}
+
+struct Node {
+    kind: Kind,
+    /// Target, and what stands beside `to`.
+    edges: Vec<(usize, &'static str)>,
+    bound: Option<usize>,
+    join: String,
+    first: bool,
+}
+
+pub(super) fn any_graph(choices: &mut Choices<'_>) -> Result<Arc<CompiledGraph>, TestCaseError> {
+    let text = document(choices);
+    match compile(&Source { name: "random.yaml", text: &text }) {
+        Ok(graph) => Ok(Arc::new(graph)),
+        Err(problems) => Err(TestCaseError::fail(format!("the generator wrote a bad document: {problems}\n{text}"))),
+    }
+}
+
+/// Loops as (first, last), outer ones before inner ones.
+fn stretches(choices: &mut Choices<'_>, nodes: usize) -> Vec<(usize, usize)> {
+    let mut found: Vec<(usize, usize)> = Vec::new();
+    for _ in 0..choices.below(4) {
+        let first = 1 + choices.below(nodes - 1);
+        let last = first + choices.below((nodes - first).min(5));
+        let fits = found.iter().all(|(a, b)| last < *a || first > *b || (*a < first && last <= *b));
+        if fits {
+            found.push((first, last));
+        }
+    }
+    found
+}
+
+fn document(choices: &mut Choices<'_>) -> String {
+    let count = 2 + choices.below(9);
+    let loops = stretches(choices, count);
+    // Into a loop leads nothing but an edge to its first node.
+    let enters = |from: usize, to: usize| {
+        loops.iter().any(|(first, last)| (first + 1..=*last).contains(&to) && !(*first..=*last).contains(&from))
+    };
+    let mut nodes: Vec<Node> = Vec::new();
+    for at in 0..count {
+        let chained = loops.iter().any(|(first, last)| (*first..*last).contains(&at) || at + 1 == *first);
+        let closes = loops.iter().any(|(_, last)| *last == at);
+        let last = at + 1 == count;
+        let kinds = [Kind::Task, Kind::Task, Kind::Map, Kind::Transform, Kind::Task, Kind::Route];
+        let mut kind = *choices.one(&kinds);
+        let mut edges = Vec::new();
+        if chained {
+            edges.push((at + 1, edge(choices, kind)));
+        }
+        for _ in 0..choices.below(4) {
+            let to = at + 1 + choices.below(count - at);
+            if to < count && !enters(at, to) && edges.iter().all(|(other, _)| *other != to) {
+                edges.push((to, edge(choices, kind)));
+            }
+        }
+        for (first, _) in loops.iter().filter(|(_, last)| *last == at) {
+            if edges.iter().all(|(to, _)| to != first) {
+                edges.push((*first, edge(choices, kind)));
+            }
+        }
+        if edges.is_empty() && !closes {
+            kind = *choices.one(&[Kind::Task, Kind::Transform, Kind::Map, Kind::Fail, Kind::End]);
+            if !last && !choices.rarely(2) && matches!(kind, Kind::Fail | Kind::End) {
+                kind = Kind::Task;
+            }
+        }
+        if kind == Kind::Route && edges.is_empty() {
+            kind = Kind::Transform;
+        }
+        let first = choices.rarely(4) || (kind == Kind::Route && choices.rarely(2));
+        if first {
+            // Behind an edge that always holds no other is ever looked at.
+            edges.sort_by_key(|(_, what)| what.is_empty());
+            let plain = edges.iter().filter(|(_, what)| what.is_empty()).count();
+            for (_, what) in edges.iter_mut().rev().skip(1).take(plain.saturating_sub(1)) {
+                *what = ", when: true";
+            }
+        }
+        let bound = loops.iter().any(|(first, _)| *first == at).then(|| 1 + choices.below(3));
+        nodes.push(Node { kind, edges, bound, join: String::new(), first });
+    }
+    for at in 0..count {
+        let from: std::collections::HashSet<usize> =
+            (0..count).filter(|from| *from < at && nodes[*from].edges.iter().any(|(to, _)| *to == at)).collect();
+        nodes[at].join = match choices.below(6) {
+            1 => "any".to_owned(),
+            2 => "all_settled".to_owned(),
+            3 if !from.is_empty() => format!("{{ quorum: {} }}", 1 + choices.below(from.len())),
+            _ => "all".to_owned(),
+        };
+    }
+    write(choices, &nodes)
+}
+
+fn edge(choices: &mut Choices<'_>, kind: Kind) -> &'static str {
+    let texts: &[&'static str] = match kind {
+        // Mostly what lets the execution go on: one that fails at once shows little.
+        Kind::Task => &[
+            "",
+            "",
+            "",
+            ", when: '=output > 1'",
+            ", when: '=output > 1'",
+            ", when: '=output <= 1'",
+            ", when: '=output <= 1'",
+            ", when: '=output.deep'",
+            ", catch: any",
+            ", catch: [Timeout, QuotaExceeded]",
+        ],
+        Kind::Map => &["", "", ", when: '=size(output) > 1'", ", catch: any"],
+        _ => &["", "", ", when: '=inputs.n > 1'", ", when: '=inputs.n <= 1'", ", catch: [ValidationError]"],
+    };
+    choices.one::<&'static str>(texts)
+}
+
+fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
+    let mut text = "stepstream: 1\nname: random\n".to_owned();
+    if choices.rarely(8) {
+        let _ = writeln!(text, "limits: {{ max_steps: {}, wall_time: 1h }}", 1 + choices.below(60));
+    }
+    text.push_str("nodes:\n");
+    for (at, node) in nodes.iter().enumerate() {
+        let work = *choices.one::<&str>(&[
+            "",
+            ", with: '=inputs'",
+            ", with: { n: '=inputs.n + 1' }",
+            ", with: '=steps.n0.output'",
+            ", retry: { max_attempts: 2, backoff: none }",
+            ", retry: { max_attempts: 3, base: 1s }, timeout: { schedule_to_start: 1m, start_to_close: 10s }",
+        ]);
+        let kind = match node.kind {
+            Kind::Task => format!("task: t{work}"),
+            Kind::Map => {
+                let over = *choices.one::<&str>(&[
+                    "'=inputs.list'",
+                    "'=inputs.list'",
+                    "[]",
+                    "[7]",
+                    "[1, 2]",
+                    "'=steps.n0.output'",
+                ]);
+                let collect = *choices.one::<&str>(&["all", "all_settled"]);
+                let width = 1 + choices.below(3);
+                let with = *choices.one::<&str>(&[
+                    "",
+                    "",
+                    ", with: '=item'",
+                    ", with: '=index'",
+                    ", with: '=10 / (item - 2)'",
+                ]);
+                format!("map: {{ over: {over}, max_concurrency: {width}, collect: {collect} }}, task: t{with}")
+            }
+            Kind::Transform => {
+                format!("transform: {}", choices.one::<&str>(&["'=inputs.n'", "1", "2", "'=steps.n0.output'"]))
+            }
+            Kind::Route => format!("route: {}", if node.first { "first" } else { "all" }),
+            Kind::Fail => "fail: { category: ToolError }".to_owned(),
+            Kind::End => "end: { output: 'early' }".to_owned(),
+        };
+        let _ = write!(text, "  n{at}: {{ {kind}, join: {}", node.join);
+        if node.first && node.kind != Kind::Route && !node.edges.is_empty() {
+            text.push_str(", route: first");
+        }
+        if let Some(bound) = node.bound {
+            let _ = write!(text, ", max_iterations: {bound}");
+        }
+        if !node.edges.is_empty() {
+            let edges: Vec<String> = node.edges.iter().map(|(to, what)| format!("{{ to: n{to}{what} }}")).collect();
+            let _ = write!(text, ", next: [ {} ]", edges.join(", "));
+        }
+        text.push_str(" }\n");
+    }
+    if choices.rarely(3) {
+        text.push_str("output: { of: '=inputs', n0: '=steps.n0.output' }\n");
+    }
+    text
+}

@@ -1,0 +1,25 @@
+//! Graphs: the document people write, the compiler that refuses bad ones, and the compiled form the reducer walks.
+
+mod compile;
+pub mod compiled;
+pub mod diagnose;
+mod document;
+pub mod expression;
+pub mod render;
+mod room;
+mod schema;
+mod suggest;
+pub mod wfcommons;
+
+pub use compile::{Source, compile};
+pub use diagnose::{Diagnostic, Diagnostics, Place};
+pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS};
+pub use schema::json_schema;
+
+pub use compiled::{
+    Collect, CompiledGraph, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits, Graphs, Join, Loop, LoopIx, Map, Node,
+    NodeIx, NodeKind, Priority, Routing, Task, Timeouts,
+};
+
+#[cfg(test)]
+mod tests;

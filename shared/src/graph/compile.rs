@@ -1,0 +1,265 @@
+//! From a document to a graph that can run, or all the reasons why it cannot.
+//!
+//! Indexes follow the sorted names of nodes and, within a node, the order of its edges, so equal documents (same digest)
+//! compile to equal graphs, and a graph loaded from its canonical form is the one that was registered.
+
+mod expressions;
+mod joins;
+mod loops;
+mod schema;
+
+use std::collections::HashMap;
+
+use super::compiled::{CompiledGraph, Edge, EdgeIx, EdgeKind, Join, Map, Node, NodeIx, NodeKind, Routing, Task};
+use super::diagnose::{Diagnostics, Place, Reporter};
+use super::document::tree::{Tree, canonical};
+use super::document::{self, Document, DocumentNode, Kind, TaskFields};
+use super::expression::Template;
+use super::room::with_room;
+use super::suggest;
+use crate::id::GraphId;
+use expressions::Expressions;
+pub(crate) use schema::problems as input_problems;
+
+/// Separates digests of graphs from every other hash.
+const DIGEST_DOMAIN: &str = "stepstream graph document 1";
+
+/// A document as it came.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// The name shown in messages; an extension `.json`, `.yaml` or `.yml` decides how the text is read.
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+/// Compiles a document, or says everything that is wrong with it.
+pub fn compile(source: &Source<'_>) -> Result<CompiledGraph, Diagnostics> {
+    compile_with(source, document::parse)
+}
+
+impl CompiledGraph {
+    /// Compiles a stored document, as [`CompiledGraph::canonical`] holds it.
+    pub fn from_canonical(text: &str) -> Result<CompiledGraph, Diagnostics> {
+        let source = Source { name: "stored graph", text };
+        compile_with(&source, |source, reporter| document::parse_json(source.text, reporter))
+    }
+}
+
+fn compile_with(
+    source: &Source<'_>,
+    parse: impl FnOnce(&Source<'_>, &mut Reporter<'_>) -> Option<Tree> + Send,
+) -> Result<CompiledGraph, Diagnostics> {
+    let outcome = with_room(|| {
+        let mut reporter = Reporter::new(source.name, source.text);
+        let graph = parse(source, &mut reporter).and_then(|tree| from_tree(&tree, &mut reporter));
+        match graph {
+            Some(graph) if reporter.is_clean() => Ok(graph),
+            _ => Err(reporter.finish()),
+        }
+    });
+    outcome.unwrap_or_else(|no_result| {
+        let mut reporter = Reporter::new(source.name, source.text);
+        reporter.report(Place::START, "unreadable", no_result.to_string());
+        Err(reporter.finish())
+    })
+}
+
+fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> {
+    let document = document::read(tree, reporter)?;
+    let by_name: HashMap<String, NodeIx> =
+        document.nodes.iter().enumerate().map(|(at, node)| (node.name.to_owned(), NodeIx(at as u32))).collect();
+    let wires = wires(&document, &by_name, reporter);
+    let shape = loops::find(&document, &wires, reporter);
+    joins::check(&document, &wires, &shape, reporter);
+
+    let inputs = document.inputs.and_then(|tree| schema::compile(tree, reporter));
+    let mut expressions = Expressions::new(&document, &by_name, &wires, &shape, reporter);
+    let kinds: Vec<Option<NodeKind>> =
+        (0..document.nodes.len()).map(|at| node_kind(&document.nodes[at], at, &mut expressions)).collect();
+    let whens: Vec<Option<EdgeKind>> = wires.iter().map(|wire| edge_kind(&document, wire, &mut expressions)).collect();
+    let output = document.output.and_then(|tree| expressions.template(tree, None));
+    if !expressions.is_clean() {
+        return None;
+    }
+
+    let mut edges = Vec::with_capacity(wires.len());
+    for ((wire, kind), at) in wires.iter().zip(whens).zip(0..) {
+        edges.push(Edge { from: wire.from, to: wire.to, kind: kind?, back: shape.back(at), exits: shape.exits(at) });
+    }
+    let mut nodes = Vec::with_capacity(document.nodes.len());
+    for (node, kind) in document.nodes.iter().zip(kinds) {
+        nodes.push(Node {
+            name: node.name.to_owned(),
+            label: node.label.clone(),
+            kind: kind?,
+            join: node.join,
+            routing: node.routing,
+            out: Vec::new(),
+            forward_in: 0,
+            in_loop: shape.in_loop(nodes.len()),
+        });
+    }
+    for (edge, at) in edges.iter().zip(0..) {
+        nodes[edge.from.0 as usize].out.push(EdgeIx(at));
+        if edge.back.is_none() {
+            nodes[edge.to.0 as usize].forward_in += 1;
+        }
+    }
+    let start = (0_u32..).zip(&nodes).filter(|(_, node)| node.forward_in == 0).map(|(at, _)| NodeIx(at)).collect();
+    let canonical = canonical(tree);
+    if canonical.len() > document::MAX_DOCUMENT_BYTES {
+        let message = format!(
+            "with its aliases followed the document has {} bytes; the limit is {} (document limit)",
+            canonical.len(),
+            document::MAX_DOCUMENT_BYTES
+        );
+        reporter.report(Place::START, "document-limit", message);
+        return None;
+    }
+    Some(CompiledGraph {
+        digest: GraphId::derived(DIGEST_DOMAIN, &[canonical.as_bytes()]),
+        name: document.name,
+        version: document.version,
+        canonical,
+        inputs,
+        limits: document.limits,
+        nodes,
+        edges,
+        loops: shape.loops,
+        start,
+        output,
+        by_name,
+    })
+}
+
+/// An edge with both ends known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Wire {
+    pub(crate) from: NodeIx,
+    pub(crate) to: NodeIx,
+    /// Its place in the `next` of its node.
+    pub(crate) nth: usize,
+}
+
+impl Wire {
+    fn edge<'d, 't>(&self, document: &'d Document<'t>) -> &'d document::DocumentEdge<'t> {
+        &document.nodes[self.from.0 as usize].next[self.nth]
+    }
+}
+
+/// Edges grouped by their source; those to unknown nodes and those from ends are reported and left out.
+fn wires(document: &Document<'_>, by_name: &HashMap<String, NodeIx>, reporter: &mut Reporter<'_>) -> Vec<Wire> {
+    let mut wires = Vec::new();
+    for (node, from) in document.nodes.iter().zip(0..) {
+        check_edges_of(node, reporter);
+        if matches!(node.kind, Some(Kind::Fail { .. } | Kind::End { .. })) {
+            continue;
+        }
+        for (edge, nth) in node.next.iter().zip(0..) {
+            match by_name.get(edge.to) {
+                Some(to) => wires.push(Wire { from: NodeIx(from), to: *to, nth }),
+                None if reporter.is_full() => reporter.report(edge.to_place, "unknown-node", ""),
+                None => {
+                    let message = format!("there is no node `{}`", document::short(edge.to));
+                    let hint = suggest::hint(edge.to, document.nodes.iter().map(|node| node.name));
+                    reporter.report_with(edge.to_place, "unknown-node", message, hint);
+                }
+            }
+        }
+    }
+    wires
+}
+
+fn check_edges_of(node: &DocumentNode<'_>, reporter: &mut Reporter<'_>) {
+    let name = node.name;
+    match (&node.kind, node.next.first()) {
+        (Some(Kind::Fail { .. } | Kind::End { .. }), Some(edge)) => {
+            let message = format!("`{name}` ends the execution, so no edge can lead on from it");
+            reporter.report_with(edge.place, "edge-from-end", message, "remove its `next`");
+        }
+        (Some(Kind::Route), None) => {
+            let message = format!("`{name}` only chooses among edges, and has none");
+            reporter.report_with(
+                node.place,
+                "route-without-edges",
+                message,
+                "add `next: [ { when: \"=…\", to: … }, { to: … } ]`",
+            );
+        }
+        _ => {}
+    }
+    if node.routing == Routing::First {
+        // Behind an edge that always holds, none is ever looked at. Error edges are another matter.
+        let mut certain = None;
+        for edge in node.next.iter().filter(|edge| edge.catch.is_none()) {
+            if let Some(place) = certain {
+                let message = format!(
+                    "this edge of `{name}` can never be taken: the one at {place} always holds and comes first"
+                );
+                reporter.report_with(
+                    edge.place,
+                    "edge-never-taken",
+                    message,
+                    "move the edge without `when` to the end",
+                );
+            } else if edge.when.is_none() {
+                certain = Some(edge.place);
+            }
+        }
+    }
+}
+
+fn node_kind(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'_, '_>) -> Option<NodeKind> {
+    Some(match node.kind.as_ref()? {
+        Kind::Task(task) => NodeKind::Task(task_of(task, at, false, expressions)?),
+        Kind::Map { over, max_concurrency, collect, task } => {
+            let over = expressions.list(over, at);
+            let task = task_of(task, at, true, expressions);
+            NodeKind::Map(Map { over: over?, max_concurrency: *max_concurrency, collect: *collect, task: task? })
+        }
+        Kind::Route => NodeKind::Route,
+        Kind::Transform(tree) => NodeKind::Transform(expressions.template(tree, Some(at))?),
+        Kind::Fail { category, message } => {
+            let message = match message {
+                Some(tree) => expressions.message(tree, at)?,
+                None => expressions.fixed(&format!("the graph failed at `{}`", node.name)),
+            };
+            NodeKind::Fail { category: *category, message }
+        }
+        Kind::End { output: Some(tree) } => NodeKind::End { output: Some(expressions.template(tree, Some(at))?) },
+        Kind::End { output: None } => NodeKind::End { output: None },
+    })
+}
+
+fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expressions<'_, '_>) -> Option<Task> {
+    let with = match task.with {
+        Some(tree) if map => Some(expressions.item_template(tree, at)?),
+        Some(tree) => Some(expressions.template(tree, Some(at))?),
+        None => None::<Template>,
+    };
+    Some(Task {
+        callable: task.callable.clone(),
+        queue: task.queue.clone(),
+        priority: task.priority,
+        with,
+        retry: task.retry,
+        timeouts: task.timeouts,
+    })
+}
+
+fn edge_kind(document: &Document<'_>, wire: &Wire, expressions: &mut Expressions<'_, '_>) -> Option<EdgeKind> {
+    let edge = wire.edge(document);
+    match (&edge.when, &edge.catch) {
+        (_, Some(categories)) => Some(EdgeKind::Catch(categories.clone())),
+        (Some(tree), None) => expressions.condition(tree, wire.from.0 as usize).map(EdgeKind::When),
+        (None, None) => Some(EdgeKind::Plain),
+    }
+}
+
+/// Whether the join waits for a number of edges.
+fn quorum(join: Join) -> Option<u32> {
+    match join {
+        Join::Quorum(quorum) => Some(quorum),
+        _ => None,
+    }
+}

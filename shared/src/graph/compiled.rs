@@ -1,0 +1,276 @@
+//! The compiled form of a graph: what the reducer walks. Indexes instead of names, loops found, expressions compiled.
+//!
+//! Loops are structured. The header of a loop is the node that declares `max_iterations`; an edge from inside the loop
+//! back to its header is a *back edge*; the body is every node that can reach a back edge without leaving through the
+//! header. Bodies nest or are disjoint, and are entered only through their header (the compiler refuses the rest), so
+//! without back edges every graph is acyclic.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::expression::{Expression, Template};
+use crate::error::{ErrorCategory, RetryPolicy};
+use crate::id::GraphId;
+
+/// The content address of a graph document: BLAKE3 over its canonical JSON, cut to twenty bytes. Printed `graph_…`.
+pub type GraphDigest = GraphId;
+
+/// A node by its place in the canonical document.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeIx(pub u32);
+
+/// An edge by its place among all edges of the graph.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct EdgeIx(pub u32);
+
+/// A loop by its place among all loops of the graph; a parent comes before its children.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct LoopIx(pub u32);
+
+/// A graph that passed the compiler.
+#[derive(Debug)]
+pub struct CompiledGraph {
+    pub digest: GraphDigest,
+    pub name: String,
+    pub version: String,
+    /// The document in canonical JSON (sorted keys, no blanks): what is stored and hashed.
+    pub canonical: String,
+    /// The `inputs` JSON Schema, compiled; `None` accepts anything.
+    pub inputs: Option<Arc<jsonschema::Validator>>,
+    pub limits: GraphLimits,
+    /// Sorted by name, as in the canonical document: one digest, one set of indexes.
+    pub nodes: Vec<Node>,
+    /// Grouped by source node, in document order.
+    pub edges: Vec<Edge>,
+    /// Parents before children.
+    pub loops: Vec<Loop>,
+    /// Nodes without incoming edges other than back edges.
+    pub start: Vec<NodeIx>,
+    pub output: Option<Template>,
+    /// Name to place.
+    pub by_name: HashMap<String, NodeIx>,
+}
+
+/// The bounds a document sets for its executions (each within the limits of the installation).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GraphLimits {
+    pub max_steps: u32,
+    /// From the start of the execution; `None` is no bound.
+    pub wall_time: Option<Duration>,
+}
+
+#[derive(Debug)]
+pub struct Node {
+    pub name: String,
+    /// A name for people, where the node's own had to be changed (imports keep the original here).
+    pub label: Option<String>,
+    pub kind: NodeKind,
+    pub join: Join,
+    pub routing: Routing,
+    /// Outgoing edges, in document order. Error edges stand among the others.
+    pub out: Vec<EdgeIx>,
+    /// How many edges other than back edges lead here.
+    pub forward_in: u32,
+    /// The innermost loop around this node; for a header, the loop it heads.
+    pub in_loop: Option<LoopIx>,
+}
+
+#[derive(Debug)]
+pub enum NodeKind {
+    /// One step, run by a worker.
+    Task(Task),
+    /// One step by a worker for each item of a list, in bounded number at a time.
+    Map(Map),
+    /// No work: only chooses edges.
+    Route,
+    /// An expression, evaluated by the coordinator.
+    Transform(Template),
+    /// Ends the execution as failed.
+    Fail { category: ErrorCategory, message: Template },
+    /// Ends the execution as completed, whatever else is open.
+    End { output: Option<Template> },
+}
+
+#[derive(Debug)]
+pub struct Task {
+    pub callable: String,
+    pub queue: String,
+    pub priority: Priority,
+    /// The input mapping. `None`: the inputs of the execution for a task, the item for a map.
+    pub with: Option<Template>,
+    /// `None`: the policy of the error's category.
+    pub retry: Option<RetryPolicy>,
+    pub timeouts: Timeouts,
+}
+
+#[derive(Debug)]
+pub struct Map {
+    pub over: Expression,
+    /// At least 1.
+    pub max_concurrency: u32,
+    pub collect: Collect,
+    pub task: Task,
+}
+
+/// How the results of a map come together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Collect {
+    /// The list of outputs; the first item that fails for good fails the map.
+    All,
+    /// A list of `{status, value, error}`; the map completes whatever its items did.
+    AllSettled,
+}
+
+/// How urgent a job is among the jobs of its queue.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default, Serialize, Deserialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+impl Priority {
+    /// Most urgent first.
+    pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Priority::High => "high",
+            Priority::Normal => "normal",
+            Priority::Low => "low",
+        }
+    }
+}
+
+impl fmt::Display for Priority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl FromStr for Priority {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        Priority::ALL
+            .into_iter()
+            .find(|priority| priority.name() == text)
+            .ok_or_else(|| format!("`{text}` is no priority; there are high, normal and low"))
+    }
+}
+
+/// Enforced by the coordinator. `None` is no bound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Timeouts {
+    /// From the moment an attempt is scheduled until a worker starts it.
+    pub schedule_to_start: Option<Duration>,
+    /// From the start of an attempt until its outcome.
+    pub start_to_close: Option<Duration>,
+    /// Longest silence of a worker that runs the attempt.
+    pub heartbeat: Option<Duration>,
+}
+
+/// When a node with several incoming edges runs. Edges that cannot be taken any more count as settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Join {
+    /// Every edge is settled and at least one was taken.
+    All,
+    /// The first edge that is taken.
+    Any,
+    /// This many edges are taken.
+    Quorum(u32),
+    /// As `All`, and a predecessor that failed counts as settled instead of failing the execution.
+    AllSettled,
+}
+
+/// Which of a node's edges are taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Routing {
+    /// Every edge that holds.
+    #[default]
+    All,
+    /// The first edge that holds, in document order.
+    First,
+}
+
+#[derive(Debug)]
+pub struct Edge {
+    pub from: NodeIx,
+    pub to: NodeIx,
+    pub kind: EdgeKind,
+    /// The loop whose next iteration this edge asks for: it leads from the body back to the header.
+    pub back: Option<LoopIx>,
+    /// The outermost loop this edge leaves: not taken in one iteration, it may still be taken in a later one.
+    pub exits: Option<LoopIx>,
+}
+
+#[derive(Debug)]
+pub enum EdgeKind {
+    Plain,
+    /// Taken when the expression gives `true`.
+    When(Expression),
+    /// Taken when the step failed for good in one of the categories; empty is `any`.
+    Catch(Vec<ErrorCategory>),
+}
+
+#[derive(Debug)]
+pub struct Loop {
+    pub header: NodeIx,
+    pub parent: Option<LoopIx>,
+    /// Iterations in all, the first one included; at least 1.
+    pub max_iterations: u32,
+    /// Every node inside, nested loops included.
+    pub body: Vec<NodeIx>,
+    /// Every loop directly or indirectly inside.
+    pub inner: Vec<LoopIx>,
+    /// Nodes whose innermost loop this is, plus loops directly inside: what must settle before an iteration has.
+    pub members: u32,
+    /// Edges whose `exits` is this loop.
+    pub exits: Vec<EdgeIx>,
+    /// Distance from the outermost loop, which has 0.
+    pub depth: u32,
+}
+
+impl CompiledGraph {
+    /// Why the inputs do not fit the schema that the document declares; empty when they do. At most twenty reasons.
+    pub fn input_problems(&self, inputs: &serde_json::Value) -> Vec<String> {
+        self.inputs.as_deref().map(|schema| super::compile::input_problems(schema, inputs)).unwrap_or_default()
+    }
+
+    pub fn node(&self, ix: NodeIx) -> Option<&Node> {
+        self.nodes.get(ix.0 as usize)
+    }
+
+    pub fn edge(&self, ix: EdgeIx) -> Option<&Edge> {
+        self.edges.get(ix.0 as usize)
+    }
+}
+
+/// The graphs that a log names, loaded before it is folded. Immutable.
+#[derive(Debug, Clone, Default)]
+pub struct Graphs(HashMap<GraphDigest, Arc<CompiledGraph>>);
+
+impl Graphs {
+    pub fn one(graph: Arc<CompiledGraph>) -> Self {
+        Graphs(HashMap::from([(graph.digest, graph)]))
+    }
+
+    pub fn insert(&mut self, graph: Arc<CompiledGraph>) {
+        self.0.insert(graph.digest, graph);
+    }
+
+    pub fn get(&self, digest: &GraphDigest) -> Option<&Arc<CompiledGraph>> {
+        self.0.get(digest)
+    }
+}

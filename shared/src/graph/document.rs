@@ -1,0 +1,220 @@
+//! The document people write: from text to a model whose every part is of the right type.
+//!
+//! Reading goes on after a problem, so that one run reports all of them. What needs the whole graph (names, joins,
+//! loops, expressions) is left to the compiler.
+
+mod duration;
+mod edge;
+mod fields;
+mod json;
+mod node;
+pub(crate) mod tree;
+mod yaml;
+
+use super::Source;
+use super::compiled::GraphLimits;
+use super::diagnose::{Place, Reporter};
+use super::suggest;
+pub(crate) use edge::DocumentEdge;
+pub(crate) use fields::short;
+use fields::{Fields, Known};
+pub(crate) use node::{DocumentNode, Kind, MAX_CONCURRENCY, MAX_ITERATIONS, TaskFields};
+use tree::{Shape, Tree};
+
+/// Largest document in bytes of text. The largest recorded workflow we know, 2,122 tasks, has a seventh of it.
+pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
+/// Most nodes of a graph.
+pub const MAX_NODES: usize = 20_000;
+/// Most edges of a graph.
+pub const MAX_EDGES: usize = 200_000;
+/// The version of the document format that this version reads.
+pub(crate) const FORMAT: u64 = 1;
+/// Most steps of an execution, unless the document says less.
+pub const MAX_STEPS: u32 = 1_000_000;
+
+const FIELDS: Known = Known {
+    what: "a graph",
+    fields: &["stepstream", "name", "version", "inputs", "limits", "nodes", "output"],
+    later: &["description", "defaults", "cost_usd", "tags", "triggers", "secrets"],
+};
+
+#[derive(Debug)]
+pub(crate) struct Document<'t> {
+    pub(crate) name: String,
+    pub(crate) version: String,
+    pub(crate) inputs: Option<&'t Tree>,
+    pub(crate) limits: GraphLimits,
+    /// Sorted by name: equal documents compile to equal graphs, however their maps were ordered.
+    pub(crate) nodes: Vec<DocumentNode<'t>>,
+    pub(crate) output: Option<&'t Tree>,
+}
+
+/// Reads the text as what its name or its first character says.
+pub(crate) fn parse(source: &Source<'_>, reporter: &mut Reporter<'_>) -> Option<Tree> {
+    if source.text.len() > MAX_DOCUMENT_BYTES {
+        let message =
+            format!("the document has {} bytes; the limit is {MAX_DOCUMENT_BYTES} (document limit)", source.text.len());
+        reporter.report_with(Place::START, "document-limit", message, "keep data out of graphs: pass it as input");
+        return None;
+    }
+    let text = source.text.strip_prefix('\u{feff}').unwrap_or(source.text);
+    if let Some(at) = text.find('\0') {
+        let line = text[..at].matches('\n').count() + 1;
+        let place = Place { line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
+        reporter.report_with(place, "syntax", "the document holds a NUL byte", "is it text in UTF-8?");
+        return None;
+    }
+    let extension = source.name.rsplit_once('.').map(|(_, extension)| extension.to_ascii_lowercase());
+    match extension.as_deref() {
+        Some("json") => json::parse(text, reporter),
+        Some("yaml" | "yml") => yaml::parse(text, reporter),
+        // A `{` begins JSON and also the flow style of YAML, which allows more.
+        _ if text.trim_start().starts_with('{') => match json::read(text) {
+            Ok(tree) => Some(tree),
+            Err(_) => yaml::parse(text, reporter),
+        },
+        _ => yaml::parse(text, reporter),
+    }
+}
+
+pub(crate) fn parse_json(text: &str, reporter: &mut Reporter<'_>) -> Option<Tree> {
+    json::parse(text, reporter)
+}
+
+/// The model of a tree, as far as it could be read. Complete only when the reporter found nothing.
+pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Document<'t>> {
+    if !matches!(tree.shape, Shape::Map(_)) {
+        let message = format!("a graph is a map, this is {}", tree.kind());
+        reporter.report_with(tree.place, "wrong-type", message, "begin with `stepstream: 1`");
+        return None;
+    }
+    let mut fields = Fields::of(tree, &FIELDS, reporter)?;
+    match fields.required("stepstream", reporter) {
+        None => {}
+        Some(version) => match &version.shape {
+            Shape::Number(number) if number.as_u64() == Some(FORMAT) => {}
+            Shape::Number(number) => {
+                let message = format!("document format {number} is not known to this version, which reads {FORMAT}");
+                reporter.report_with(
+                    version.place,
+                    "format-version",
+                    message,
+                    "upgrade stepstream, or write `stepstream: 1`",
+                );
+                return None;
+            }
+            _ => reporter.report(
+                version.place,
+                "wrong-type",
+                format!("`stepstream` is a number, not {}", version.kind()),
+            ),
+        },
+    }
+    let name = fields.required("name", reporter).and_then(|name| fields::text(name, "name", reporter)).and_then(
+        |(name, place)| {
+            fields::matches(name, place, "a graph name", &fields::CALLABLE, reporter).then(|| name.to_owned())
+        },
+    );
+    let version = match fields.take("version") {
+        None => "1".to_owned(),
+        Some(tree) => match &tree.shape {
+            Shape::Text(version) if fields::matches(version, tree.place, "a version", &fields::VERSION, reporter) => {
+                version.clone()
+            }
+            Shape::Text(_) => String::new(),
+            Shape::Number(number) => {
+                let message = "a version is text, this is a number";
+                reporter.report_with(tree.place, "wrong-type", message, format!("quote it: \"{number}\""));
+                String::new()
+            }
+            _ => {
+                reporter.report(tree.place, "wrong-type", format!("a version is text, not {}", tree.kind()));
+                String::new()
+            }
+        },
+    };
+    let limits = fields
+        .take("limits")
+        .map_or(GraphLimits { max_steps: MAX_STEPS, wall_time: None }, |tree| limits(tree, reporter));
+    let nodes = fields.required("nodes", reporter).map(|tree| nodes(tree, reporter)).unwrap_or_default();
+    Some(Document {
+        name: name.unwrap_or_default(),
+        version,
+        inputs: fields.take("inputs"),
+        limits,
+        nodes,
+        output: fields.take("output"),
+    })
+}
+
+const LIMITS: Known = Known { what: "limits", fields: &["max_steps", "wall_time"], later: &["cost_usd", "max_tokens"] };
+
+fn limits(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
+    let mut limits = GraphLimits { max_steps: MAX_STEPS, wall_time: None };
+    if let Some(mut fields) = Fields::of(tree, &LIMITS, reporter) {
+        if let Some(tree) = fields.take("max_steps") {
+            limits.max_steps = fields::number(tree, "max_steps", 1..=MAX_STEPS, reporter).unwrap_or(MAX_STEPS);
+        }
+        if let Some(tree) = fields.take("wall_time") {
+            limits.wall_time = duration::read(tree, "wall_time", duration::Zero::Refused, reporter);
+        }
+    }
+    limits
+}
+
+fn nodes<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Vec<DocumentNode<'t>> {
+    let Shape::Map(entries) = &tree.shape else {
+        let message = format!("`nodes` is a map from names to nodes, not {}", tree.kind());
+        reporter.report_with(tree.place, "wrong-type", message, "write `nodes: { first: { task: echo } }`");
+        return Vec::new();
+    };
+    if entries.is_empty() {
+        reporter.report_with(
+            tree.place,
+            "no-start",
+            "the graph has no nodes",
+            "add one, for example `first: { task: echo }`",
+        );
+    }
+    if entries.len() > MAX_NODES {
+        let message = format!("the graph has {} nodes; the limit is {MAX_NODES} (node limit)", entries.len());
+        reporter.report_with(tree.place, "document-limit", message, "a `map` runs one node over many items");
+        return Vec::new();
+    }
+    let mut nodes = Vec::with_capacity(entries.len());
+    let mut edges = 0;
+    for (key, value) in entries {
+        fields::matches(&key.name, key.place, "a node name", &fields::NODE, reporter);
+        let node = node::read(key, value, reporter);
+        edges += node.next.len();
+        nodes.push(node);
+    }
+    if edges > MAX_EDGES {
+        let message = format!("the graph has {edges} edges; the limit is {MAX_EDGES} (edge limit)");
+        reporter.report_with(tree.place, "document-limit", message, "a `map` runs one node over many items");
+        return Vec::new();
+    }
+    nodes.sort_by(|a, b| a.name.cmp(b.name));
+    nodes
+}
+
+/// A label of any text, cut to what a label may have.
+pub(crate) fn short_label(text: &str) -> String {
+    let end = (0..=text.len().min(node::MAX_LABEL_BYTES)).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    text[..end].to_owned()
+}
+
+/// One of a few words, or a problem that names them.
+fn word<'w, T>(tree: &Tree, what: &str, words: &'w [(&'w str, T)], reporter: &mut Reporter<'_>) -> Option<&'w T> {
+    let Shape::Text(written) = &tree.shape else {
+        let hint = suggest::hint("", words.iter().map(|(word, _)| *word));
+        reporter.report_with(tree.place, "wrong-type", format!("`{what}` is a word, not {}", tree.kind()), hint);
+        return None;
+    };
+    let found = words.iter().find(|(word, _)| word == written);
+    if found.is_none() {
+        let hint = suggest::hint(written, words.iter().map(|(word, _)| *word));
+        reporter.report_with(tree.place, "bad-value", format!("`{what}` cannot be `{}`", fields::short(written)), hint);
+    }
+    found.map(|(_, value)| value)
+}

@@ -1,0 +1,144 @@
+//! The published JSON Schema of the document, for editors. The compiler sees more; whatever the schema refuses, the
+//! compiler refuses too.
+
+use serde_json::{Map, Value as Json, json};
+
+use super::compiled::Priority;
+use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_STEPS};
+use crate::error::ErrorCategory;
+use crate::error::retry::MAX_ATTEMPTS;
+
+/// JSON Schema 2020-12 of a graph document.
+pub fn json_schema() -> Json {
+    let categories: Vec<&str> = ErrorCategory::ALL.iter().map(|category| category.name()).collect();
+    let caught: Vec<&str> = categories.iter().copied().chain(["any"]).collect();
+    let priorities: Vec<&str> = Priority::ALL.iter().map(|priority| priority.name()).collect();
+    let common = json!({
+        "label": { "type": "string", "maxLength": 512, "description": "A name for people." },
+        "join": { "$ref": "#/$defs/join" },
+        "route": { "enum": ["first", "all"], "description": "Which edges are taken: the first that holds, or every one (the default)." },
+        "max_iterations": { "type": "integer", "minimum": 1, "maximum": MAX_ITERATIONS, "description": "Makes this node the header of a loop; iterations in all." },
+        "next": { "$ref": "#/$defs/next" },
+    });
+    let task = json!({
+        "task": { "$ref": "#/$defs/callable" },
+        "queue": { "type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$", "description": "Which workers may take it." },
+        "with": { "description": "The input; strings that start with `=` are CEL. Without it: the inputs, or the item of a map." },
+        "retry": { "$ref": "#/$defs/retry" },
+        "timeout": { "$ref": "#/$defs/timeout" },
+        "priority": { "enum": priorities },
+    });
+    let map = json!({ "map": { "$ref": "#/$defs/map" } });
+    let end = json!({ "label": common["label"], "join": common["join"] });
+    let nodes = [
+        node("A step that a worker runs.", &["task"], &[&task, &common]),
+        node("A step for each item of a list.", &["map", "task"], &[&map, &task, &common]),
+        node("Only chooses edges.", &["route", "next"], &[&common]),
+        node("An expression.", &["transform"], &[&json!({ "transform": {} }), &common]),
+        node("Ends the execution as failed.", &["fail"], &[&json!({ "fail": { "$ref": "#/$defs/fail" } }), &end]),
+        node("Ends the execution as completed.", &["end"], &[&json!({ "end": { "$ref": "#/$defs/end" } }), &end]),
+    ];
+    json!({
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "Stepstream graph document, format 1",
+        "type": "object",
+        "required": ["stepstream", "name", "nodes"],
+        "additionalProperties": false,
+        "properties": {
+            "stepstream": { "const": 1, "description": "The version of the document format." },
+            "name": { "$ref": "#/$defs/callable" },
+            "version": { "type": "string", "pattern": "^[A-Za-z0-9_.+-]{1,64}$", "default": "1" },
+            "inputs": { "type": ["object", "boolean"], "description": "A JSON Schema that inputs must match." },
+            "limits": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "max_steps": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS },
+                    "wall_time": { "$ref": "#/$defs/duration" },
+                },
+            },
+            "nodes": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
+                "additionalProperties": { "oneOf": nodes },
+            },
+            "output": { "description": "The output of the execution; strings that start with `=` are CEL." },
+        },
+        "$defs": {
+            "callable": { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$" },
+            "expression": { "type": "string", "pattern": "^=[^=]", "description": "CEL after `=`." },
+            "duration": { "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2 },
+            "join": { "oneOf": [
+                { "enum": ["all", "any", "all_settled"] },
+                { "type": "object", "required": ["quorum"], "additionalProperties": false, "properties": { "quorum": { "type": "integer", "minimum": 1 } } },
+            ] },
+            "next": { "oneOf": [{ "type": "array", "items": { "$ref": "#/$defs/edge" } }, { "$ref": "#/$defs/edge" }] },
+            "edge": {
+                "type": "object",
+                "required": ["to"],
+                "additionalProperties": false,
+                "not": { "required": ["when", "catch"] },
+                "properties": {
+                    "to": { "type": "string" },
+                    "when": { "oneOf": [{ "$ref": "#/$defs/expression" }, { "type": "boolean" }] },
+                    "catch": { "oneOf": [
+                        { "enum": caught },
+                        { "type": "array", "minItems": 1, "uniqueItems": true, "items": { "enum": caught } },
+                    ] },
+                },
+            },
+            "map": {
+                "type": "object",
+                "required": ["over"],
+                "additionalProperties": false,
+                "properties": {
+                    "over": { "oneOf": [{ "$ref": "#/$defs/expression" }, { "type": "array" }] },
+                    "max_concurrency": { "type": "integer", "minimum": 1, "maximum": MAX_CONCURRENCY },
+                    "collect": { "enum": ["all", "all_settled"] },
+                },
+            },
+            "retry": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "max_attempts": { "type": "integer", "minimum": 1, "maximum": MAX_ATTEMPTS },
+                    "backoff": { "enum": ["none", "constant", "linear", "exponential"] },
+                    "base": { "$ref": "#/$defs/duration" },
+                    "max": { "$ref": "#/$defs/duration" },
+                    "jitter": { "enum": ["none", "full"] },
+                },
+            },
+            "timeout": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "schedule_to_start": { "$ref": "#/$defs/duration" },
+                    "start_to_close": { "$ref": "#/$defs/duration" },
+                    "heartbeat": { "$ref": "#/$defs/duration" },
+                },
+            },
+            "fail": {
+                "type": "object",
+                "required": ["category"],
+                "additionalProperties": false,
+                "properties": { "category": { "enum": categories }, "message": { "type": "string" } },
+            },
+            "end": { "oneOf": [{ "const": true }, { "type": "object", "additionalProperties": false, "properties": { "output": {} } }] },
+        },
+    })
+}
+
+fn node(description: &str, required: &[&str], parts: &[&Json]) -> Json {
+    let mut properties = Map::new();
+    for part in parts.iter().filter_map(|part| part.as_object()) {
+        properties.extend(part.clone());
+    }
+    json!({
+        "description": description,
+        "type": "object",
+        "required": required,
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}

@@ -1,0 +1,155 @@
+//! What good documents become.
+
+use std::time::Duration;
+
+use super::*;
+use crate::error::{BackoffStrategy, ErrorCategory, Jitter};
+
+const REVIEW: &str = include_str!("good/review.yaml");
+const NESTED: &str = include_str!("good/nested_loops.yaml");
+
+fn node<'a>(graph: &'a CompiledGraph, name: &str) -> &'a Node {
+    &graph.nodes[graph.by_name[name].0 as usize]
+}
+
+#[test]
+fn a_document_compiles_with_everything_it_says() {
+    let graph = good("review.yaml", REVIEW);
+    assert_eq!((graph.name.as_str(), graph.version.as_str()), ("review-orders", "1.4.0"));
+    assert_eq!(graph.limits, GraphLimits { max_steps: 20_000, wall_time: Some(Duration::from_secs(7200)) });
+    assert_eq!(names(&graph, &graph.start), ["fetch"]);
+    let NodeKind::Task(fetch) = &node(&graph, "fetch").kind else { panic!("a task") };
+    let retry = fetch.retry.unwrap();
+    assert_eq!(
+        (retry.max_attempts, retry.backoff, retry.base_ms, retry.max_ms, retry.jitter),
+        (4, BackoffStrategy::Exponential, 500, 15_000, Jitter::Full)
+    );
+    assert_eq!(fetch.timeouts.heartbeat, Some(Duration::from_secs(10)));
+    let NodeKind::Map(score) = &node(&graph, "score").kind else { panic!("a map") };
+    assert_eq!((score.max_concurrency, score.collect, score.task.priority), (50, Collect::AllSettled, Priority::High));
+    assert_eq!(node(&graph, "decide").routing, Routing::First);
+    assert_eq!(node(&graph, "report").join, Join::Any);
+    assert_eq!(node(&graph, "report").forward_in, 2);
+    let caught = node(&graph, "fetch").out.iter().map(|edge| &graph.edges[edge.0 as usize].kind);
+    assert!(
+        caught
+            .into_iter()
+            .any(|kind| matches!(kind, EdgeKind::Catch(categories) if categories[..] == [ErrorCategory::NetworkError]))
+    );
+    assert_eq!(node(&graph, "polish").label.as_deref(), Some("Polish \"it\" <again>"));
+    assert!(graph.input_problems(&serde_json::json!({"url": "x"})).is_empty());
+    assert_eq!(graph.input_problems(&serde_json::json!({"url": 5})).len(), 1);
+}
+
+#[test]
+fn a_self_loop_counts_its_edges_as_back_edges() {
+    let graph = good("review.yaml", REVIEW);
+    let polish = node(&graph, "polish");
+    let [found] = graph.loops.as_slice() else { panic!("one loop") };
+    assert_eq!((names(&graph, &found.body), found.members, found.depth), (vec!["polish"], 1, 0));
+    assert_eq!((polish.forward_in, polish.in_loop), (1, Some(LoopIx(0))));
+    let back: Vec<_> = polish.out.iter().map(|edge| graph.edges[edge.0 as usize].back).collect();
+    assert_eq!(back, [Some(LoopIx(0)), None]);
+    assert_eq!(found.exits, [polish.out[1]]);
+}
+
+#[test]
+fn loops_nest_and_say_what_leaves_them() {
+    let graph = good("nested.yaml", NESTED);
+    assert_eq!(names(&graph, &graph.start), ["outer"]);
+    let [outer, inner] = graph.loops.as_slice() else { panic!("two loops") };
+    assert_eq!(names(&graph, &[outer.header, inner.header]), ["outer", "inner"]);
+    assert_eq!(names(&graph, &outer.body), ["body", "inner", "outer", "tail"]);
+    assert_eq!(names(&graph, &inner.body), ["body", "inner"]);
+    assert_eq!((outer.members, inner.members), (3, 2), "outer, tail and the inner loop; inner and body");
+    assert_eq!((inner.parent, inner.depth, &outer.inner[..]), (Some(LoopIx(0)), 1, &[LoopIx(1)][..]));
+    let leaving = |from: &str, to: &str| {
+        let edge =
+            graph.edges.iter().find(|edge| edge.from == graph.by_name[from] && edge.to == graph.by_name[to]).unwrap();
+        (edge.back, edge.exits)
+    };
+    let (outer, inner) = (Some(LoopIx(0)), Some(LoopIx(1)));
+    assert_eq!(leaving("body", "inner"), (inner, None));
+    assert_eq!(leaving("body", "outer"), (outer, inner), "the next round of the outer loop leaves the inner one");
+    assert_eq!(leaving("body", "done"), (None, outer));
+    assert_eq!(leaving("body", "tail"), (None, inner));
+    assert_eq!(leaving("outer", "inner"), (None, None));
+}
+
+#[test]
+fn equal_documents_have_equal_digests_in_either_language_and_any_order() {
+    let yaml = good(
+        "a.yaml",
+        "stepstream: 1\nname: g\nnodes:\n  b: { task: echo, with: { y: 1.0, x: NO } }\n  a: { task: echo, next: { to: b } }\n",
+    );
+    let json = good(
+        "a.json",
+        r#"{"nodes": {"a": {"next": {"to": "b"}, "task": "echo"}, "b": {"task": "\u0065cho", "with": {"x": "NO", "y": 1.0}}}, "name": "g", "stepstream": 1}"#,
+    );
+    assert_eq!(yaml.digest, json.digest);
+    assert_eq!(yaml.canonical, json.canonical);
+    let other = good(
+        "a.yaml",
+        "stepstream: 1\nname: g\nnodes:\n  b: { task: echo, with: { y: 1, x: NO } }\n  a: { task: echo, next: { to: b } }\n",
+    );
+    assert_ne!(yaml.digest, other.digest, "1 is not 1.0");
+}
+
+#[test]
+fn a_stored_graph_is_the_one_that_was_registered() {
+    for text in [REVIEW, NESTED] {
+        let graph = good("g.yaml", text);
+        let stored = CompiledGraph::from_canonical(&graph.canonical).unwrap();
+        assert_eq!(stored.digest, graph.digest);
+        assert_eq!(stored.canonical, graph.canonical);
+        assert_eq!(format!("{:?}", stored.nodes), format!("{:?}", graph.nodes));
+        assert_eq!(format!("{:?}", stored.edges), format!("{:?}", graph.edges));
+        assert_eq!(format!("{:?}", stored.loops), format!("{:?}", graph.loops));
+    }
+}
+
+#[test]
+fn a_digest_is_forever() {
+    let graph = good("a.yaml", "stepstream: 1\nname: g\nnodes: { a: { task: echo } }\n");
+    assert_eq!(graph.canonical, r#"{"name":"g","nodes":{"a":{"task":"echo"}},"stepstream":1}"#);
+    insta::assert_snapshot!(graph.digest.to_string(), @"graph_IZEsRPfsFZYdqBUMQsASV59Whp5");
+}
+
+#[test]
+fn anchors_and_merge_keys_save_repetition() {
+    let graph = good(
+        "a.yaml",
+        "stepstream: 1\nname: g\nnodes:\n  a: &base { task: echo, queue: slow }\n  b: { <<: *base, priority: low }\n",
+    );
+    let NodeKind::Task(task) = &node(&graph, "b").kind else { panic!("a task") };
+    assert_eq!((task.queue.as_str(), task.priority), ("slow", Priority::Low));
+}
+
+#[test]
+fn a_wide_graph_compiles_in_linear_time() {
+    // The widest recorded workflow has 2,122 tasks, 6,114 edges and a fan-in of 1,100.
+    let build = |nodes: usize| {
+        let mut text = String::from("{\"stepstream\":1,\"name\":\"wide\",\"nodes\":{\"sink\":{\"task\":\"echo\"}");
+        for node in 0..nodes {
+            let next: Vec<String> = [node + 1, node + 7]
+                .iter()
+                .filter(|to| **to < nodes)
+                .map(|to| format!("{{\"to\":\"n{to}\"}}"))
+                .collect();
+            let next = next
+                .into_iter()
+                .chain((node % 2 == 0).then(|| "{\"to\":\"sink\"}".to_owned()))
+                .collect::<Vec<_>>()
+                .join(",");
+            text.push_str(&format!(
+                ",\"n{node}\":{{\"task\":\"sleep\",\"with\":{{\"seconds\":{node}.5}},\"next\":[{next}]}}"
+            ));
+        }
+        text.push_str("}}");
+        text
+    };
+    let graph = good("wide.json", &build(2200));
+    assert_eq!(node(&graph, "sink").forward_in, 1100);
+    let graph = good("wide.json", &build(19_999));
+    assert_eq!(graph.nodes.len(), 20_000);
+}

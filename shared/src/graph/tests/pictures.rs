@@ -1,0 +1,20 @@
+//! DOT and Mermaid.
+
+use super::*;
+use crate::graph::render::{to_dot, to_mermaid};
+
+#[test]
+fn a_graph_is_drawn_with_its_loops_and_error_edges() {
+    let graph = good("review.yaml", include_str!("good/review.yaml"));
+    insta::assert_snapshot!("dot", to_dot(&graph));
+    insta::assert_snapshot!("mermaid", to_mermaid(&graph));
+}
+
+#[test]
+fn labels_cannot_break_out_of_their_quotes() {
+    let text = r##"{"stepstream": 1, "name": "g", "nodes": {"a": {"task": "echo", "label": "x\"]; evil -> y; \\\n<script>#quot;"}}}"##;
+    let graph = good("g.json", text);
+    assert!(to_dot(&graph).contains(r#"label="x\"]; evil -> y; \\\n<script>#quot;\necho""#), "{}", to_dot(&graph));
+    let mermaid = to_mermaid(&graph);
+    assert!(!mermaid.contains("<script>") && !mermaid.contains("x\"]"), "{mermaid}");
+}

@@ -1,0 +1,264 @@
+//! Bytes that every later version must read as it reads them today.
+//!
+//! `UPDATE_GOLDEN=1` writes the files anew. After a release that is for new kinds only: a file that changes is a log
+//! somewhere that cannot be read any more.
+#![expect(clippy::disallowed_methods, reason = "the core does no I/O; its tests read their golden files")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use stepstream_shared::data::Data;
+use stepstream_shared::error::{ErrorCategory, ExecutionError};
+use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, codec};
+use stepstream_shared::execution::{Command, Execution, StartRequest, WaitReason};
+use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
+use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_shared::time::Timestamp;
+use stepstream_shared::wire::{ClaimId, TraceContext};
+
+use crate::kinds;
+
+const NOON: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+
+fn file(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+/// The golden text, after writing it if that was asked for.
+fn golden(name: &str, now: &str) -> String {
+    let path = file(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, now).expect("the golden folder is writable");
+    }
+    std::fs::read_to_string(&path)
+        .unwrap_or_else(|error| panic!("{}: {error}; run with UPDATE_GOLDEN=1", path.display()))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let text = text.trim();
+    (0..text.len()).step_by(2).map(|at| u8::from_str_radix(&text[at..at + 2], 16).expect("hexadecimal")).collect()
+}
+
+fn hash_of(text: &str) -> ChainHash {
+    unhex(text).try_into().expect("32 bytes")
+}
+
+/// Every way in which envelopes differ, spread over the kinds.
+fn envelope(event: &EventData) -> Envelope {
+    match event {
+        EventData::ExecutionCreated { .. } => Envelope {
+            at: NOON,
+            actor: Actor::User("ada".to_owned()),
+            causation: Causation::Command { name: "start".to_owned(), key: Some("order-17".to_owned()) },
+            trace: Some(TraceContext {
+                traceparent: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned(),
+                tracestate: Some("a=1".to_owned()),
+            }),
+        },
+        EventData::StepRescheduled { .. } => {
+            Envelope { at: NOON, actor: Actor::System, causation: Causation::Deadline, trace: None }
+        }
+        _ => Envelope {
+            at: NOON,
+            actor: Actor::Worker("worker-7f3a".to_owned()),
+            causation: Causation::Outcome,
+            trace: None,
+        },
+    }
+}
+
+fn meaning(envelope: &Envelope, events: &[EventData], hash: &ChainHash) -> Value {
+    json!({
+        "at": envelope.at,
+        "actor": envelope.actor,
+        "causation": envelope.causation,
+        "trace": envelope.trace,
+        "events": events,
+        "hash": hex(hash),
+    })
+}
+
+fn pretty(value: &Value) -> String {
+    serde_json::to_string_pretty(value).expect("JSON") + "\n"
+}
+
+#[test]
+fn every_kind_is_stored_in_the_same_bytes_for_ever() {
+    for event in kinds::all() {
+        let (kind, envelope) = (event.name(), envelope(&event));
+        let encoded = codec::encode(&[7; 32], &envelope, vec![event.clone()], [1; 16]).unwrap();
+        let bytes = golden(&format!("events/{kind}.hex"), &(hex(&encoded.body) + "\n"));
+        assert_eq!(hex(&encoded.body), bytes.trim(), "{kind} is written as it always was");
+        let now = meaning(&envelope, &[event], &encoded.hash);
+        let kept: Value = serde_json::from_str(&golden(&format!("events/{kind}.json"), &pretty(&now))).unwrap();
+        assert_eq!(now, kept, "{kind} means what it always meant");
+
+        let stored = unhex(&bytes);
+        let recorded = codec::decode(&stored).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        let hash = hash_of(kept["hash"].as_str().unwrap());
+        assert_eq!(meaning(&recorded.envelope, &recorded.events, &hash), kept, "{kind} is read as it always was");
+        codec::verify(&[7; 32], &stored, &hash).unwrap_or_else(|error| panic!("{kind}: {error}"));
+    }
+}
+
+#[test]
+fn every_kind_there_is_has_its_golden_files() {
+    let tag = |event: &EventData| match serde_json::to_value(event).unwrap() {
+        Value::Object(entries) => entries.keys().next().unwrap().clone(),
+        other => panic!("{other}"),
+    };
+    let mut known = kinds::tags();
+    let mut golden: Vec<String> = kinds::all().iter().map(tag).collect();
+    known.sort_unstable();
+    golden.sort_unstable();
+    assert_eq!(golden, known);
+
+    let mut files: Vec<String> = std::fs::read_dir(file("events"))
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    let mut expected: Vec<String> =
+        kinds::all().iter().flat_map(|event| ["hex", "json"].map(|kind| format!("{}.{kind}", event.name()))).collect();
+    files.sort_unstable();
+    expected.sort_unstable();
+    assert_eq!(files, expected, "no file is left of a kind that there is not any more");
+}
+
+/// A history with maps, loops, retries, holds, error edges and a skipped branch in it.
+fn history() -> Value {
+    let text = "
+stepstream: 1
+name: golden-1
+limits: { max_steps: 100, wall_time: 1h }
+nodes:
+  fetch:
+    task: http
+    with: { url: '=inputs.url' }
+    retry: { max_attempts: 3, backoff: constant, base: 2s, max: 2s }
+    timeout: { schedule_to_start: 1m, start_to_close: 30s }
+    next: [ { to: score }, { catch: any, to: sorry } ]
+  score:
+    map: { over: '=steps.fetch.output', max_concurrency: 2, collect: all_settled }
+    task: score
+    next: [ { when: '=size(output) > 5', to: sorry }, { to: polish } ]
+  polish:
+    task: polish
+    with: '=iteration'
+    max_iterations: 3
+    next: [ { when: '=output < 2', to: polish }, { when: '=output >= 2', to: report } ]
+  sorry: { join: any, transform: '=1', next: { to: report } }
+  report: { join: all_settled, transform: \"={'rounds': steps.polish.iterations, 'scores': steps.score.output.size()}\" }
+output: '=steps.report.output'
+";
+    let graph = Arc::new(compile(&Source { name: "golden-1.yaml", text }).unwrap_or_else(|error| panic!("{error}")));
+    let graphs = Graphs::one(graph.clone());
+    let (id, tenant) = (ExecutionId::from_bytes([21; 20]), TenantId::default_tenant());
+    let data = |value: Value| Data::from_json(&value).unwrap();
+    let request = StartRequest {
+        graph: graph.digest,
+        inputs: data(json!({"url": "https://example.org"})),
+        planning: false,
+        parent: None,
+        origin: None,
+        request_hash: Some(vec![5; 32]),
+        metadata: None,
+    };
+    let (worker, claim) = (|| "worker-1".to_owned(), ClaimId(77));
+    let completed = |step, attempt, output| Command::Completed {
+        step,
+        attempt,
+        worker: worker(),
+        claim,
+        output: data(output),
+        duration_us: 250,
+    };
+    let failed = |step, category| Command::Failed {
+        step,
+        attempt: 1,
+        worker: worker(),
+        claim,
+        error: ExecutionError::new(category, "down"),
+        duration_us: 9,
+        chance: 0.5,
+    };
+    let commands = [
+        Command::Create(Box::new(request)),
+        Command::Started { step: 0, attempt: 1, worker: worker(), claim },
+        failed(0, ErrorCategory::NetworkError),
+        Command::Tick { chance: 0.0 },
+        completed(0, 2, json!([10, 20, 30])),
+        Command::Pause { reason: "lunch".to_owned() },
+        completed(2, 1, json!("a")),
+        Command::Resume,
+        failed(3, ErrorCategory::ValidationError),
+        Command::Wait { reason: WaitReason::Approval },
+        completed(4, 1, json!("c")),
+        Command::Input { input: data(json!({"ok": true})) },
+        Command::Record(Box::new(EventData::Custom {
+            step: Some(6),
+            event_type: "note".to_owned(),
+            data: data(json!(1)),
+        })),
+        completed(6, 1, json!(1)),
+        completed(7, 1, json!(2)),
+    ];
+    let mut execution = Execution::empty(id, tenant.clone());
+    let mut folding = execution.clone();
+    let (mut head, mut rows, mut now) = (codec::genesis(&tenant, id), Vec::new(), NOON);
+    for command in commands {
+        let decided = execution
+            .decide_in_place(&graphs, command.clone(), now)
+            .unwrap_or_else(|error| panic!("{command:?}: {error}"));
+        now = now.after(std::time::Duration::from_secs(2));
+        let envelope = Envelope { at: decided.at, actor: Actor::System, causation: Causation::Outcome, trace: None };
+        let encoded = codec::encode(&head, &envelope, decided.events, [9; 16]).unwrap();
+        let first = folding.sequence() + 1;
+        let mut states = Vec::new();
+        for event in codec::decode(&encoded.body).unwrap().into_events(first) {
+            folding.apply(&graphs, &event).unwrap();
+            states.push(json!({"event": event.data.name(), "state": hex(&folding.state_hash())}));
+        }
+        rows.push(
+            json!({"first_sequence": first, "hash": hex(&encoded.hash), "body": hex(&encoded.body), "after": states}),
+        );
+        head = encoded.hash;
+    }
+    assert_eq!(execution.output().to_json(), json!({"rounds": 2, "scores": 3}));
+    json!({"execution": id, "tenant": tenant, "state_version": execution.state_version(), "graph": graph.canonical, "rows": rows})
+}
+
+#[test]
+fn a_history_of_the_first_version_folds_for_ever() {
+    let now = history();
+    let kept: Value = serde_json::from_str(&golden("history-1.json", &pretty(&now))).unwrap();
+    assert_eq!(now, kept, "the same commands give the same history");
+
+    let graph = Arc::new(
+        CompiledGraph::from_canonical(kept["graph"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}")),
+    );
+    let graphs = Graphs::one(graph);
+    let id: ExecutionId = kept["execution"].as_str().unwrap().parse().unwrap();
+    let tenant: TenantId = kept["tenant"].as_str().unwrap().parse().unwrap();
+    let mut head = codec::genesis(&tenant, id);
+    let mut execution = Execution::empty(id, tenant);
+    assert_eq!(kept["state_version"], execution.state_version(), "a newer state version has hashes of its own");
+    for row in kept["rows"].as_array().unwrap() {
+        let (body, hash) = (unhex(row["body"].as_str().unwrap()), hash_of(row["hash"].as_str().unwrap()));
+        codec::verify(&head, &body, &hash).unwrap();
+        let mut after = row["after"].as_array().unwrap().iter();
+        for event in codec::decode(&body).unwrap().into_events(row["first_sequence"].as_u64().unwrap()) {
+            execution.apply(&graphs, &event).unwrap();
+            let expected = after.next().unwrap();
+            assert_eq!(expected["event"], event.data.name());
+            assert_eq!(expected["state"], hex(&execution.state_hash()), "after event {}", event.sequence);
+        }
+        assert!(after.next().is_none());
+        head = hash;
+    }
+    assert!(execution.state().is_terminal());
+}

@@ -1,0 +1,118 @@
+//! One event of each kind, with every field that the kind has.
+
+use serde_json::{Value, json};
+use stepstream_shared::data::Data;
+use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
+use stepstream_shared::event::{
+    EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType,
+};
+use stepstream_shared::execution::WaitReason;
+use stepstream_shared::graph::GraphDigest;
+use stepstream_shared::id::{ArtifactId, ExecutionId};
+use stepstream_shared::time::Timestamp;
+use stepstream_shared::wire::ClaimId;
+
+fn data(value: Value) -> Data {
+    Data::from_json(&value).unwrap()
+}
+
+fn error() -> ExecutionError {
+    let mut error = ExecutionError::new(ErrorCategory::NetworkError, "the other side hung up");
+    error.code = Some(ErrorCode::new("connection_reset"));
+    error.http_status = Some(503);
+    error.retry_after_ms = Some(2500);
+    error.details = Some(data(json!({"host": "example.org", "tries": 3})));
+    error
+}
+
+pub(crate) fn all() -> Vec<EventData> {
+    let text = str::to_owned;
+    vec![
+        EventData::ExecutionCreated {
+            graph: GraphDigest::from_bytes([11; 20]),
+            graph_name: text("review-orders"),
+            inputs: data(json!({"url": "https://example.org", "n": [1, -2, 3.5, null, true]})),
+            planning: true,
+            parent: Some(ParentLink { parent_id: text("step_1"), parent_type: ParentType::StepExecution }),
+            origin: Some(Origin { execution: ExecutionId::from_bytes([12; 20]), sequence: 40, hash: vec![13; 32] }),
+            request_hash: Some(vec![14; 32]),
+            metadata: Some(data(json!({"team": "orders"}))),
+        },
+        EventData::ExecutionStarted {},
+        EventData::ExecutionPaused { reason: text("lunch") },
+        EventData::ExecutionResumed {},
+        EventData::ExecutionWaiting { reason: WaitReason::CostThreshold },
+        EventData::InputReceived { input: data(json!({"approved": true})) },
+        EventData::ExecutionCompleted { output: data(json!(["done", 7])) },
+        EventData::ExecutionFailed { error: error(), step: Some(3) },
+        EventData::ExecutionCancelled { reason: text("no more") },
+        EventData::StepScheduled {
+            step: 300,
+            node: 2,
+            iterations: vec![1, 4],
+            parent: Some(7),
+            index: Some(290),
+            input: Input::Value(data(json!({"item": "x"}))),
+        },
+        EventData::StepStarted { step: 3, attempt: 2, worker: text("worker-7f3a"), claim: ClaimId(u128::MAX / 3) },
+        EventData::StepCompleted {
+            step: 3,
+            attempt: 2,
+            output: data(json!({"score": 0.25})),
+            duration_us: 1_234_567,
+            taken: Some(vec![0, 2]),
+            routing_error: Some(Box::new(error())),
+        },
+        EventData::StepFailed { step: 3, attempt: 4, error: error(), duration_us: 99, taken: Some(vec![1]) },
+        EventData::StepRetryScheduled {
+            step: 3,
+            attempt: 1,
+            error: error(),
+            duration_us: 99,
+            due: Timestamp::from_micros(1_700_000_060_000_000),
+        },
+        EventData::StepRescheduled { step: 3, attempt: 2 },
+        EventData::StepSkipped {
+            step: 4,
+            reason: SkipReason::NotTaken,
+            new: Some(NewStep { node: 5, iterations: vec![2] }),
+        },
+        EventData::MapExpanded { step: 5, items: data(json!([{"id": 1}, {"id": 2}])) },
+        EventData::ArtifactStored {
+            artifact: ArtifactId::from_bytes([15; 20]),
+            step: 3,
+            content_hash: text("blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
+            size_bytes: 1 << 40,
+        },
+        EventData::StepDiscovered {
+            name: text("look-closer"),
+            discovered_by: Some(3),
+            source_type: StepSourceType::LlmOutput,
+            reason: text("the report was thin"),
+            depth: 2,
+        },
+        EventData::ToolCallStarted {
+            step: Some(3),
+            tool_call_id: text("call-1"),
+            tool_name: text("search"),
+            input: data(json!({"query": "tulips"})),
+        },
+        EventData::ToolCallCompleted { step: Some(3), tool_call_id: text("call-1"), output: data(json!(["a", "b"])) },
+        EventData::CheckpointSaved { step: Some(3), checkpoint_id: text("cp-1"), state_hash: text("00ff") },
+        EventData::GoalEvaluated {
+            step: Some(3),
+            goal_id: text("goal-1"),
+            status: GoalStatus::NotMet,
+            score: Some(0.5),
+            reason: Some(text("half of it")),
+        },
+        EventData::Custom { step: Some(3), event_type: text("invoice.sent"), data: data(json!({"number": "4711"})) },
+    ]
+}
+
+/// The stored tags of all kinds there are, as the decoder itself lists them.
+pub(crate) fn tags() -> Vec<String> {
+    let refused = serde_json::from_value::<EventData>(json!({"no such kind": {}})).unwrap_err().to_string();
+    let (_, list) = refused.split_once("expected one of ").expect("serde lists the kinds it knows");
+    list.split(", ").map(|tag| tag.split('`').nth(1).expect("a quoted tag").to_owned()).collect()
+}
