@@ -1,0 +1,65 @@
+-- The log, who owns it, and what is derived from it.
+
+-- One row: what this store is.
+create table store_meta (
+    only_row    bool primary key default true check (only_row),
+    incarnation int8 not null check (incarnation > 0),          -- grows with every restore
+    partitions  int4 not null check (partitions between 1 and 65535),
+    mac_key     bytea not null check (octet_length(mac_key) = 32),
+    created_at  timestamptz not null default clock_timestamp()
+);
+
+-- Who drives which slice of executions. Every append locks the rows it depends on FOR SHARE; taking over updates them.
+create table partitions (
+    id          int4 primary key,
+    owner       text,
+    epoch       int8 not null default 0,                        -- only grows
+    lease_until timestamptz not null default '-infinity'
+) with (fillfactor = 50);                                       -- renewed every second or so: room for HOT updates
+
+create table members (
+    id         text primary key,
+    name       text not null,
+    expires_at timestamptz not null
+);
+
+-- One row is one append: all events of one decision. Rows are never updated.
+create table events (
+    tenant    text collate "C" not null,
+    execution bytea not null,
+    first_seq int8 not null check (first_seq > 0),
+    last_seq  int8 not null,
+    epoch     int8 not null,
+    hash      bytea not null,
+    body      bytea not null,
+    primary key (execution, first_seq),
+    check (last_seq >= first_seq)
+);
+
+-- Derived: the list of executions. Times are microseconds since 1970, as the events have them.
+create table executions (
+    execution  bytea primary key,
+    tenant     text collate "C" not null,
+    partition  int8 not null,
+    state      text collate "C" not null,
+    terminal   bool not null,
+    graph      bytea not null,
+    graph_name text not null,
+    created_at int8 not null,
+    updated_at int8 not null
+);
+create index executions_by_age on executions (tenant, created_at desc, execution desc);
+create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
+create index executions_unfinished on executions (execution) where not terminal;
+
+create table graphs (
+    tenant        text collate "C" not null,
+    digest        bytea not null,
+    ordinal       int8 generated always as identity,            -- order of registration, whatever the clocks said
+    name          text collate "C" not null,
+    version       text not null,
+    document      text not null,                                -- canonical JSON, byte for byte what was hashed
+    registered_at int8 not null,
+    primary key (tenant, digest)
+);
+create index graphs_by_name on graphs (tenant, name, ordinal desc);

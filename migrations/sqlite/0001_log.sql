@@ -1,0 +1,63 @@
+-- The log, who owns it, and what is derived from it: the same as in PostgreSQL, in SQLite's words.
+-- Times are microseconds since 1970, but for leases, which are milliseconds of this machine's clock.
+
+create table store_meta (
+    only_row    integer primary key check (only_row = 1),
+    incarnation integer not null check (incarnation > 0),
+    partitions  integer not null check (partitions between 1 and 65535),
+    mac_key     blob not null check (length(mac_key) = 32),
+    created_at  integer not null
+) strict;
+
+create table partitions (
+    id          integer primary key,
+    owner       text,
+    epoch       integer not null default 0,
+    lease_until integer not null default 0
+) strict;
+
+create table members (
+    id         text primary key,
+    name       text not null,
+    expires_at integer not null
+) strict, without rowid;
+
+-- A rowid table on purpose: bodies can be large, and new rows go to the end of it.
+create table events (
+    tenant    text not null,
+    execution blob not null,
+    first_seq integer not null check (first_seq > 0),
+    last_seq  integer not null,
+    epoch     integer not null,
+    hash      blob not null,
+    body      blob not null,
+    primary key (execution, first_seq),
+    check (last_seq >= first_seq)
+) strict;
+
+create table executions (
+    execution  blob primary key,
+    tenant     text not null,
+    partition  integer not null,
+    state      text not null,
+    terminal   integer not null,
+    graph      blob not null,
+    graph_name text not null,
+    created_at integer not null,
+    updated_at integer not null
+) strict, without rowid;
+create index executions_by_age on executions (tenant, created_at desc, execution desc);
+create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
+create index executions_unfinished on executions (execution) where not terminal;
+
+create table graphs (
+    ordinal       integer primary key autoincrement,
+    tenant        text not null,
+    digest        blob not null,
+    name          text not null,
+    version       text not null,
+    document      text not null,
+    registered_at integer not null,
+    unique (tenant, digest)
+) strict;
+create index graphs_by_name on graphs (tenant, name, ordinal desc);

@@ -1,0 +1,461 @@
+//! The bus on NATS JetStream.
+//!
+//! Everything here can be lost and is rebuilt from the log, so the streams need no sync of their own. What matters is
+//! that nothing is lost *quietly*: every publication is acknowledged, every setting is read back, every delivery is
+//! settled or comes again.
+//!
+//! | stream | keeps | subject | taken by |
+//! |---|---|---|---|
+//! | `JOBS` | until acknowledged | `jobs.<tenant>.<queue>.<priority>` | consumer `jobs~<tenant>~<queue>~<priority>`, shared by the workers |
+//! | `OUTCOMES` | until acknowledged | `outcomes.<tenant>.<partition>` | consumer `outcomes_<partition>` of the partition's owner |
+//! | `COMMANDS` | until acknowledged | `commands.<tenant>.<partition>` | consumer `commands_<partition>` of the partition's owner |
+//! | `EVENTS` | one hour | `events.<tenant>.<execution>.<type>` | whoever watches |
+//! | `DEAD` | by size | `dead.<tenant>.<queue>` | whoever watches |
+//!
+//! Hints to workers are plain messages on `control.<tenant>`. A worker needs these rights and no more: publish to
+//! `$JS.API.CONSUMER.MSG.NEXT.JOBS.<its consumers>`, `$JS.ACK.JOBS.>` and `outcomes.<its tenant>.>`; subscribe to its
+//! inbox and `control.<its tenant>`. It also publishes to its own inbox, to learn that the server has heard it.
+//!
+//! # What JetStream does that one would not expect, and what is done about it
+//!
+//! | trap | how it is avoided |
+//! |---|---|
+//! | A publication is acknowledged before it is on disk | Accepted: the log owes every job again; wiping the store is a test |
+//! | `sync_interval: always` syncs every acknowledgement of a work queue | The option `async_persistence` (one replica) makes the streams exempt |
+//! | The client's confirmed acknowledgement takes any answer for a yes, "no such consumer" too | Not used; acknowledgements are plain, and a lost one costs a delivery |
+//! | An acknowledgement is only queued; a process that exits at once loses it | [`JetStreamBus::close`] and [`JetStreamBus::flush`] wait until the server has it (tested) |
+//! | The client's flush and drain end when the bytes are in the socket, not when the server has acted | An echo through an inbox of our own confirms it; what is in flight to a subscription that ends comes again, for a partition at once |
+//! | The acknowledgement of a worker that lost its delivery is accepted | The log fences by attempt and claim; the bus does not pretend to |
+//! | A refusal without a delay ignores any back-off and delivers at once | That is what our `nak(None)` means; retry delays are timers in the log |
+//! | More publications in flight than the client allows, collected before the first is awaited, wait for ever | They are polled together, each with its acknowledgement, at most 1,024 of a caller (tested with several times that) |
+//! | Publications whose acknowledgement nobody reads are dropped beyond a buffer | Every acknowledgement is read, the live feed's too; the feed drops and counts before it publishes |
+//! | Most refusals are "other" to the client library | Codes decide: 10077 and the like are `Full` (tested) |
+//! | Expected-sequence and duplicate checks come in another order on a cluster | No publication carries an expected sequence |
+//! | The duplicate window covers the whole stream, not a subject | Ids carry incarnation, execution, step, attempt and dispatch, or are random |
+//! | Pull streams prefetch 200 messages | Requests are our own: a worker asks for its free slots (tested) |
+//! | More than 512 waiting pull requests at a consumer are refused | `max_waiting` is 16,384, and one request per worker and priority waits |
+//! | 1,000 consumers a stream, by default since 2.15 | That is 333 queues; the refusal names the consumer, and `default_max_consumers` lifts it |
+//! | After `max_deliver` a work-queue message stays for ever, unseen | `max_deliver` is -1; the log counts attempts |
+//! | Delayed refusals count against `max_ack_pending` | Retry delays are timers in the log; only shutdown and release refuse, without delay |
+//! | Autoscalers read the stream's last sequence while the consumer is missing | Consumers exist from the declaration of the queue on, whether or not there are jobs |
+//! | A read from a replica may be older than the write | `job_exists` asks the leader |
+//! | Old servers drop settings that they do not know | Version checked at the connection, settings read back after making them (tested) |
+//! | A stream made just before a power cut disappears | Missing streams and consumers are made again, and the stream's age tells the coordinator to dispatch again (tested) |
+//! | A consumer's deliveries to an owner that died wait for their time | The next owner makes the consumer anew when some are out; the messages stay (tested) |
+
+mod api;
+mod commands;
+mod connect;
+mod core;
+mod feed;
+mod jobs;
+mod lane;
+mod names;
+mod options;
+mod pull;
+mod settle;
+mod streams;
+mod version;
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_nats::{HeaderMap, HeaderValue, Message};
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::DateTime;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use serde_json::json;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::wire::{Job, Outcome, WireError};
+use tokio::sync::OnceCell;
+use tokio_util::sync::DropGuard;
+
+use self::core::{Core, PUBLISH_WINDOW, lock};
+use commands::Answers;
+use feed::{Event, Feed};
+use jobs::JobFeed;
+use lane::Lane;
+pub use options::JetStreamOptions;
+use settle::{JetStreamSettle, Stamp};
+
+use super::{
+    BusError, CommandRequest, Control, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus,
+};
+
+const PROTOCOL_HEADER: &str = "Stepstream-Protocol";
+const MESSAGE_PACK: &str = "application/msgpack";
+
+/// Both sides of the bus over one connection. Clones share it; with the last one its tasks end.
+#[derive(Clone)]
+pub struct JetStreamBus(Arc<Inner>);
+
+struct Inner {
+    core: Arc<Core>,
+    queues: Parts<QueueId, JobFeed>,
+    outcomes: Parts<PartitionId, Lane>,
+    commands: Parts<PartitionId, Lane>,
+    answers: OnceCell<Answers>,
+    feed: OnceCell<Feed>,
+    _stop: DropGuard,
+}
+
+/// Parts that are started when they are first needed, once each. Starting one waits for the server, so they do not
+/// wait for one another.
+type Parts<K, V> = Mutex<HashMap<K, Arc<OnceCell<Arc<V>>>>>;
+
+/// The part for `key`, started unless it is there.
+async fn part<K: Eq + Hash + Clone, V>(
+    parts: &Parts<K, V>,
+    key: &K,
+    start: impl Future<Output = Result<V, BusError>>,
+) -> Result<Arc<V>, BusError> {
+    let place = {
+        let mut parts = lock(parts);
+        match parts.get(key) {
+            Some(place) => place.clone(),
+            None => parts.entry(key.clone()).or_default().clone(),
+        }
+    };
+    place.get_or_try_init(|| async { start.await.map(Arc::new) }).await.cloned()
+}
+
+/// Takes a part out of use. One that is only starting stops when whoever starts it lets go of it.
+fn retire<K: Eq + Hash, V>(parts: &Parts<K, V>, key: &K) -> Option<Arc<V>> {
+    lock(parts).remove(key)?.get().cloned()
+}
+
+fn retire_all<K: Eq + Hash, V>(parts: &Parts<K, V>) -> Vec<Arc<V>> {
+    lock(parts).drain().filter_map(|(_, place)| place.get().cloned()).collect()
+}
+
+impl JetStreamBus {
+    /// Connects, or says within `connect_timeout` why not. `url` may name several servers, separated by commas.
+    pub async fn connect(url: &str, options: JetStreamOptions) -> Result<Self, BusError> {
+        let (client, reconnects) = connect::connect(url, &options).await?;
+        let core = Arc::new(Core::new(client, reconnects, options));
+        let stop = core.stop.clone().drop_guard();
+        Ok(JetStreamBus(Arc::new(Inner {
+            core,
+            queues: Mutex::default(),
+            outcomes: Mutex::default(),
+            commands: Mutex::default(),
+            answers: OnceCell::new(),
+            feed: OnceCell::new(),
+            _stop: stop,
+        })))
+    }
+
+    /// The coordinator's side, once: makes the streams that are missing and checks the settings of all. From then on
+    /// this object makes streams and consumers again when a server comes back without them.
+    pub async fn setup(&self) -> Result<(), BusError> {
+        let first = !self.core().manages();
+        self.core().set_up().await?;
+        if first {
+            tokio::spawn(keep(self.core().clone()));
+        }
+        Ok(())
+    }
+
+    /// Waits until the server has everything that was published and settled before.
+    pub async fn flush(&self) -> Result<(), BusError> {
+        self.core().round_trip().await
+    }
+
+    /// For a clean end: gives back what nobody has taken, then flushes. Whoever waits gets an error.
+    pub async fn close(&self) -> Result<(), BusError> {
+        let queues = retire_all(&self.0.queues);
+        let lanes = [retire_all(&self.0.outcomes), retire_all(&self.0.commands)].concat();
+        futures::join!(
+            futures::future::join_all(queues.iter().map(|feed| feed.close())),
+            futures::future::join_all(lanes.iter().map(|lane| lane.close())),
+        );
+        self.flush().await
+    }
+
+    /// The version of the server, as it says.
+    pub fn server_version(&self) -> String {
+        self.core().client.server_info().version
+    }
+
+    /// Events that did not reach the live feed, because it was slower than they came or could not be reached.
+    pub fn feed_dropped(&self) -> u64 {
+        self.0.feed.get().map_or(0, Feed::dropped)
+    }
+
+    /// Messages that were not readable and were removed.
+    pub fn undecodable(&self) -> u64 {
+        self.core().undecodable.load(Ordering::Relaxed)
+    }
+
+    fn core(&self) -> &Arc<Core> {
+        &self.0.core
+    }
+
+    async fn outcome_lane(&self, partition: PartitionId) -> Result<Arc<Lane>, BusError> {
+        let wanted = streams::outcome_consumer(partition, &self.core().options);
+        part(&self.0.outcomes, &partition, Lane::start(self.core(), streams::OUTCOMES, wanted)).await
+    }
+
+    async fn command_lane(&self, partition: PartitionId) -> Result<Arc<Lane>, BusError> {
+        let wanted = streams::command_consumer(partition, &self.core().options);
+        part(&self.0.commands, &partition, Lane::start(self.core(), streams::COMMANDS, wanted)).await
+    }
+
+    /// A delivery of `message`, if it can be read.
+    async fn delivery<T>(
+        &self,
+        message: &Message,
+        decode: impl FnOnce(&[u8]) -> Result<T, WireError>,
+    ) -> Option<Delivery<T>> {
+        match decode(&message.payload) {
+            Ok(read) => Some(Delivery {
+                message: read,
+                deliveries: Stamp::of(message).map_or(1, |stamp| stamp.deliveries),
+                settle: Box::new(JetStreamSettle::new(self.core().client.clone(), message)),
+            }),
+            Err(error) => {
+                self.core().discard(message, &error).await;
+                None
+            }
+        }
+    }
+}
+
+/// After each reconnection, looks whether the streams and consumers are still there.
+async fn keep(core: Arc<Core>) {
+    const PAUSE: Duration = Duration::from_millis(500);
+    let stop = core.stop.clone();
+    let mut reconnects = core.reconnects.clone();
+    reconnects.mark_unchanged();
+    let keeping = async {
+        while reconnects.changed().await.is_ok() {
+            while let Err(error) = core.restore().await {
+                tracing::warn!(%error, "streams and consumers cannot be checked yet");
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    };
+    stop.run_until_cancelled(keeping).await;
+}
+
+fn job_headers(job: &Job) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(async_nats::header::NATS_MESSAGE_ID, job.message_id().as_str());
+    headers.insert("Content-Type", MESSAGE_PACK);
+    headers.insert(PROTOCOL_HEADER, HeaderValue::from(u64::from(job.protocol)));
+    headers.insert("Stepstream-Execution", job.token.execution.to_string().as_str());
+    headers.insert("Stepstream-Step", job.token.step.to_string().as_str());
+    headers.insert("Stepstream-Attempt", HeaderValue::from(job.token.attempt));
+    headers.insert("Stepstream-Dispatch", HeaderValue::from(job.dispatch));
+    if let Some(trace) = &job.trace {
+        // It comes from a caller's request; one that may not stand in a header is left out.
+        let mut carry = |name: &'static str, text: &str| {
+            if let Ok(value) = text.parse::<HeaderValue>() {
+                headers.insert(name, value);
+            }
+        };
+        carry("traceparent", &trace.traceparent);
+        if let Some(state) = &trace.tracestate {
+            carry("tracestate", state);
+        }
+    }
+    headers
+}
+
+fn unsendable(error: WireError) -> BusError {
+    match error {
+        WireError::TooLarge { found, limit } => BusError::TooLarge { found, limit },
+        other => BusError::Misconfigured(other.to_string()),
+    }
+}
+
+async fn publish_job(core: Arc<Core>, job: Job) -> Result<Published, BusError> {
+    let queue = QueueId { tenant: job.tenant.clone(), name: job.queue.clone() };
+    let subject = names::job_subject(&queue, job.priority)?;
+    let payload = job.encode().map_err(unsendable)?;
+    core.publish(subject, || job_headers(&job), payload.into()).await
+}
+
+#[async_trait]
+impl CoordinatorBus for JetStreamBus {
+    async fn declare_queue(&self, queue: &QueueId) -> Result<(), BusError> {
+        self.core().declare(queue).await
+    }
+
+    async fn publish_jobs(&self, jobs: &[Job]) -> Vec<Result<Published, BusError>> {
+        // Polled together: each holds its place in the client's window only until its own acknowledgement, so they
+        // cannot wait for one another.
+        let publications: Vec<_> = jobs.iter().map(|job| publish_job(self.core().clone(), job.clone())).collect();
+        futures::stream::iter(publications).buffered(PUBLISH_WINDOW).collect().await
+    }
+
+    async fn outcomes(
+        &self,
+        partition: PartitionId,
+        max: usize,
+    ) -> Result<Vec<(TenantId, Delivery<Outcome>)>, BusError> {
+        let lane = self.outcome_lane(partition).await?;
+        loop {
+            let messages = lane.take(max).await?;
+            let mut outcomes = Vec::with_capacity(messages.len());
+            for message in messages {
+                let Some(tenant) = names::tenant_of(&message.subject) else {
+                    self.core().discard(&message, &"its subject names no tenant").await;
+                    continue;
+                };
+                if let Some(outcome) = self.delivery(&message, Outcome::decode).await {
+                    outcomes.push((tenant, outcome));
+                }
+            }
+            if !outcomes.is_empty() {
+                return Ok(outcomes);
+            }
+        }
+    }
+
+    async fn commands(&self, partition: PartitionId) -> Result<CommandRequest, BusError> {
+        let lane = self.command_lane(partition).await?;
+        loop {
+            for message in lane.take(1).await? {
+                if let Some(command) = commands::read(self.core(), partition, &message).await {
+                    return Ok(command);
+                }
+            }
+        }
+    }
+
+    async fn request(
+        &self,
+        tenant: &TenantId,
+        partition: PartitionId,
+        body: Bytes,
+        timeout: Duration,
+    ) -> Result<Bytes, BusError> {
+        let answers = self.0.answers.get_or_try_init(|| Answers::start(self.core())).await?;
+        answers.request(self.core(), tenant, partition, body, timeout).await
+    }
+
+    async fn control(&self, tenant: &TenantId, control: &Control) -> Result<(), BusError> {
+        let body = json!(control).to_string();
+        let sent = self.core().client.publish(names::control_subject(tenant), body.into());
+        match tokio::time::timeout(connect::REQUEST_TIMEOUT, sent).await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) => Err(BusError::Unavailable(error.to_string())),
+            Err(_) => Err(BusError::Unavailable("the connection takes no messages".into())),
+        }
+    }
+
+    async fn feed(&self, tenant: &TenantId, execution: ExecutionId, events: Vec<(String, String, Bytes)>) {
+        let feed = self.0.feed.get_or_init(|| async { Feed::start(self.core()) }).await;
+        for (kind, id, body) in events {
+            match names::event_subject(tenant, &execution, &kind) {
+                Ok(subject) => feed.offer(Event { subject, id, body }),
+                Err(error) => tracing::warn!(%error, "an event cannot go to the live feed"),
+            }
+        }
+    }
+
+    async fn jobs_state(&self) -> Result<JobsStreamState, BusError> {
+        let info = self.core().jobs_info().await?;
+        let unreadable = || BusError::Misconfigured("the server's account of stream JOBS is not readable".into());
+        let state = &info["state"];
+        let consumers = state["consumer_count"].as_u64().ok_or_else(unreadable)?;
+        if (consumers as usize) < self.core().declared_consumers() {
+            // The stream was made again by somebody who does not know our queues, or an operator removed some.
+            self.core().restore().await?;
+        }
+        let created = info["created"].as_str().and_then(|text| DateTime::parse_from_rfc3339(text).ok());
+        let created = created.ok_or_else(unreadable)?;
+        Ok(JobsStreamState {
+            created_nanos: i128::from(created.timestamp()) * 1_000_000_000
+                + i128::from(created.timestamp_subsec_nanos()),
+            last_sequence: state["last_seq"].as_u64().ok_or_else(unreadable)?,
+            messages: state["messages"].as_u64().ok_or_else(unreadable)?,
+        })
+    }
+
+    async fn job_exists(&self, sequence: u64) -> Result<bool, BusError> {
+        if sequence == 0 {
+            return Ok(false);
+        }
+        let request = format!("STREAM.MSG.GET.{}", streams::JOBS);
+        match api::call(&self.core().client, &request, Some(&json!({ "seq": sequence }))).await {
+            Ok(_) => Ok(true),
+            Err(error) if error.is(api::code::NO_MESSAGE) => Ok(false),
+            Err(error) => Err(error.about("stream JOBS")),
+        }
+    }
+
+    async fn leave(&self, partition: PartitionId) {
+        let outcomes = retire(&self.0.outcomes, &partition);
+        let commands = retire(&self.0.commands, &partition);
+        futures::future::join_all(outcomes.iter().chain(&commands).map(|lane| lane.close())).await;
+        if let Err(error) = self.flush().await {
+            tracing::debug!(%error, "what was given back may reach the next owner only after its wait");
+        }
+    }
+}
+
+#[async_trait]
+impl WorkerBus for JetStreamBus {
+    async fn jobs(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
+        let feed = part(&self.0.queues, queue, JobFeed::start(self.core(), queue)).await?;
+        loop {
+            let messages = feed.take(max).await?;
+            let mut jobs = Vec::with_capacity(messages.len());
+            for message in messages {
+                jobs.extend(self.delivery(&message, Job::decode).await);
+            }
+            if !jobs.is_empty() {
+                return Ok(jobs);
+            }
+        }
+    }
+
+    async fn report(
+        &self,
+        tenant: &TenantId,
+        partition: PartitionId,
+        outcome: &Outcome,
+    ) -> Result<Published, BusError> {
+        let payload = outcome.encode().map_err(unsendable)?;
+        let id = outcome.message_id();
+        let protocol = u64::from(outcome.protocol);
+        let headers = move || {
+            let mut headers = HeaderMap::new();
+            headers.insert(async_nats::header::NATS_MESSAGE_ID, id.as_str());
+            headers.insert("Content-Type", MESSAGE_PACK);
+            headers.insert(PROTOCOL_HEADER, HeaderValue::from(protocol));
+            headers
+        };
+        self.core().publish(names::outcome_subject(tenant, partition), headers, payload.into()).await
+    }
+
+    async fn controls(&self, tenant: &TenantId) -> Result<BoxStream<'static, Control>, BusError> {
+        let hints = self
+            .core()
+            .client
+            .subscribe(names::control_subject(tenant))
+            .await
+            .map_err(|error| BusError::Unavailable(format!("subscribing: {error}")))?;
+        // "From now on" begins when the server knows of it.
+        if let Err(error) = self.flush().await {
+            tracing::warn!(%error, "hints of the next moments may be missed");
+        }
+        let read = |hint: Message| async move {
+            serde_json::from_slice(&hint.payload)
+                .inspect_err(|error| tracing::warn!(%error, "a hint is not readable"))
+                .ok()
+        };
+        Ok(hints.filter_map(read).boxed())
+    }
+
+    fn ack_wait(&self) -> Duration {
+        self.core().options.ack_wait
+    }
+}

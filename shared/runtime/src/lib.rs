@@ -1,0 +1,8 @@
+//! What the programs of Stepstream share outside the pure core.
+
+pub mod bus;
+pub mod clock;
+pub mod random;
+pub mod servers;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,95 @@
+//! One token for "stop taking work and finish", one for "stop now".
+//!
+//! The first SIGTERM or SIGINT asks for a drain; the second one, whichever it is, means that whoever sent the first has
+//! lost patience. Every part of a program watches the same [`Shutdown`], so nothing decides on its own when to end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// A wish to stop, shared by all parts of a program.
+#[derive(Debug, Clone, Default)]
+pub struct Shutdown {
+    drain: CancellationToken,
+    now: CancellationToken,
+    interrupted: Arc<AtomicBool>,
+}
+
+impl Shutdown {
+    /// Asked by nobody but [`Self::request`]: for parts inside a program, and for tests.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Asked by SIGTERM and SIGINT. Must be called inside a tokio runtime; from then on the process no longer dies of
+    /// these signals by itself.
+    pub fn on_signal() -> std::io::Result<Self> {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let shutdown = Self::new();
+        let told = shutdown.clone();
+        tokio::spawn(async move {
+            loop {
+                let interrupted = tokio::select! {
+                    received = terminate.recv() => { if received.is_none() { return } false }
+                    received = interrupt.recv() => { if received.is_none() { return } true }
+                };
+                if interrupted {
+                    told.interrupted.store(true, Ordering::SeqCst);
+                }
+                if told.is_requested() {
+                    tracing::warn!("second signal: stopping now");
+                    told.request_now();
+                    return;
+                }
+                tracing::info!("signal: finishing what is in flight; once more to stop now");
+                told.request();
+            }
+        });
+        Ok(shutdown)
+    }
+
+    /// Asks for a drain.
+    pub fn request(&self) {
+        self.drain.cancel();
+    }
+
+    /// Asks for an end without a drain.
+    pub fn request_now(&self) {
+        self.drain.cancel();
+        self.now.cancel();
+    }
+
+    pub fn is_requested(&self) -> bool {
+        self.drain.is_cancelled()
+    }
+
+    pub fn is_now(&self) -> bool {
+        self.now.is_cancelled()
+    }
+
+    /// Whether SIGINT was among the signals: a person at a terminal, who gets exit code 130.
+    pub fn was_interrupted(&self) -> bool {
+        self.interrupted.load(Ordering::SeqCst)
+    }
+
+    /// Ends when a drain is asked for.
+    pub async fn requested(&self) {
+        self.drain.cancelled().await;
+    }
+
+    /// Ends when patience has run out.
+    pub async fn requested_now(&self) {
+        self.now.cancelled().await;
+    }
+
+    /// Cancelled with the drain, for parts that take a token.
+    pub fn token(&self) -> CancellationToken {
+        self.drain.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests;
