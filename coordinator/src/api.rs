@@ -1,0 +1,132 @@
+//! The HTTP API: what programs outside the fleet use to start, watch and end executions.
+//!
+//! Everything here translates: a request becomes one call of [`Service`], its answer becomes JSON, and whatever goes
+//! wrong becomes a problem document (RFC 9457) in one place, [`problem`]. Nothing here decides anything about an
+//! execution, and nothing is kept between requests but counters of what is open.
+//!
+//! The tenant comes from the header `Stepstream-Tenant` and goes into every call, so another tenant's execution looks
+//! exactly like one that does not exist. Requests are strict: an unknown parameter, an unknown field or a body of
+//! another type is refused, because a misspelt option that is ignored does the wrong thing in silence.
+
+mod admission;
+mod body;
+mod closing;
+mod cursor;
+mod document;
+mod events;
+mod executions;
+mod feed;
+mod graphs;
+mod health;
+mod limits;
+mod problem;
+mod query;
+mod reference;
+mod request;
+mod steps;
+mod trace;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::http::{Method, Uri};
+use axum::middleware::{from_fn, from_fn_with_state};
+use tokio::net::TcpListener;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower_http::catch_panic::CatchPanicLayer;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::service::Service;
+use closing::Closing;
+use problem::Problem;
+
+pub use document::openapi;
+pub use limits::ApiLimits;
+pub use problem::{Fault, Problem as ProblemDocument};
+
+/// What every handler has.
+#[derive(Clone)]
+struct Api {
+    service: Service,
+    limits: Arc<ApiLimits>,
+    /// Requests that may still be let in.
+    requests: Arc<Semaphore>,
+    /// Feeds and waits that may still be opened.
+    streams: Arc<Semaphore>,
+    /// Room for bodies, in KiB.
+    bodies: Arc<Semaphore>,
+}
+
+/// The API of one coordinator.
+pub fn router(service: Service, limits: ApiLimits) -> Router {
+    let api = Api {
+        service,
+        requests: Arc::new(Semaphore::new(limits.concurrent_requests)),
+        streams: Arc::new(Semaphore::new(limits.streams)),
+        bodies: Arc::new(Semaphore::new(body::permits(limits.bodies_bytes) as usize)),
+        limits: Arc::new(limits),
+    };
+    let (bounded, _) = bounded().split_for_parts();
+    let (held, _) = held().split_for_parts();
+    let (health, _) = health().split_for_parts();
+    bounded
+        .layer(from_fn_with_state(api.clone(), admission::within_time))
+        .merge(held)
+        .layer(from_fn_with_state(api.clone(), admission::admit))
+        // Health is asked when everything is full, and is not refused then.
+        .merge(health)
+        .with_state(api)
+        .fallback(|uri: Uri| async move { Problem::no_route(uri.path()) })
+        .method_not_allowed_fallback(|method: Method, uri: Uri| async move {
+            Problem::wrong_method(method.as_str(), uri.path())
+        })
+        .layer(CatchPanicLayer::custom(admission::after_panic))
+        .layer(from_fn(trace::observe))
+}
+
+/// Routes that answer within the request timeout.
+fn bounded() -> OpenApiRouter<Api> {
+    OpenApiRouter::default()
+        .routes(routes!(graphs::register, graphs::list))
+        .routes(routes!(graphs::get))
+        .routes(routes!(executions::start, executions::list))
+        .routes(routes!(executions::get))
+        .routes(routes!(executions::cancel))
+        .routes(routes!(events::get))
+        .routes(routes!(steps::list))
+        .routes(routes!(health::version))
+        .routes(routes!(document::get))
+}
+
+/// Routes that answer when something has happened.
+fn held() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(executions::wait))
+}
+
+/// Routes for those who start and stop this process.
+fn health() -> OpenApiRouter<Api> {
+    OpenApiRouter::default().routes(routes!(health::livez)).routes(routes!(health::readyz))
+}
+
+/// Serves until the token is cancelled: then nothing new is accepted, feeds and waits end, requests that are being
+/// answered get their answer, and after a grace whatever is still open is cut.
+///
+/// # Errors
+/// When the listener fails for good.
+pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
+    let router = router.layer(axum::Extension(Closing(shutdown.clone())));
+    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
+    let cut = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(limits::DRAIN).await;
+    };
+    tokio::select! {
+        served = server => served,
+        () = cut => {
+            tracing::warn!(after = ?limits::DRAIN, "connections are cut that did not end in time");
+            Ok(())
+        }
+    }
+}

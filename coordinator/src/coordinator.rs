@@ -1,0 +1,172 @@
+//! Puts a coordinator together: engine, writer lanes, partition keeper, and the facade over them.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepstream_runtime::bus::{CoordinatorBus, QueueId};
+use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_runtime::random;
+use stepstream_shared::id::{ExecutionId, TenantId};
+use tokio::sync::{broadcast, oneshot};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::engine::{Engine, HINTS, Input, Parts, Settings};
+use crate::keeper::Keeper;
+use crate::ownership::OwnedPartitions;
+use crate::ports::{EventStore, Member, StoreError};
+use crate::reading::Reader;
+use crate::service::Service;
+use crate::store::GroupCommit;
+
+/// The queue that every installation has.
+pub const DEFAULT_QUEUE: &str = "default";
+/// How often the jobs stream is looked at for signs of loss.
+const LOOK_AT_JOBS: Duration = Duration::from_secs(1);
+
+/// Appends on their way: eight full group commits, enough to keep every lane busy.
+const APPENDS_IN_FLIGHT: usize = 4096;
+
+/// Which unfinished executions are driven.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Recover {
+    /// All of the partitions held.
+    All,
+    /// Only those named, and those started or asked for later.
+    Only(Vec<(TenantId, ExecutionId)>),
+}
+
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// For people; identity is fresh for each process.
+    pub name: String,
+    /// Others may take a partition this long after its owner was heard of last.
+    pub lease: Duration,
+    /// Writer lanes, each one transaction at a time.
+    pub lanes: usize,
+    /// The store belongs to this process alone (its file is locked).
+    pub exclusive: bool,
+    pub recover: Recover,
+    /// Silence after which a job is looked for on the bus.
+    pub redispatch_after: Duration,
+    /// Publish events to the live feed on the bus.
+    pub feed: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options {
+            name: "coordinator".to_owned(),
+            lease: Duration::from_secs(5),
+            lanes: 2,
+            exclusive: false,
+            recover: Recover::All,
+            redispatch_after: Duration::from_secs(30),
+            feed: false,
+        }
+    }
+}
+
+/// A running coordinator.
+pub struct Coordinator {
+    pub service: Service,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Coordinator {
+    /// After the shutdown token was cancelled: waits until everything on its way is durable and the partitions are
+    /// given back.
+    pub async fn stopped(self) {
+        for task in self.tasks {
+            if let Err(error) = task.await {
+                tracing::error!(%error, "a part of the coordinator ended badly");
+            }
+        }
+    }
+}
+
+/// Starts a coordinator over a store and a bus.
+pub async fn start(
+    options: Options,
+    store: Arc<dyn EventStore>,
+    bus: Arc<dyn CoordinatorBus>,
+    shutdown: CancellationToken,
+) -> Result<Coordinator, StoreError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let meta = store.meta().await?;
+    let reader = Reader::new(store.clone());
+    let (hints, _) = broadcast::channel(HINTS);
+    let owned = OwnedPartitions::default();
+    // The lanes outlive the shutdown token: what the engine has on its way is still to be written.
+    let (lanes, completions) =
+        GroupCommit::new(store.clone(), options.lanes, CancellationToken::new()).port(APPENDS_IN_FLIGHT);
+    let (engine, sender) = Engine::new(Parts {
+        settings: Settings {
+            recover_all: options.recover == Recover::All,
+            redispatch_after: options.redispatch_after,
+            feed: options.feed,
+        },
+        meta: meta.clone(),
+        reader: reader.clone(),
+        bus: bus.clone(),
+        clock: clock.clone(),
+        lanes,
+        hints: hints.clone(),
+        owned: owned.clone(),
+    });
+    let service =
+        Service::new(reader, sender.clone(), bus.clone(), clock, meta.clone(), hints, owned.clone(), options.exclusive);
+    let queue = QueueId { tenant: TenantId::default_tenant(), name: DEFAULT_QUEUE.to_owned() };
+    if let Err(error) = bus.declare_queue(&queue).await {
+        tracing::warn!(%error, "the default queue is not declared yet; it is with the first job");
+    }
+    let (engine_stopped, wait_for_engine) = oneshot::channel();
+    let engine_shutdown = shutdown.clone();
+    let mut tasks = vec![tokio::spawn(async move {
+        Box::pin(engine.run(completions, engine_shutdown)).await;
+        let _ = engine_stopped.send(()); // The keeper may have ended first.
+    })];
+    let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
+    let keeper = Keeper {
+        store,
+        member: Member { id, name: options.name },
+        lease: options.lease,
+        exclusive: options.exclusive,
+        engine: sender.clone(),
+    };
+    tasks.push(tokio::spawn(keeper.run(shutdown.clone(), wait_for_engine)));
+    if !options.exclusive {
+        tasks.push(tokio::spawn(look_at_jobs(bus.clone(), sender.clone(), shutdown.clone())));
+        tasks.push(tokio::spawn(crate::forwarding::serve(
+            service.clone(),
+            bus,
+            owned,
+            meta.partitions,
+            shutdown.clone(),
+        )));
+    }
+    if let Recover::Only(executions) = options.recover {
+        for (tenant, execution) in executions {
+            if let Err(error) = service.wake(&tenant, execution).await {
+                tracing::warn!(%execution, %error, "not resumed");
+            }
+        }
+    }
+    Ok(Coordinator { service, tasks })
+}
+
+async fn look_at_jobs(
+    bus: Arc<dyn CoordinatorBus>,
+    engine: tokio::sync::mpsc::Sender<Input>,
+    shutdown: CancellationToken,
+) {
+    loop {
+        tokio::select! {
+            () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOOK_AT_JOBS) => {}
+        }
+        if engine.send(Input::JobsState(bus.jobs_state().await)).await.is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,327 @@
+//! From a command to a durable append, and what may happen then.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepstream_runtime::bus::{Control, CoordinatorBus, Settle};
+use stepstream_runtime::random;
+use stepstream_shared::event::view::event_json;
+use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec, event_id};
+use stepstream_shared::execution::{Asked, Command, Decided, Rejection};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::wire::TraceContext;
+use tokio::sync::oneshot;
+
+use super::Engine;
+use super::dispatch::Settlement;
+use super::live::Live;
+use crate::ports::{Append, Appended, StoreError};
+use crate::service::{Hint, ServiceError};
+use crate::store::SubmitError;
+
+/// How long an outcome rests before it is delivered again after its execution could not take it.
+const REST_AFTER_FAILURE: Duration = Duration::from_millis(500);
+/// How long an outcome rests whose execution is set aside.
+const REST_IN_QUARANTINE: Duration = Duration::from_secs(30);
+
+/// Answers a request.
+pub(crate) type Reply = oneshot::Sender<Result<(), ServiceError>>;
+
+/// Who asked, why, and who waits for it to be durable.
+pub(super) struct Occasion {
+    pub(super) actor: Actor,
+    pub(super) causation: Causation,
+    pub(super) trace: Option<TraceContext>,
+    pub(super) settle: Option<Box<dyn Settle>>,
+    pub(super) reply: Option<Reply>,
+}
+
+impl Occasion {
+    pub(super) fn deadline() -> Self {
+        Occasion { actor: Actor::System, causation: Causation::Deadline, trace: None, settle: None, reply: None }
+    }
+}
+
+/// An append on its way.
+pub(super) struct Pending {
+    execution: ExecutionId,
+    tenant: TenantId,
+    partition: PartitionId,
+    generation: u64,
+    last_seq: u64,
+    terminal: bool,
+    asked: Asked,
+    control: Vec<Control>,
+    /// For the live feed, if there is one.
+    feed: Option<Feed>,
+    settle: Option<Box<dyn Settle>>,
+    reply: Option<Reply>,
+}
+
+/// Events to publish once they are durable.
+struct Feed {
+    hash: ChainHash,
+    envelope: Envelope,
+    events: Vec<Event>,
+}
+
+impl Engine {
+    /// Decides a command against a live execution and sends what follows to the log.
+    pub(super) async fn act(&mut self, id: ExecutionId, command: Command, occasion: Occasion) {
+        let now = self.clock.now();
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let graphs = live.graphs.clone();
+        let execution = &mut live.execution;
+        // A panic in the fold must cost one execution, never the partition (a controller that panics on stored input is
+        // down for good otherwise).
+        let decided = catch_unwind(AssertUnwindSafe(|| execution.decide_in_place(&graphs, command, now)));
+        match decided {
+            Ok(Ok(decided)) => self.record(id, decided, occasion).await,
+            Ok(Err(Rejection::Internal(error))) => {
+                tracing::error!(execution = %id, %error, "a decision is not legal; the execution is set aside");
+                self.set_aside(id, occasion);
+            }
+            Ok(Err(rejection)) => {
+                tracing::debug!(execution = %id, %rejection, "refused");
+                if let Some(settle) = occasion.settle {
+                    self.settle(Settlement::Ack(settle)); // Late or doubled: the log has decided already.
+                }
+                if let Some(reply) = occasion.reply {
+                    let _ = reply.send(Err(refusal(rejection))); // The caller may have gone.
+                }
+                self.watch(id);
+            }
+            Err(_) => {
+                tracing::error!(execution = %id, "a decision panicked; the execution is set aside");
+                self.set_aside(id, occasion);
+            }
+        }
+    }
+
+    fn set_aside(&mut self, id: ExecutionId, occasion: Occasion) {
+        self.live.remove(&id);
+        if let Some(settle) = occasion.settle {
+            self.settle(Settlement::Nak(settle, REST_IN_QUARANTINE));
+        }
+        if let Some(reply) = occasion.reply {
+            let _ = reply.send(Err(ServiceError::Internal("the execution is set aside; see the log".to_owned())));
+        }
+    }
+
+    async fn record(&mut self, id: ExecutionId, decided: Decided, occasion: Occasion) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let Some(held) = self.held.get_mut(&live.partition) else {
+            // Lost while the request waited: whoever owns it now will do it.
+            self.abandon(id, occasion, &StoreError::Unavailable(anyhow::anyhow!("the partition has moved")));
+            return;
+        };
+        let Decided { at, events } = decided;
+        let last_seq = live.execution.sequence();
+        let first_seq = last_seq + 1 - events.len() as u64;
+        let asked = Asked::by(&events);
+        let control = controls(id, &events, &occasion.causation);
+        let Occasion { actor, causation, trace, settle, reply } = occasion;
+        let envelope = Envelope { at, actor, causation, trace };
+        let feed = self.settings.feed.then(|| {
+            let numbered = (first_seq..).zip(&events);
+            let events = numbered.map(|(sequence, data)| Event { sequence, at, data: data.clone() }).collect();
+            Feed { hash: ChainHash::default(), envelope: envelope.clone(), events }
+        });
+        let encoded = match codec::encode(&live.head, &envelope, events, random::salt()) {
+            Ok(encoded) => encoded,
+            Err(error) => {
+                tracing::error!(execution = %id, %error, "events cannot be encoded; the execution is set aside");
+                let occasion = Occasion { settle, reply, ..Occasion::deadline() };
+                self.set_aside(id, occasion);
+                return;
+            }
+        };
+        let append = Append {
+            tenant: live.execution.tenant().clone(),
+            execution: id,
+            partition: live.partition,
+            epoch: held.epoch,
+            first_seq,
+            last_seq,
+            previous_first_seq: live.last_first_seq,
+            hash: encoded.hash,
+            body: encoded.body,
+            summary: live.summary(),
+        };
+        live.head = encoded.hash;
+        live.last_first_seq = first_seq;
+        live.in_flight += 1;
+        held.in_flight += 1;
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
+        let pending = Pending {
+            execution: id,
+            tenant: append.tenant.clone(),
+            partition: live.partition,
+            generation: live.generation,
+            last_seq,
+            terminal: live.execution.state().is_terminal(),
+            asked,
+            control,
+            feed: feed.map(|feed| Feed { hash: encoded.hash, ..feed }),
+            settle,
+            reply,
+        };
+        self.pending.insert(ticket, pending);
+        self.backlog.push_back((append, ticket));
+        self.submit_backlog().await;
+        self.watch(id);
+    }
+
+    /// Hands appends to the lanes, in order, as far as there is room.
+    pub(super) async fn submit_backlog(&mut self) {
+        while let Some((append, ticket)) = self.backlog.pop_front() {
+            match self.lanes.submit(append, ticket) {
+                Ok(()) => {}
+                Err(SubmitError::Full(append)) => {
+                    self.backlog.push_front((*append, ticket));
+                    return;
+                }
+                Err(SubmitError::Closed(_)) => {
+                    let error = StoreError::Unavailable(anyhow::anyhow!("the writer lanes have ended"));
+                    Box::pin(self.committed(ticket, Err(error))).await;
+                }
+            }
+        }
+    }
+
+    /// An append is durable, or will not be.
+    pub(super) async fn committed(&mut self, ticket: u64, result: Result<Appended, StoreError>) {
+        let Some(pending) = self.pending.remove(&ticket) else { return };
+        if let Some(held) = self.held.get_mut(&pending.partition) {
+            held.in_flight = held.in_flight.saturating_sub(1);
+        }
+        match result {
+            Ok(Appended::Committed | Appended::AlreadyThere) => self.durable(pending).await,
+            Ok(Appended::Conflict) => {
+                tracing::warn!(execution = %pending.execution, "somebody else has written; folding the log anew");
+                self.reload.insert((pending.tenant.clone(), pending.execution));
+                self.undone(pending, || {
+                    ServiceError::Unavailable("the execution was written by another coordinator; try again".to_owned())
+                });
+            }
+            Ok(Appended::Fenced) => {
+                let partition = pending.partition;
+                tracing::warn!(%partition, "another coordinator owns the partition");
+                self.undone(pending, || ServiceError::Unavailable("the partition has moved; try again".to_owned()));
+                self.lost(partition);
+            }
+            Err(error) => {
+                tracing::error!(execution = %pending.execution, error = &error as &dyn std::error::Error, "the store did not take an append");
+                self.reload.insert((pending.tenant.clone(), pending.execution));
+                self.undone(pending, || ServiceError::from_store(&error));
+            }
+        }
+        self.check_releases();
+    }
+
+    async fn durable(&mut self, pending: Pending) {
+        let Pending {
+            execution: id, tenant, generation, last_seq, terminal, asked, control, feed, settle, reply, ..
+        } = pending;
+        if let Some(settle) = settle {
+            self.settle(Settlement::Ack(settle));
+        }
+        if let Some(reply) = reply {
+            let _ = reply.send(Ok(())); // The caller may have gone.
+        }
+        if let Some(live) = self.live.get_mut(&id)
+            && live.generation == generation
+        {
+            live.in_flight = live.in_flight.saturating_sub(1);
+            if let Some(feed) = feed {
+                publish_feed(&self.bus, live, &tenant, feed);
+            }
+            // What a later append changed, that append will ask for when it is durable itself.
+            let jobs: Vec<_> = live
+                .execution
+                .owed_of(&live.graph, &asked)
+                .into_iter()
+                .filter(|job| !job.running && job.position <= last_seq)
+                .collect();
+            if live.execution.state().is_terminal() && live.in_flight == 0 {
+                self.live.remove(&id);
+            } else {
+                self.dispatch(id, jobs);
+            }
+        }
+        for hint in control {
+            if let Err(error) = self.bus.control(&tenant, &hint).await {
+                tracing::debug!(%error, "a control hint was not sent; the worker will be refused instead");
+            }
+        }
+        if self.hints.receiver_count() > 0 {
+            let _ = self.hints.send(Hint { tenant, execution: id, sequence: last_seq, terminal });
+        }
+    }
+
+    /// An append did not make it: the state in memory is ahead of a log that will never follow.
+    fn undone(&mut self, pending: Pending, why: impl FnOnce() -> ServiceError) {
+        if self.live.get(&pending.execution).is_some_and(|live| live.generation == pending.generation) {
+            self.live.remove(&pending.execution);
+        }
+        if let Some(settle) = pending.settle {
+            self.settle(Settlement::Nak(settle, REST_AFTER_FAILURE));
+        }
+        if let Some(reply) = pending.reply {
+            let _ = reply.send(Err(why()));
+        }
+    }
+
+    /// Something that was waiting cannot be done here and now.
+    pub(super) fn abandon(&mut self, id: ExecutionId, occasion: Occasion, error: &StoreError) {
+        tracing::debug!(execution = %id, %error, "put off");
+        self.live.remove(&id);
+        if let Some(settle) = occasion.settle {
+            self.settle(Settlement::Nak(settle, REST_AFTER_FAILURE));
+        }
+        if let Some(reply) = occasion.reply {
+            let _ = reply.send(Err(ServiceError::from_store(error)));
+        }
+    }
+}
+
+/// Puts events on the live feed, in a task of its own: a feed that is slow costs its listeners, not the engine.
+fn publish_feed(bus: &Arc<dyn CoordinatorBus>, live: &Live, tenant: &TenantId, feed: Feed) {
+    let rendered = (0_u32..).zip(&feed.events).map(|(index, event)| {
+        let body = event_json(event, index, &feed.hash, &feed.envelope, &live.execution, &live.graph);
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        (event.data.name().to_owned(), event_id(&feed.hash, index).to_string(), body.into())
+    });
+    let (bus, tenant, id, events) = (bus.clone(), tenant.clone(), live.execution.id(), rendered.collect());
+    tokio::spawn(async move { bus.feed(&tenant, id, events).await });
+}
+
+/// What running workers should hear of these events.
+fn controls(id: ExecutionId, events: &[EventData], causation: &Causation) -> Vec<Control> {
+    let mut hints = Vec::new();
+    for event in events {
+        match event {
+            EventData::ExecutionCancelled { .. } | EventData::ExecutionFailed { .. } => {
+                hints.push(Control::Cancel { execution: id });
+            }
+            // Given up by a deadline: its worker does not know yet.
+            EventData::StepRetryScheduled { step, attempt, .. } | EventData::StepFailed { step, attempt, .. }
+                if matches!(causation, Causation::Deadline) =>
+            {
+                hints.push(Control::Abandon { execution: id, ordinal: *step, attempt: *attempt });
+            }
+            _ => {}
+        }
+    }
+    hints
+}
+
+fn refusal(rejection: Rejection) -> ServiceError {
+    match rejection {
+        Rejection::InvalidInputs(problems) => ServiceError::InvalidInputs(problems),
+        Rejection::UnknownGraph(digest) => ServiceError::GraphNotFound(digest.to_string()),
+        other => ServiceError::Conflict(other.to_string()),
+    }
+}

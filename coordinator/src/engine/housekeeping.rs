@@ -1,0 +1,262 @@
+//! Time, partitions, and jobs that the bus lost.
+
+use std::cmp::Reverse;
+use std::time::Duration;
+
+use stepstream_runtime::bus::{BusError, JobsStreamState};
+use stepstream_runtime::random;
+use stepstream_shared::execution::Command;
+use stepstream_shared::id::{ExecutionId, PartitionId};
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+use super::commit::Occasion;
+use super::dispatch::owed;
+use super::live::JobKey;
+use super::{Engine, Held, Input, LONGEST_SLEEP};
+
+/// Deadlines handled before the loop looks at its inputs again.
+const DEADLINES_AT_A_TIME: usize = 256;
+/// Suspected jobs looked up on the bus in one round: each is a request to the server.
+const SUSPECTS_AT_A_TIME: usize = 256;
+
+impl Engine {
+    /// How long the loop may sleep.
+    pub(super) fn sleep(&self) -> Duration {
+        let now = self.clock.now();
+        let mut sleep = LONGEST_SLEEP;
+        if let Some(Reverse((due, _))) = self.deadlines.peek() {
+            sleep = sleep.min(due.since(now));
+        }
+        if let Some(Reverse((due, _, _))) = self.heartbeats.peek() {
+            sleep = sleep.min(due.since(now));
+        }
+        if !self.unsent.is_empty() {
+            sleep = sleep.min(self.unsent_due.since(now));
+        }
+        sleep
+    }
+
+    /// Whatever is due happens.
+    pub(super) async fn keep_time(&mut self) {
+        let now = self.clock.now();
+        for _ in 0..DEADLINES_AT_A_TIME {
+            match self.deadlines.peek() {
+                Some(Reverse((due, id))) if *due <= now => {
+                    let (due, id) = (*due, *id);
+                    self.deadlines.pop();
+                    self.deadline(id, due).await;
+                }
+                _ => break,
+            }
+        }
+        for _ in 0..DEADLINES_AT_A_TIME {
+            match self.heartbeats.peek() {
+                Some(Reverse((due, id, ordinal))) if *due <= now => {
+                    let (id, ordinal) = (*id, *ordinal);
+                    self.heartbeats.pop();
+                    self.heartbeat_due(id, ordinal).await;
+                }
+                _ => break,
+            }
+        }
+        self.offer_unsent();
+        self.reload();
+        self.suspect();
+    }
+
+    /// Registers the next deadline of an execution, if it is sooner than the one it is registered under.
+    pub(super) fn watch(&mut self, id: ExecutionId) {
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let Some(next) = live.execution.next_deadline() else { return };
+        if live.deadline.is_none_or(|registered| next < registered) {
+            live.deadline = Some(next);
+            self.deadlines.push(Reverse((next, id)));
+        }
+    }
+
+    async fn deadline(&mut self, id: ExecutionId, due: stepstream_shared::time::Timestamp) {
+        let now = self.clock.now();
+        let Some(live) = self.live.get_mut(&id) else { return };
+        if live.deadline != Some(due) {
+            return; // An earlier one has taken its place.
+        }
+        live.deadline = None;
+        match live.execution.next_deadline() {
+            Some(next) if next <= now => {
+                let command = Command::Tick { chance: random::chance() };
+                self.act(id, command, Occasion::deadline()).await;
+            }
+            _ => self.watch(id),
+        }
+    }
+
+    /// Expects a sign of life from the worker of a running attempt that declares a heartbeat.
+    pub(super) fn expect_heartbeat(&mut self, id: ExecutionId, ordinal: u32) {
+        if let Some(entry) = self.live.get(&id).and_then(|live| live.dispatched.get(&ordinal))
+            && let Some(heartbeat) = entry.heartbeat
+        {
+            self.heartbeats.push(Reverse((entry.sign_of_life.after(heartbeat), id, ordinal)));
+        }
+    }
+
+    async fn heartbeat_due(&mut self, id: ExecutionId, ordinal: u32) {
+        let now = self.clock.now();
+        let Some(live) = self.live.get(&id) else { return };
+        let Some(entry) = live.dispatched.get(&ordinal) else { return };
+        let Some(heartbeat) = entry.heartbeat else { return };
+        if !Self::is_running(live, ordinal, entry.attempt) {
+            return;
+        }
+        if entry.sign_of_life.after(heartbeat) > now {
+            self.expect_heartbeat(id, ordinal);
+            return;
+        }
+        let command = Command::HeartbeatMissed { step: ordinal, attempt: entry.attempt, chance: random::chance() };
+        self.act(id, command, Occasion::deadline()).await;
+    }
+
+    /// A partition is ours: outcomes and commands are pulled, unfinished executions recovered.
+    pub(super) fn gained(&mut self, partition: PartitionId, epoch: u64) {
+        let stop = CancellationToken::new();
+        let held = Held { epoch, stop: stop.clone(), in_flight: 0, releasing: None };
+        if let Some(old) = self.held.insert(partition, held) {
+            old.stop.cancel();
+        }
+        let Some(sender) = self.sender.upgrade() else { return };
+        crate::pulling::pull_outcomes(self.bus.clone(), partition, sender.clone(), stop.clone());
+        if self.settings.recover_all {
+            crate::recovery::recover(self.reader.clone(), partition, sender, stop);
+        }
+        self.owned.insert(partition);
+        tracing::debug!(%partition, epoch, "partition taken");
+    }
+
+    /// A partition is not ours any more: what is in memory of it is a stranger's.
+    pub(super) fn lost(&mut self, partition: PartitionId) {
+        let Some(held) = self.held.remove(&partition) else { return };
+        held.stop.cancel();
+        self.owned.remove(partition);
+        self.live.retain(|_, live| live.partition != partition);
+        if let Some(done) = held.releasing {
+            let _ = done.send(()); // Whoever asked may have gone.
+        }
+        let bus = self.bus.clone();
+        tokio::spawn(async move { bus.leave(partition).await });
+        tracing::info!(%partition, "partition given up");
+    }
+
+    /// Lets go of a partition once what is on its way for it is durable.
+    pub(super) fn release(&mut self, partition: PartitionId, done: oneshot::Sender<()>) {
+        match self.held.get_mut(&partition) {
+            Some(held) => {
+                held.stop.cancel();
+                held.releasing = Some(done);
+                self.owned.remove(partition);
+                self.check_releases();
+            }
+            None => {
+                let _ = done.send(()); // Not ours anyhow.
+            }
+        }
+    }
+
+    pub(super) fn check_releases(&mut self) {
+        let ready: Vec<PartitionId> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.releasing.is_some() && held.in_flight == 0)
+            .map(|(partition, _)| *partition)
+            .collect();
+        for partition in ready {
+            self.lost(partition);
+        }
+    }
+
+    /// The jobs stream as the bus shows it: made anew, or gone back, it has lost what it held.
+    pub(super) fn jobs_state(&mut self, state: Result<JobsStreamState, BusError>) {
+        let Ok(state) = state else { return }; // Unreachable is not lost.
+        let wiped = self.jobs_state.is_some_and(|before| {
+            before.created_nanos != state.created_nanos || state.last_sequence < before.last_sequence
+        });
+        self.jobs_state = Some(state);
+        if !wiped {
+            return;
+        }
+        let mut jobs = Vec::new();
+        for (id, live) in &self.live {
+            for (ordinal, entry) in &live.dispatched {
+                jobs.push(JobKey { execution: *id, ordinal: *ordinal, attempt: entry.attempt });
+            }
+        }
+        tracing::warn!(jobs = jobs.len(), "the bus has lost its jobs; those without a worker are published anew");
+        self.missing(&jobs);
+    }
+
+    /// Publishes jobs anew that are gone from the bus.
+    pub(super) fn missing(&mut self, jobs: &[JobKey]) {
+        for key in jobs {
+            let Some(live) = self.live.get_mut(&key.execution) else { continue };
+            if let Some(spec) = owed(live, *key) {
+                self.redispatch(key.execution, vec![spec]);
+            } else if let Some(spec) = live.execution.job(&live.graph, key.ordinal)
+                && spec.attempt == key.attempt
+                && live
+                    .dispatched
+                    .get(&key.ordinal)
+                    .is_some_and(|entry| entry.sign_of_life.after(self.settings.redispatch_after) <= self.clock.now())
+            {
+                // On record as running, the job gone, and nobody heard of: its worker died with the bus.
+                self.redispatch(key.execution, vec![spec]);
+            }
+        }
+    }
+
+    /// Looks for jobs that have been silent for long: are they still on the bus? Age alone is no evidence of loss.
+    fn suspect(&mut self) {
+        let now = self.clock.now();
+        if now < self.suspects_due {
+            return;
+        }
+        self.suspects_due = now.after(self.settings.redispatch_after / 6);
+        let mut suspects = Vec::new();
+        for (id, live) in &mut self.live {
+            let closed: Vec<u32> = live
+                .dispatched
+                .iter()
+                .filter(|(ordinal, _)| live.execution.step(**ordinal).is_none_or(|step| step.state().is_terminal()))
+                .map(|(ordinal, _)| *ordinal)
+                .collect();
+            for ordinal in closed {
+                live.dispatched.remove(&ordinal);
+            }
+            for (ordinal, entry) in &live.dispatched {
+                if entry.sign_of_life.after(self.settings.redispatch_after) <= now
+                    && suspects.len() < SUSPECTS_AT_A_TIME
+                {
+                    let key = JobKey { execution: *id, ordinal: *ordinal, attempt: entry.attempt };
+                    suspects.push((key, entry.sequence));
+                }
+            }
+        }
+        if suspects.is_empty() {
+            return;
+        }
+        let (bus, sender) = (self.bus.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let mut missing = Vec::new();
+            for (key, sequence) in suspects {
+                let gone = match sequence {
+                    Some(sequence) => matches!(bus.job_exists(sequence).await, Ok(false)),
+                    None => true, // Nobody knows its place: published before a takeover, or never.
+                };
+                if gone {
+                    missing.push(key);
+                }
+            }
+            if let (false, Some(sender)) = (missing.is_empty(), sender.upgrade()) {
+                let _ = sender.send(Input::Missing(missing)).await; // The engine may have stopped.
+            }
+        });
+    }
+}

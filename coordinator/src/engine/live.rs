@@ -1,0 +1,94 @@
+//! An execution in memory.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepstream_shared::event::ChainHash;
+use stepstream_shared::execution::Execution;
+use stepstream_shared::graph::{CompiledGraph, Graphs};
+use stepstream_shared::id::{ExecutionId, PartitionId};
+use stepstream_shared::time::Timestamp;
+
+use crate::ports::Summary;
+use crate::reading::Loaded;
+
+/// One attempt, for finding it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct JobKey {
+    pub(crate) execution: ExecutionId,
+    pub(crate) ordinal: u32,
+    pub(crate) attempt: u32,
+}
+
+/// An execution that this coordinator drives.
+pub(super) struct Live {
+    pub(super) execution: Execution,
+    pub(super) graph: Arc<CompiledGraph>,
+    pub(super) graphs: Graphs,
+    pub(super) partition: PartitionId,
+    /// Tells this copy from an earlier one of the same execution that was thrown away.
+    pub(super) generation: u64,
+    /// Chain hash of the last append, on its way or durable.
+    pub(super) head: ChainHash,
+    pub(super) last_first_seq: u64,
+    /// Appends on their way.
+    pub(super) in_flight: u32,
+    /// The state that the list shows, once the appends on their way are durable.
+    pub(super) listed: Option<&'static str>,
+    /// The deadline it is registered under.
+    pub(super) deadline: Option<Timestamp>,
+    pub(super) dispatched: HashMap<u32, Dispatched>,
+}
+
+/// An attempt that was handed to the bus.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Dispatched {
+    pub(super) attempt: u32,
+    pub(super) dispatch: u64,
+    /// Its place in the jobs stream, once the bus has said so.
+    pub(super) sequence: Option<u64>,
+    /// When it was dispatched or its worker was last heard of.
+    pub(super) sign_of_life: Timestamp,
+    pub(super) heartbeat: Option<Duration>,
+}
+
+impl Live {
+    pub(super) fn from_log(loaded: Loaded, partition: PartitionId, generation: u64) -> Self {
+        Live {
+            listed: Some(loaded.execution.state().name()),
+            execution: loaded.execution,
+            graph: loaded.graph,
+            graphs: loaded.graphs,
+            partition,
+            generation,
+            head: loaded.head,
+            last_first_seq: loaded.last_first_seq,
+            in_flight: 0,
+            deadline: None,
+            dispatched: HashMap::new(),
+        }
+    }
+
+    /// The row of the list, if the last decision changed it.
+    pub(super) fn summary(&mut self) -> Option<Summary> {
+        let state = self.execution.state();
+        if self.listed == Some(state.name()) {
+            return None;
+        }
+        self.listed = Some(state.name());
+        Some(summary_of(&self.execution))
+    }
+}
+
+/// What the list of executions shows.
+pub(crate) fn summary_of(execution: &Execution) -> Summary {
+    Summary {
+        state: execution.state().name().to_owned(),
+        terminal: execution.state().is_terminal(),
+        graph: execution.graph(),
+        graph_name: execution.graph_name().to_owned(),
+        created_at: execution.created_at(),
+        updated_at: execution.changed_at(),
+    }
+}

@@ -1,0 +1,167 @@
+//! Executions into memory: because something waits for them, or because a partition was taken over.
+
+use stepstream_runtime::bus::Delivery;
+use stepstream_shared::execution::StepState;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::wire::Outcome;
+
+use super::dispatch::Settlement;
+use super::live::Live;
+use super::request::Request;
+use super::{Engine, Input};
+use crate::ports::StoreError;
+use crate::reading::{Loaded, ReadError};
+use crate::service::ServiceError;
+
+/// Something that waits for an execution to be loaded.
+pub(super) enum Waiting {
+    Outcome(TenantId, Box<Delivery<Outcome>>),
+    Request(Box<Request>),
+    /// Nobody asks; it is to be driven.
+    Nobody,
+}
+
+impl Engine {
+    /// Loads an execution in a task of its own; what waits for it is taken when it is there.
+    pub(super) fn load(&mut self, tenant: &TenantId, id: ExecutionId, waiting: Waiting) {
+        if let Some(queue) = self.loading.get_mut(&id) {
+            queue.push(waiting);
+            return;
+        }
+        self.loading.insert(id, vec![waiting]);
+        let (reader, tenant, sender) = (self.reader.clone(), tenant.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let loaded = reader.load(&tenant, id, None).await;
+            if let Some(sender) = sender.upgrade() {
+                let _ = sender.send(Input::Loaded(id, Box::new(loaded))).await; // The engine may have stopped.
+            }
+        });
+    }
+
+    pub(super) async fn loaded(&mut self, id: ExecutionId, result: Result<Loaded, ReadError>) {
+        let waiting = self.loading.remove(&id).unwrap_or_default();
+        match result {
+            Ok(loaded) => {
+                let partition = PartitionId::of(id, self.meta.partitions);
+                if !self.held.contains_key(&partition) {
+                    let error = ReadError::Store(StoreError::Unavailable(anyhow::anyhow!("the partition has moved")));
+                    self.refuse_all(id, waiting, &error);
+                    return;
+                }
+                let terminal = loaded.execution.state().is_terminal();
+                if !self.live.contains_key(&id) {
+                    self.bring_in(id, loaded, partition);
+                }
+                for each in waiting {
+                    self.serve(id, each).await;
+                }
+                if terminal && self.live.get(&id).is_some_and(|live| live.in_flight == 0) {
+                    self.live.remove(&id);
+                }
+            }
+            // It has no log, or none under this tenant: a start may go on, everything else is refused.
+            Err(ReadError::NotFound(_)) => {
+                for each in waiting {
+                    self.serve(id, each).await;
+                }
+            }
+            Err(error) => {
+                tracing::error!(execution = %id, error = &error as &dyn std::error::Error, "an execution was not loaded");
+                self.refuse_all(id, waiting, &error);
+            }
+        }
+    }
+
+    async fn serve(&mut self, id: ExecutionId, waiting: Waiting) {
+        match waiting {
+            Waiting::Outcome(tenant, delivery) => self.live_outcome(id, &tenant, *delivery).await,
+            Waiting::Request(request) => self.live_request(*request).await,
+            Waiting::Nobody => {}
+        }
+    }
+
+    fn refuse_all(&mut self, id: ExecutionId, waiting: Vec<Waiting>, error: &ReadError) {
+        // What the store could not give now is asked for again; what cannot be read stays set aside.
+        let rest = match error {
+            ReadError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_)) => {
+                std::time::Duration::from_millis(500)
+            }
+            _ => std::time::Duration::from_secs(30),
+        };
+        let mut tenant = None;
+        for each in waiting {
+            match each {
+                Waiting::Outcome(of, delivery) => {
+                    tenant = Some(of);
+                    self.settle(Settlement::Nak(delivery.settle, rest));
+                }
+                Waiting::Request(request) => {
+                    tenant = Some(request.tenant.clone());
+                    let _ = request.reply.send(Err(ServiceError::from_read(error))); // The caller may have gone.
+                }
+                Waiting::Nobody => {}
+            }
+        }
+        if let (Some(tenant), ReadError::Store(StoreError::Unavailable(_))) = (tenant, error) {
+            self.reload.insert((tenant, id));
+        }
+    }
+
+    /// A takeover found an execution unfinished.
+    pub(super) async fn recovered(&mut self, partition: PartitionId, loaded: Loaded) {
+        let id = loaded.execution.id();
+        if self.held.contains_key(&partition) && !self.live.contains_key(&id) {
+            self.bring_in(id, loaded, partition);
+        }
+    }
+
+    /// Drives an execution from now on: what it owes is handed to the bus, its deadlines are kept.
+    fn bring_in(&mut self, id: ExecutionId, loaded: Loaded, partition: PartitionId) {
+        self.next_generation += 1;
+        let live = Live::from_log(loaded, partition, self.next_generation);
+        let terminal = live.execution.state().is_terminal();
+        let owed = live.execution.owed(&live.graph);
+        let now = self.clock.now();
+        self.live.insert(id, live);
+        if terminal {
+            return;
+        }
+        let (running, waiting): (Vec<_>, Vec<_>) = owed.into_iter().partition(|job| job.running);
+        for job in running {
+            // Its worker has a lease's time to show that it lives.
+            let entry = super::live::Dispatched {
+                attempt: job.attempt,
+                dispatch: 0,
+                sequence: None,
+                sign_of_life: now,
+                heartbeat: job.heartbeat,
+            };
+            if let Some(live) = self.live.get_mut(&id) {
+                live.dispatched.insert(job.ordinal, entry);
+            }
+            self.expect_heartbeat(id, job.ordinal);
+        }
+        self.dispatch(id, waiting);
+        self.watch(id);
+    }
+
+    /// Loads what was thrown away because the store was unreachable or somebody else had written.
+    pub(super) fn reload(&mut self) {
+        let now = self.clock.now();
+        if self.reload.is_empty() || now < self.reload_due {
+            return;
+        }
+        self.reload_due = now.after(std::time::Duration::from_millis(500));
+        for (tenant, id) in std::mem::take(&mut self.reload) {
+            let partition = PartitionId::of(id, self.meta.partitions);
+            if self.held.contains_key(&partition) && !self.live.contains_key(&id) {
+                self.load(&tenant, id, Waiting::Nobody);
+            }
+        }
+    }
+
+    /// Whether the present attempt of a step is on record as running.
+    pub(super) fn is_running(live: &Live, ordinal: u32, attempt: u32) -> bool {
+        live.execution.step(ordinal).is_some_and(|step| step.attempt() == attempt && step.state() == StepState::Running)
+    }
+}

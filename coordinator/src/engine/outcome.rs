@@ -1,0 +1,104 @@
+//! What workers report.
+
+use stepstream_runtime::bus::Delivery;
+use stepstream_runtime::random;
+use stepstream_shared::event::{Actor, Causation};
+use stepstream_shared::execution::{Command, StepState};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::wire::{Outcome, OutcomeResult};
+
+use super::Engine;
+use super::commit::Occasion;
+use super::dispatch::Settlement;
+use super::loading::Waiting;
+
+/// How long an outcome rests that reached somebody who does not own its partition.
+const REST_ELSEWHERE: std::time::Duration = std::time::Duration::from_millis(200);
+
+impl Engine {
+    /// Takes an outcome if a coordinator of this store asked for it and its partition is ours.
+    pub(super) async fn outcome(&mut self, partition: PartitionId, tenant: TenantId, delivery: Delivery<Outcome>) {
+        let token = &delivery.message.token;
+        let id = token.execution;
+        if !self.key.verify(&tenant, token) {
+            tracing::warn!(execution = %id, worker = delivery.message.worker, "an outcome with a forged token was dropped");
+            self.settle(Settlement::Ack(delivery.settle));
+            return;
+        }
+        if token.incarnation != self.meta.incarnation {
+            tracing::info!(execution = %id, "an outcome of an earlier incarnation of the store was dropped");
+            self.settle(Settlement::Ack(delivery.settle));
+            return;
+        }
+        let owner = PartitionId::of(id, self.meta.partitions);
+        if owner != partition || self.held.get(&owner).is_none_or(|held| held.releasing.is_some()) {
+            self.settle(Settlement::Nak(delivery.settle, REST_ELSEWHERE));
+            return;
+        }
+        if self.live.contains_key(&id) {
+            self.live_outcome(id, &tenant, delivery).await;
+        } else {
+            self.load(&tenant, id, Waiting::Outcome(tenant.clone(), Box::new(delivery)));
+        }
+    }
+
+    /// Takes an outcome of an execution in memory.
+    pub(super) async fn live_outcome(&mut self, id: ExecutionId, tenant: &TenantId, delivery: Delivery<Outcome>) {
+        let Delivery { message, settle, .. } = delivery;
+        let Some(live) = self.live.get_mut(&id) else {
+            self.settle(Settlement::Ack(settle));
+            return;
+        };
+        if live.execution.tenant() != tenant {
+            // A token of another tenant does not verify; this is a second lock on the same door.
+            self.settle(Settlement::Ack(settle));
+            return;
+        }
+        let (step, attempt) = (message.token.ordinal, message.token.attempt);
+        let now = self.clock.now();
+        if let Some(entry) = live.dispatched.get_mut(&step)
+            && entry.attempt == attempt
+        {
+            entry.sign_of_life = now;
+        }
+        let waits = live.execution.step(step).map(|step| (step.state(), step.attempt()));
+        let started = waits != Some((StepState::Scheduled, attempt));
+        let (worker, claim) = (message.worker, message.claim);
+        let command = match message.result {
+            OutcomeResult::Started | OutcomeResult::Progress { .. } if started => {
+                // On record already, or over: a sign of life and nothing more.
+                self.settle(Settlement::Ack(settle));
+                return;
+            }
+            OutcomeResult::Started | OutcomeResult::Progress { .. } => {
+                Command::Started { step, attempt, worker: worker.clone(), claim }
+            }
+            OutcomeResult::Completed { output, duration_us } => {
+                live.dispatched.remove(&step);
+                Command::Completed { step, attempt, worker: worker.clone(), claim, output, duration_us }
+            }
+            OutcomeResult::Failed { error, duration_us } => {
+                live.dispatched.remove(&step);
+                let chance = random::chance();
+                Command::Failed { step, attempt, worker: worker.clone(), claim, error, duration_us, chance }
+            }
+            OutcomeResult::Released => {
+                // The job itself goes back to the bus; nothing has happened to the step.
+                self.settle(Settlement::Ack(settle));
+                return;
+            }
+        };
+        let occasion = Occasion {
+            actor: Actor::Worker(worker),
+            causation: Causation::Outcome,
+            trace: None,
+            settle: Some(settle),
+            reply: None,
+        };
+        let was_start = matches!(command, Command::Started { .. });
+        self.act(id, command, occasion).await;
+        if was_start {
+            self.expect_heartbeat(id, step);
+        }
+    }
+}

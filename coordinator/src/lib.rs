@@ -1,0 +1,22 @@
+//! The coordinator of Stepstream.
+//!
+//! It turns the steps of graphs into jobs on the bus, folds outcomes into the log, and serves the API. The decisions
+//! are the core's ([`stepstream_shared::execution`]); here is the loop around them, and the adapters.
+
+pub mod api;
+pub mod config;
+pub mod coordinator;
+mod engine;
+mod forwarding;
+mod keeper;
+mod ownership;
+pub mod ports;
+mod pulling;
+pub mod reading;
+mod recovery;
+pub mod serve;
+pub mod service;
+pub mod store;
+
+pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start};
+pub use service::{Service, ServiceError};

@@ -1,0 +1,29 @@
+//! Which partitions this process owns, for those who only need to ask.
+
+use std::collections::HashSet;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use stepstream_shared::id::PartitionId;
+
+/// Written by the engine, read by the API.
+#[derive(Clone, Default)]
+pub(crate) struct OwnedPartitions(Arc<RwLock<HashSet<PartitionId>>>);
+
+impl OwnedPartitions {
+    pub(crate) fn contains(&self, partition: PartitionId) -> bool {
+        // A set of plain numbers is whole after any panic.
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&partition)
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
+    pub(crate) fn insert(&self, partition: PartitionId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).insert(partition);
+    }
+
+    pub(crate) fn remove(&self, partition: PartitionId) {
+        self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+}

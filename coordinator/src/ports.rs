@@ -1,0 +1,261 @@
+//! What the coordinator needs from a store. Three adapters exist (PostgreSQL, SQLite, memory) and pass one contract.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use stepstream_shared::graph::GraphDigest;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
+
+/// What a store is, fixed when it was created (but for the incarnation).
+#[derive(Debug, Clone)]
+pub struct StoreMeta {
+    /// Grows with every restore, from 1.
+    pub incarnation: u64,
+    /// Slices of executions; fixed at creation because executions are assigned by hash.
+    pub partitions: u16,
+    /// Key of the token MACs: random, made at creation, never leaves the coordinators.
+    pub mac_key: [u8; 32],
+    /// In words, as read back from the database: what an acknowledged append has survived.
+    pub durability: String,
+}
+
+/// All events of one decision: the unit that is stored, as one row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Append {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub partition: PartitionId,
+    /// The epoch under which the caller owns the partition.
+    pub epoch: u64,
+    /// Sequence of the first event; 1 starts the log. The log must end right before it.
+    pub first_seq: u64,
+    /// Sequence of the last event; at least `first_seq`.
+    pub last_seq: u64,
+    /// `first_seq` of the append before this one; 0 when this is the first.
+    pub previous_first_seq: u64,
+    /// The chain hash of this append; identifies it, so that an unknown commit can be resolved.
+    pub hash: [u8; 32],
+    /// Envelope, events and payloads, encoded.
+    pub body: Bytes,
+    /// What the list of executions shows after this append; `None` leaves it as it is.
+    pub summary: Option<Summary>,
+}
+
+/// A row of the list of executions: derived from the log, rebuildable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Summary {
+    /// The execution state's name, such as `Running`.
+    pub state: String,
+    /// Completed, failed or cancelled: no coordinator needs to drive it any more.
+    pub terminal: bool,
+    pub graph: GraphDigest,
+    pub graph_name: String,
+    pub created_at: Timestamp,
+    /// When the state last changed.
+    pub updated_at: Timestamp,
+}
+
+/// What became of one append of a batch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Appended {
+    /// It is durable.
+    Committed,
+    /// It was there already, stored by an earlier try whose answer was lost.
+    AlreadyThere,
+    /// The log has another row at this place, or does not end right before it: the caller's view is stale.
+    Conflict,
+    /// Another coordinator owns the partition.
+    Fenced,
+}
+
+/// A stored append, as it lies in the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAppend {
+    pub first_seq: u64,
+    pub last_seq: u64,
+    pub epoch: u64,
+    pub hash: [u8; 32],
+    pub body: Bytes,
+}
+
+/// An execution in the list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub partition: PartitionId,
+    pub summary: Summary,
+}
+
+/// Where a page of the list begins: after this row, in descending order of (created_at, execution).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListCursor {
+    pub created_at: Timestamp,
+    pub execution: ExecutionId,
+}
+
+/// A graph document as registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredGraph {
+    pub digest: GraphDigest,
+    pub name: String,
+    pub version: String,
+    /// Canonical JSON.
+    pub document: String,
+    pub registered_at: Timestamp,
+}
+
+/// A coordinator that is alive.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Fresh for each process: its incarnation, not its name.
+    pub id: String,
+    /// For people.
+    pub name: String,
+}
+
+/// Who owns a partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartitionOwner {
+    pub partition: PartitionId,
+    /// 0: never owned.
+    pub epoch: u64,
+    pub owner: Option<String>,
+    /// By the store's clock, at the time of reading.
+    pub lease_expired: bool,
+}
+
+/// Why a store did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Nothing was written; trying again later can help.
+    #[error("the store cannot be reached")]
+    Unavailable(#[source] anyhow::Error),
+    /// Written or not, nobody knows: read the place again before anything else.
+    #[error("the store did not confirm the commit")]
+    Unknown(#[source] anyhow::Error),
+    /// The disk is full or read-only, or a limit of the database was reached.
+    #[error("the store cannot write: {reason}")]
+    Exhausted { reason: String },
+    /// The schema is newer than this build.
+    #[error("the store has schema version {found}, this build knows versions up to {known}: use a newer build")]
+    NewerSchema { found: i64, known: i64 },
+    /// What was read makes no sense: the data, not the moment, is wrong.
+    #[error("the store holds something unreadable: {reason}")]
+    Corrupt { reason: String },
+    /// The store refuses for a reason that trying again will not change.
+    #[error("the store refuses: {reason}")]
+    Refused { reason: String },
+}
+
+/// The log and what is kept beside it.
+///
+/// Guarantees of every adapter: an append that is answered `Committed` is durable as [`StoreMeta::durability`] says;
+/// the sequences of an execution run from 1 without gap or overlap; the appends of a batch stand or fall one by one
+/// (an append that conflicts leaves the others be) but commit together; rows never change; a read under another tenant
+/// finds nothing.
+#[async_trait]
+pub trait EventStore: Send + Sync + 'static {
+    async fn meta(&self) -> Result<StoreMeta, StoreError>;
+
+    /// Commits a batch in one transaction. At most one append per execution in a batch. Answers in the batch's order.
+    ///
+    /// # Errors
+    /// [`StoreError::Unknown`] when the commit's fate is open: the same batch may be given again, and what had been
+    /// written is then `AlreadyThere`.
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError>;
+
+    /// Up to `limit` appends whose last sequence is above `after`, in order. Empty for another tenant's execution.
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredAppend>, StoreError>;
+
+    /// The execution's row in the list.
+    async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError>;
+
+    /// A tenant's executions, newest first.
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        state: Option<&str>,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// Executions of these partitions that are not terminal, ordered by id, above `after`.
+    async fn unfinished(
+        &self,
+        partitions: &[PartitionId],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// Every execution that has a log, whatever the list says, ordered by id, above `after`: for rebuilding the list.
+    async fn logged(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<(TenantId, ExecutionId, PartitionId)>, StoreError>;
+
+    /// Empties the list of executions, the first step of rebuilding it.
+    async fn clear_list(&self) -> Result<(), StoreError>;
+
+    /// Writes rows of the list, as a rebuild computes them.
+    async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError>;
+
+    /// Registers a graph; the same digest again changes nothing.
+    async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError>;
+
+    async fn get_graph(&self, tenant: &TenantId, digest: &GraphDigest) -> Result<Option<StoredGraph>, StoreError>;
+
+    /// The graph registered last under this name and, if given, this version.
+    async fn find_graph(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<StoredGraph>, StoreError>;
+
+    /// A tenant's graphs by name, then newest first. `after` is the digest of the last row of the page before.
+    async fn list_graphs(
+        &self,
+        tenant: &TenantId,
+        after: Option<&GraphDigest>,
+        limit: u32,
+    ) -> Result<Vec<StoredGraph>, StoreError>;
+
+    /// Says that this coordinator lives and answers with all that do, itself included. Dead ones leave after `ttl`.
+    async fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError>;
+
+    /// Leaves at once.
+    async fn leave(&self, member: &str) -> Result<(), StoreError>;
+
+    async fn partitions(&self) -> Result<Vec<PartitionOwner>, StoreError>;
+
+    /// Takes a partition that nobody owns or whose lease has run out by the store's clock, and answers with the new
+    /// epoch: one more than the last. With `force`, takes it from anybody (a single-process store whose file is locked).
+    async fn acquire(
+        &self,
+        partition: PartitionId,
+        member: &str,
+        ttl: Duration,
+        force: bool,
+    ) -> Result<Option<u64>, StoreError>;
+
+    /// Renews the leases held under these epochs; answers with those that are still ours.
+    async fn renew(
+        &self,
+        member: &str,
+        held: &[(PartitionId, u64)],
+        ttl: Duration,
+    ) -> Result<Vec<PartitionId>, StoreError>;
+
+    /// Gives a partition back: whoever asks next gets it at once. The epoch stays spent.
+    async fn release(&self, member: &str, partition: PartitionId, epoch: u64) -> Result<(), StoreError>;
+}

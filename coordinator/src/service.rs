@@ -1,0 +1,454 @@
+//! What a coordinator offers: the one facade that the API, the command line and tests call.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use stepstream_runtime::bus::CoordinatorBus;
+use stepstream_runtime::clock::Clock;
+use stepstream_runtime::random;
+use stepstream_shared::data::Data;
+use stepstream_shared::event::Actor;
+use stepstream_shared::execution::{Command, StartRequest};
+use stepstream_shared::graph::{CompiledGraph, Source, compile};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
+use stepstream_shared::wire::TraceContext;
+use tokio::sync::{broadcast, mpsc, oneshot};
+
+use crate::engine::{Input, Request, RequestBody};
+use crate::forwarding::{Answer, Forwarded, ForwardedRequest};
+use crate::ownership::OwnedPartitions;
+use crate::ports::{StoreError, StoreMeta, StoredGraph};
+use crate::reading::{Loaded, ReadError, Reader};
+
+/// How long a request looks for the owner of its partition before it gives up: longer than a lease and a takeover.
+const FIND_OWNER: Duration = Duration::from_secs(15);
+/// How long one try with another coordinator may take.
+const ONE_TRY: Duration = Duration::from_secs(5);
+/// Rest between tries.
+const REST: Duration = Duration::from_millis(50);
+/// How often somebody who waits looks at the log, whatever the hints say.
+const LOOK: Duration = Duration::from_millis(250);
+/// Longest idempotency key, in bytes.
+pub const MAX_KEY_BYTES: usize = 255;
+
+/// What a new execution is made of.
+#[derive(Debug, Clone)]
+pub struct Start {
+    pub graph: Arc<CompiledGraph>,
+    pub inputs: Data,
+    /// The same key and the same request give the first answer back.
+    pub idempotency_key: Option<String>,
+    pub actor: Actor,
+    pub trace: Option<TraceContext>,
+}
+
+/// An execution that exists, durably.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Started {
+    pub execution: ExecutionId,
+    /// False when the idempotency key had been used for the same request before.
+    pub created: bool,
+}
+
+/// A graph that is registered.
+#[derive(Debug, Clone)]
+pub struct Registered {
+    pub graph: Arc<CompiledGraph>,
+    pub registered_at: Timestamp,
+    /// False when it had been registered before.
+    pub created: bool,
+}
+
+/// An execution's log has grown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hint {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub sequence: u64,
+    pub terminal: bool,
+}
+
+/// Why a request was not carried out. Each says what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("there is no execution {0}")]
+    NotFound(ExecutionId),
+    #[error("there is no graph {0}")]
+    GraphNotFound(String),
+    /// The document does not compile; the text shows every problem.
+    #[error("{0}")]
+    BadGraph(String),
+    #[error("the inputs do not fit the graph: {}", .0.join("; "))]
+    InvalidInputs(Vec<String>),
+    #[error("the idempotency key was used for another request")]
+    KeyConflict,
+    /// The execution is not in a state for this.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    TooLarge(String),
+    /// Trying again later can help; nothing was accepted.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The store is full or read-only.
+    #[error("{0}")]
+    Exhausted(String),
+    /// What is stored cannot be read.
+    #[error("{0}")]
+    Corrupt(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ServiceError {
+    pub(crate) fn from_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
+            StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
+            StoreError::NewerSchema { .. } | StoreError::Refused { .. } => ServiceError::Internal(chain(error)),
+            StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
+        }
+    }
+
+    pub(crate) fn from_read(error: &ReadError) -> Self {
+        match error {
+            ReadError::NotFound(id) => ServiceError::NotFound(*id),
+            ReadError::GraphNotFound(reference) => ServiceError::GraphNotFound(reference.clone()),
+            ReadError::Store(error) => ServiceError::from_store(error),
+            ReadError::BadGraph { .. } | ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } => {
+                ServiceError::Corrupt(chain(error))
+            }
+        }
+    }
+}
+
+impl From<ReadError> for ServiceError {
+    fn from(error: ReadError) -> Self {
+        ServiceError::from_read(&error)
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        ServiceError::from_store(&error)
+    }
+}
+
+/// The text of an error and of what caused it.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// A cheap way to reach a coordinator.
+#[derive(Clone)]
+pub struct Service(Arc<Inner>);
+
+struct Inner {
+    reader: Reader,
+    engine: mpsc::Sender<Input>,
+    bus: Arc<dyn CoordinatorBus>,
+    clock: Arc<dyn Clock>,
+    meta: StoreMeta,
+    hints: broadcast::Sender<Hint>,
+    owned: OwnedPartitions,
+    exclusive: bool,
+}
+
+impl Service {
+    #[expect(clippy::too_many_arguments, reason = "the parts are named once, where a coordinator is put together")]
+    pub(crate) fn new(
+        reader: Reader,
+        engine: mpsc::Sender<Input>,
+        bus: Arc<dyn CoordinatorBus>,
+        clock: Arc<dyn Clock>,
+        meta: StoreMeta,
+        hints: broadcast::Sender<Hint>,
+        owned: OwnedPartitions,
+        exclusive: bool,
+    ) -> Self {
+        Service(Arc::new(Inner { reader, engine, bus, clock, meta, hints, owned, exclusive }))
+    }
+
+    pub fn reader(&self) -> &Reader {
+        &self.0.reader
+    }
+
+    /// What an acknowledged append has survived, in words.
+    pub fn durability(&self) -> &str {
+        &self.0.meta.durability
+    }
+
+    /// Partitions that this coordinator holds.
+    pub fn partitions_held(&self) -> usize {
+        self.0.owned.count()
+    }
+
+    /// Growth of the logs that this coordinator drives. May miss some: the log decides.
+    pub fn hints(&self) -> broadcast::Receiver<Hint> {
+        self.0.hints.subscribe()
+    }
+
+    /// Compiles a document and registers it; the same document again changes nothing.
+    pub async fn register_graph(&self, tenant: &TenantId, file: &str, text: &str) -> Result<Registered, ServiceError> {
+        let graph = compile(&Source { name: file, text })
+            .map(Arc::new)
+            .map_err(|problems| ServiceError::BadGraph(problems.to_string()))?;
+        if let Some(stored) = self.0.reader.store().get_graph(tenant, &graph.digest).await? {
+            self.0.reader.remember(tenant, graph.clone());
+            return Ok(Registered { graph, registered_at: stored.registered_at, created: false });
+        }
+        let registered_at = self.0.clock.now();
+        let stored = StoredGraph {
+            digest: graph.digest,
+            name: graph.name.clone(),
+            version: graph.version.clone(),
+            document: graph.canonical.clone(),
+            registered_at,
+        };
+        self.0.reader.store().put_graph(tenant, &stored).await?;
+        self.0.reader.remember(tenant, graph.clone());
+        Ok(Registered { graph, registered_at, created: true })
+    }
+
+    /// Brings an execution into being; durable when this returns.
+    pub async fn start(&self, tenant: &TenantId, start: Start) -> Result<Started, ServiceError> {
+        let Start { graph, inputs, idempotency_key: key, actor, trace } = start;
+        let Some(key) = key else {
+            let execution = self.fresh_id();
+            let what = ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None };
+            self.submit(tenant, Forwarded { execution, actor, key: None, trace, what }).await?;
+            return Ok(Started { execution, created: true });
+        };
+        if key.is_empty() || key.len() > MAX_KEY_BYTES {
+            let found = key.len();
+            return Err(ServiceError::TooLarge(format!(
+                "the idempotency key is {found} bytes; it has 1 to {MAX_KEY_BYTES}"
+            )));
+        }
+        // The id is derived from the key, so that the log itself keeps one key from making two executions.
+        let execution =
+            ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(graph.digest.as_bytes());
+        hasher.update(inputs.as_msgpack());
+        let request_hash = hasher.finalize().as_bytes()[..16].to_vec();
+        let give_up = Instant::now() + FIND_OWNER;
+        loop {
+            let what = ForwardedRequest::Start {
+                graph: graph.digest,
+                inputs: inputs.clone(),
+                request_hash: Some(request_hash.clone()),
+            };
+            let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
+            match self.submit(tenant, Forwarded { execution, actor, key, trace, what }).await {
+                Ok(()) => return Ok(Started { execution, created: true }),
+                Err(ServiceError::KeyConflict) => {}
+                Err(other) => return Err(other),
+            }
+            match self.load(tenant, execution, Some(1)).await {
+                Ok(loaded) if loaded.execution.request_hash() == Some(&request_hash) => {
+                    return Ok(Started { execution, created: false });
+                }
+                Ok(_) => return Err(ServiceError::KeyConflict),
+                // The request that came first is on its way to the log. Should it not arrive, this one will.
+                Err(ServiceError::NotFound(_)) if Instant::now() < give_up => tokio::time::sleep(REST).await,
+                Err(ServiceError::NotFound(_)) => {
+                    let text = "another request under this idempotency key is not decided yet";
+                    return Err(ServiceError::Unavailable(text.to_owned()));
+                }
+                Err(other) => return Err(other),
+            }
+        }
+    }
+
+    /// An id whose partition this coordinator holds, if it holds any: a start need not travel then.
+    fn fresh_id(&self) -> ExecutionId {
+        let now = self.0.clock.now();
+        let mut id = random::execution_id(now);
+        for _ in 0..64 {
+            if self.0.owned.contains(PartitionId::of(id, self.0.meta.partitions)) {
+                break;
+            }
+            id = random::execution_id(now);
+        }
+        id
+    }
+
+    /// Cancels an execution; durable when this returns.
+    pub async fn cancel(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        reason: String,
+        actor: Actor,
+    ) -> Result<(), ServiceError> {
+        let what = ForwardedRequest::Cancel { reason };
+        self.submit(tenant, Forwarded { execution, actor, key: None, trace: None, what }).await
+    }
+
+    /// Brings a request to the owner of its partition, whoever that is by then.
+    async fn submit(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
+        let partition = PartitionId::of(request.execution, self.0.meta.partitions);
+        let body = serde_json::to_vec(&request).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        let execution = request.execution;
+        let give_up = Instant::now() + FIND_OWNER;
+        let mut local = Some(request);
+        loop {
+            let outcome = if self.0.exclusive || self.0.owned.contains(partition) {
+                let request = match local.take() {
+                    Some(request) => request,
+                    None => serde_json::from_slice(&body).map_err(|error| ServiceError::Internal(error.to_string()))?,
+                };
+                self.carry_out(tenant, request).await
+            } else {
+                match self.0.bus.request(tenant, partition, body.clone().into(), ONE_TRY).await {
+                    Ok(answer) => match serde_json::from_slice::<Answer>(&answer) {
+                        Ok(answer) => answer.into_result(execution),
+                        Err(error) => Err(ServiceError::Internal(format!("an answer is not readable: {error}"))),
+                    },
+                    Err(error) => Err(ServiceError::Unavailable(error.to_string())),
+                }
+            };
+            match outcome {
+                Err(ServiceError::Unavailable(text)) => {
+                    if Instant::now() >= give_up {
+                        return Err(ServiceError::Unavailable(text));
+                    }
+                    tokio::time::sleep(REST).await;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    /// Carries out a request whose partition this coordinator holds.
+    pub(crate) async fn carry_out(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
+        let Forwarded { execution, actor, key, trace, what } = request;
+        let body = match what {
+            ForwardedRequest::Start { graph, inputs, request_hash } => {
+                let graph = self.0.reader.graph(tenant, graph).await?;
+                let request = StartRequest {
+                    graph: graph.digest,
+                    inputs,
+                    planning: false,
+                    parent: None,
+                    origin: None,
+                    request_hash,
+                    metadata: None,
+                };
+                RequestBody::Start { graph, request: Box::new(request) }
+            }
+            ForwardedRequest::Cancel { reason } => {
+                RequestBody::Command { name: "cancel", command: Command::Cancel { reason } }
+            }
+        };
+        self.ask(Request {
+            tenant: tenant.clone(),
+            execution,
+            actor,
+            key,
+            trace,
+            body,
+            reply: oneshot::channel().0, // Replaced when it is asked.
+        })
+        .await
+    }
+
+    async fn ask(&self, request: Request) -> Result<(), ServiceError> {
+        let (reply, answer) = oneshot::channel();
+        let stopped = || ServiceError::Unavailable("the coordinator is stopping".to_owned());
+        self.0.engine.send(Input::Request(Box::new(Request { reply, ..request }))).await.map_err(|_| stopped())?;
+        answer.await.map_err(|_| stopped())?
+    }
+
+    /// Has an execution driven, when unfinished ones are not recovered by themselves.
+    pub async fn wake(&self, tenant: &TenantId, execution: ExecutionId) -> Result<(), ServiceError> {
+        let give_up = Instant::now() + FIND_OWNER;
+        loop {
+            let request = Request {
+                tenant: tenant.clone(),
+                execution,
+                actor: Actor::System,
+                key: None,
+                trace: None,
+                body: RequestBody::Wake,
+                reply: oneshot::channel().0, // Replaced when it is asked.
+            };
+            match self.ask(request).await {
+                Err(ServiceError::Unavailable(_)) if Instant::now() < give_up => tokio::time::sleep(REST).await,
+                other => return other,
+            }
+        }
+    }
+
+    /// Folds an execution, up to and including event `to` if given.
+    pub async fn load(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        to: Option<u64>,
+    ) -> Result<Loaded, ServiceError> {
+        Ok(self.0.reader.load(tenant, execution, to).await?)
+    }
+
+    /// Events after sequence `after` as outside objects, at most `limit`.
+    pub async fn events(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        after: u64,
+        limit: usize,
+    ) -> Result<Vec<Value>, ServiceError> {
+        Ok(self.0.reader.events(tenant, execution, after, limit).await?)
+    }
+
+    /// Waits until an execution is over; `None` after the timeout.
+    pub async fn wait(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        timeout: Option<Duration>,
+    ) -> Result<Option<Loaded>, ServiceError> {
+        let mut hints = self.hints();
+        let give_up = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            let listed = self.0.reader.store().find(tenant, execution).await?;
+            let listed = listed.ok_or(ServiceError::NotFound(execution))?;
+            if listed.summary.terminal {
+                return self.load(tenant, execution, None).await.map(Some);
+            }
+            let look_again = Instant::now() + LOOK;
+            loop {
+                let until = give_up.map_or(look_again, |give_up| give_up.min(look_again));
+                match tokio::time::timeout_at(until.into(), hints.recv()).await {
+                    Ok(Ok(hint)) if hint.execution == execution && hint.terminal => break,
+                    Ok(Ok(_)) => {}
+                    Ok(Err(_)) | Err(_) => break,
+                }
+            }
+            if give_up.is_some_and(|give_up| Instant::now() >= give_up) {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// What stands in the way of being ready; empty when nothing does.
+    pub async fn not_ready(&self) -> Vec<String> {
+        let mut reasons = Vec::new();
+        if let Err(error) = self.0.reader.store().meta().await {
+            reasons.push(chain(&error));
+        }
+        if let Err(error) = self.0.bus.jobs_state().await {
+            reasons.push(chain(&error));
+        }
+        reasons
+    }
+}

@@ -1,0 +1,23 @@
+//! The log, and what is kept beside it: three adapters of [`EventStore`](crate::ports::EventStore), one contract.
+//!
+//! - [`PostgresStore`]: production, any number of coordinators.
+//! - [`SqliteStore`]: one process and one file.
+//! - [`MemoryStore`]: the contract in a hundred lines, for tests.
+//!
+//! In front of a store stands [`GroupCommit`], which makes one transaction of whatever is waiting.
+//!
+//! The log of an execution is a chain of rows. A row is written only when its predecessor is there and ends right
+//! before it, or when it is the first; the key (execution, first sequence) admits one row per place. By induction there
+//! is never a gap and never an overlap, whoever writes, and however many at once. Rows are never changed.
+
+mod check;
+pub mod group_commit;
+pub mod memory;
+pub mod postgres;
+mod rows;
+pub mod sqlite;
+
+pub use group_commit::{Completion, Completions, GroupCommit, SubmitError, Submitter};
+pub use memory::MemoryStore;
+pub use postgres::{PostgresOptions, PostgresStore};
+pub use sqlite::SqliteStore;

@@ -1,0 +1,339 @@
+//! The contract in memory: for tests, and by nothing else. It forgets everything with the process.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepstream_runtime::random;
+use stepstream_shared::graph::GraphDigest;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use tokio::time::Instant;
+
+use super::check;
+use crate::ports::{
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
+    StoredGraph,
+};
+
+/// A store without a disk. Its clock is tokio's, so that a test with paused time can let leases run out.
+pub struct MemoryStore {
+    meta: StoreMeta,
+    kept: Mutex<Kept>,
+}
+
+#[derive(Default)]
+struct Kept {
+    partitions: Vec<Partition>,
+    /// Name and end of life by id.
+    members: BTreeMap<String, (String, Instant)>,
+    logs: BTreeMap<ExecutionId, Log>,
+    list: BTreeMap<ExecutionId, Listed>,
+    /// In order of registration.
+    graphs: Vec<(TenantId, StoredGraph)>,
+}
+
+#[derive(Clone, Default)]
+struct Partition {
+    owner: Option<String>,
+    epoch: u64,
+    lease_until: Option<Instant>,
+}
+
+impl Partition {
+    fn lease_expired(&self) -> bool {
+        self.lease_until.is_none_or(|until| until <= Instant::now())
+    }
+}
+
+struct Log {
+    tenant: TenantId,
+    partition: PartitionId,
+    appends: Vec<StoredAppend>,
+}
+
+impl MemoryStore {
+    pub fn new(partitions: u16) -> Self {
+        let meta = StoreMeta {
+            incarnation: 1,
+            partitions: partitions.max(1),
+            mac_key: random::bytes(),
+            durability: "in memory: an acknowledged append is lost with the process".to_owned(),
+        };
+        let partitions = vec![Partition::default(); usize::from(meta.partitions)];
+        MemoryStore { meta, kept: Mutex::new(Kept { partitions, ..Kept::default() }) }
+    }
+
+    /// A panic elsewhere while the lock was held leaves nothing half done: every change below is made at once.
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn append(&mut self, append: &Append) -> Appended {
+        let log = self.logs.get(&append.execution);
+        let there = log.and_then(|log| {
+            let place = log.appends.binary_search_by_key(&append.first_seq, |row| row.first_seq).ok()?;
+            Some((&log.tenant, &log.appends[place]))
+        });
+        if there.is_some_and(|(tenant, row)| *tenant == append.tenant && row.hash == append.hash) {
+            return Appended::AlreadyThere;
+        }
+        if self.partitions.get(usize::from(append.partition.0)).is_none_or(|owned| owned.epoch != append.epoch) {
+            return Appended::Fenced;
+        }
+        let follows = match log {
+            None => append.first_seq == 1,
+            Some(log) => {
+                log.tenant == append.tenant
+                    && log.appends.last().is_some_and(|last| {
+                        last.first_seq == append.previous_first_seq && last.last_seq == append.first_seq - 1
+                    })
+            }
+        };
+        if !follows {
+            return Appended::Conflict;
+        }
+        let log = self.logs.entry(append.execution).or_insert_with(|| Log {
+            tenant: append.tenant.clone(),
+            partition: append.partition,
+            appends: Vec::new(),
+        });
+        log.appends.push(StoredAppend {
+            first_seq: append.first_seq,
+            last_seq: append.last_seq,
+            epoch: append.epoch,
+            hash: append.hash,
+            body: append.body.clone(),
+        });
+        if let Some(summary) = &append.summary {
+            let listed = Listed {
+                tenant: append.tenant.clone(),
+                execution: append.execution,
+                partition: append.partition,
+                summary: summary.clone(),
+            };
+            self.list.insert(append.execution, listed);
+        }
+        Appended::Committed
+    }
+}
+
+/// Newest first: the order of the list.
+fn age(listed: &Listed) -> (std::cmp::Reverse<stepstream_shared::time::Timestamp>, std::cmp::Reverse<ExecutionId>) {
+    (std::cmp::Reverse(listed.summary.created_at), std::cmp::Reverse(listed.execution))
+}
+
+#[async_trait]
+impl EventStore for MemoryStore {
+    async fn meta(&self) -> Result<StoreMeta, StoreError> {
+        Ok(self.meta.clone())
+    }
+
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        check::batch(batch, self.meta.partitions)?;
+        let mut kept = self.kept();
+        Ok(batch.iter().map(|append| kept.append(append)).collect())
+    }
+
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredAppend>, StoreError> {
+        let kept = self.kept();
+        let Some(log) = kept.logs.get(&execution).filter(|log| log.tenant == *tenant) else {
+            return Ok(Vec::new());
+        };
+        let start = log.appends.partition_point(|row| row.last_seq <= after);
+        Ok(log.appends[start..].iter().take(limit as usize).cloned().collect())
+    }
+
+    async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
+        Ok(self.kept().list.get(&execution).filter(|listed| listed.tenant == *tenant).cloned())
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        state: Option<&str>,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let kept = self.kept();
+        let mut rows: Vec<&Listed> = kept
+            .list
+            .values()
+            .filter(|row| row.tenant == *tenant && state.is_none_or(|state| row.summary.state == state))
+            .filter(|row| {
+                after.is_none_or(|after| (row.summary.created_at, row.execution) < (after.created_at, after.execution))
+            })
+            .collect();
+        rows.sort_by_key(|row| age(row));
+        Ok(rows.into_iter().take(limit as usize).cloned().collect())
+    }
+
+    async fn unfinished(
+        &self,
+        partitions: &[PartitionId],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let kept = self.kept();
+        let open = kept.list.values().filter(|row| !row.summary.terminal && partitions.contains(&row.partition));
+        Ok(open.filter(|row| after.is_none_or(|after| row.execution > after)).take(limit as usize).cloned().collect())
+    }
+
+    async fn logged(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<(TenantId, ExecutionId, PartitionId)>, StoreError> {
+        let kept = self.kept();
+        let logs = kept.logs.iter().filter(|(execution, _)| after.is_none_or(|after| **execution > after));
+        Ok(logs.take(limit as usize).map(|(id, log)| (log.tenant.clone(), *id, log.partition)).collect())
+    }
+
+    async fn clear_list(&self) -> Result<(), StoreError> {
+        self.kept().list.clear();
+        Ok(())
+    }
+
+    async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        for row in rows {
+            let newer = kept
+                .list
+                .get(&row.execution)
+                .is_none_or(|old| old.tenant == row.tenant && old.summary.updated_at <= row.summary.updated_at);
+            if newer {
+                kept.list.insert(row.execution, row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        if !kept.graphs.iter().any(|(owner, known)| owner == tenant && known.digest == graph.digest) {
+            kept.graphs.push((tenant.clone(), graph.clone()));
+        }
+        Ok(())
+    }
+
+    async fn get_graph(&self, tenant: &TenantId, digest: &GraphDigest) -> Result<Option<StoredGraph>, StoreError> {
+        let kept = self.kept();
+        let found = kept.graphs.iter().find(|(owner, graph)| owner == tenant && graph.digest == *digest);
+        Ok(found.map(|(_, graph)| graph.clone()))
+    }
+
+    async fn find_graph(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<StoredGraph>, StoreError> {
+        let kept = self.kept();
+        let found = kept.graphs.iter().rev().find(|(owner, graph)| {
+            owner == tenant && graph.name == name && version.is_none_or(|version| graph.version == version)
+        });
+        Ok(found.map(|(_, graph)| graph.clone()))
+    }
+
+    async fn list_graphs(
+        &self,
+        tenant: &TenantId,
+        after: Option<&GraphDigest>,
+        limit: u32,
+    ) -> Result<Vec<StoredGraph>, StoreError> {
+        let kept = self.kept();
+        let mut rows: Vec<&StoredGraph> =
+            kept.graphs.iter().rev().filter(|(owner, _)| owner == tenant).map(|(_, graph)| graph).collect();
+        rows.sort_by(|a, b| a.name.cmp(&b.name)); // Stable: within a name, the newest stays first.
+        let start = match after {
+            None => 0,
+            Some(digest) => rows.iter().position(|row| row.digest == *digest).map_or(rows.len(), |place| place + 1),
+        };
+        Ok(rows[start..].iter().take(limit as usize).map(|row| (*row).clone()).collect())
+    }
+
+    async fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError> {
+        check::member(&member.id)?;
+        let mut kept = self.kept();
+        let now = Instant::now();
+        kept.members.insert(member.id.clone(), (member.name.clone(), now + ttl));
+        kept.members.retain(|id, (_, until)| *until > now || *id == member.id);
+        Ok(kept.members.iter().map(|(id, (name, _))| Member { id: id.clone(), name: name.clone() }).collect())
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        self.kept().members.remove(member);
+        Ok(())
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionOwner>, StoreError> {
+        let kept = self.kept();
+        let owners = (0_u16..).zip(&kept.partitions).map(|(id, partition)| PartitionOwner {
+            partition: PartitionId(id),
+            epoch: partition.epoch,
+            owner: partition.owner.clone(),
+            lease_expired: partition.lease_expired(),
+        });
+        Ok(owners.collect())
+    }
+
+    async fn acquire(
+        &self,
+        partition: PartitionId,
+        member: &str,
+        ttl: Duration,
+        force: bool,
+    ) -> Result<Option<u64>, StoreError> {
+        check::member(member)?;
+        let mut kept = self.kept();
+        let Some(row) = kept.partitions.get_mut(usize::from(partition.0)) else { return Ok(None) };
+        if !force && row.owner.is_some() && !row.lease_expired() {
+            return Ok(None);
+        }
+        row.owner = Some(member.to_owned());
+        row.epoch += 1;
+        row.lease_until = Some(Instant::now() + ttl);
+        Ok(Some(row.epoch))
+    }
+
+    async fn renew(
+        &self,
+        member: &str,
+        held: &[(PartitionId, u64)],
+        ttl: Duration,
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        let mut kept = self.kept();
+        let mut ours = Vec::with_capacity(held.len());
+        for (partition, epoch) in held {
+            if let Some(row) = kept.partitions.get_mut(usize::from(partition.0))
+                && row.epoch == *epoch
+                && row.owner.as_deref() == Some(member)
+            {
+                row.lease_until = Some(Instant::now() + ttl);
+                ours.push(*partition);
+            }
+        }
+        ours.sort_unstable();
+        Ok(ours)
+    }
+
+    async fn release(&self, member: &str, partition: PartitionId, epoch: u64) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        if let Some(row) = kept.partitions.get_mut(usize::from(partition.0))
+            && row.epoch == epoch
+            && row.owner.as_deref() == Some(member)
+        {
+            row.owner = None;
+            row.lease_until = None;
+        }
+        Ok(())
+    }
+}

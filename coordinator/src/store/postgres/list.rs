@@ -1,0 +1,158 @@
+//! The list of executions: derived from the log, so it can be emptied and written anew.
+
+use sqlx::PgPool;
+use sqlx::postgres::PgBindIterExt;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+
+use super::failure;
+use crate::ports::{ListCursor, Listed, StoreError};
+use crate::store::rows::{self, ListRow};
+
+pub(super) async fn find(
+    pool: &PgPool,
+    tenant: &TenantId,
+    execution: ExecutionId,
+) -> Result<Option<Listed>, StoreError> {
+    let row: Option<ListRow> = sqlx::query_as(
+        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+         from executions where tenant = $1 and execution = $2",
+    )
+    .bind(tenant.as_str())
+    .bind(execution.as_bytes().as_slice())
+    .fetch_optional(pool)
+    .await
+    .map_err(failure::reading)?;
+    row.map(rows::listed).transpose()
+}
+
+pub(super) async fn page(
+    pool: &PgPool,
+    tenant: &TenantId,
+    state: Option<&str>,
+    after: Option<ListCursor>,
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    // Two statements, so that each has the plan that follows its index.
+    let sql = match state {
+        None => {
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+             from executions where tenant = $1 and (created_at, execution) < ($2, $3)
+             order by created_at desc, execution desc limit $4"
+        }
+        Some(_) => {
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+             from executions where tenant = $1 and (created_at, execution) < ($2, $3) and state = $5
+             order by created_at desc, execution desc limit $4"
+        }
+    };
+    // Above every row there is: an id has 20 bytes, so 21 of the highest come after all of one time.
+    let (created_at, execution) = match after {
+        Some(after) => (after.created_at.as_micros(), after.execution.as_bytes().to_vec()),
+        None => (i64::MAX, vec![0xff; 21]),
+    };
+    let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(created_at).bind(execution).bind(i64::from(limit));
+    let query = match state {
+        None => query,
+        Some(state) => query.bind(state),
+    };
+    let found: Vec<ListRow> = query.fetch_all(pool).await.map_err(failure::reading)?;
+    rows::collect(found, rows::listed)
+}
+
+pub(super) async fn unfinished(
+    pool: &PgPool,
+    partitions: &[PartitionId],
+    after: Option<ExecutionId>,
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    let partitions: Vec<i64> = partitions.iter().map(|partition| i64::from(partition.0)).collect();
+    let found: Vec<ListRow> = sqlx::query_as(
+        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+         from executions where not terminal and partition = any($1) and execution > $2
+         order by execution limit $3",
+    )
+    .bind(partitions)
+    .bind(above(after))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(failure::reading)?;
+    rows::collect(found, rows::listed)
+}
+
+/// Bytes before every id, when there is no id to come after.
+fn above(after: Option<ExecutionId>) -> Vec<u8> {
+    after.map_or_else(Vec::new, |after| after.as_bytes().to_vec())
+}
+
+pub(super) async fn logged(
+    pool: &PgPool,
+    partitions: u16,
+    after: Option<ExecutionId>,
+    limit: u32,
+) -> Result<Vec<(TenantId, ExecutionId, PartitionId)>, StoreError> {
+    // One step of the key per execution, however long its log is: a plain scan would walk over every row.
+    const SQL: &str = "
+        with recursive walk as (
+            (select tenant, execution from events where execution > $1 order by execution, first_seq limit 1)
+            union all
+            select next.tenant, next.execution from walk cross join lateral (
+                select tenant, execution from events where execution > walk.execution
+                order by execution, first_seq limit 1) next
+        )
+        select tenant, execution from walk limit $2";
+    let found: Vec<(String, Vec<u8>)> = sqlx::query_as(SQL)
+        .bind(above(after))
+        .bind(i64::from(limit))
+        .fetch_all(pool)
+        .await
+        .map_err(failure::reading)?;
+    found
+        .into_iter()
+        .map(|(tenant, execution)| {
+            let execution = rows::id(&execution, "an execution")?;
+            Ok((rows::tenant(&tenant)?, execution, PartitionId::of(execution, partitions)))
+        })
+        .collect()
+}
+
+pub(super) async fn clear(pool: &PgPool) -> Result<(), StoreError> {
+    // Unlike a delete it takes one lock, in an order that cannot cross that of an append.
+    sqlx::query("truncate executions").execute(pool).await.map_err(failure::reading)?;
+    Ok(())
+}
+
+/// Writes rows as a rebuild computes them; one that an append has made newer meanwhile stays.
+pub(super) async fn write(pool: &PgPool, list: &[Listed]) -> Result<(), StoreError> {
+    const SQL: &str = "
+        insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
+        select * from unnest($1::text[], $2::bytea[], $3::int8[], $4::text[], $5::bool[], $6::bytea[], $7::text[],
+                             $8::int8[], $9::int8[])
+        on conflict (execution) do update set
+            state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
+            graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at
+        where executions.tenant = excluded.tenant and executions.updated_at <= excluded.updated_at";
+    let mut ordered: Vec<&Listed> = list.iter().collect();
+    ordered.sort_by_key(|row| row.execution); // Appends write list rows in this order too.
+    let rows = || ordered.iter();
+    let mut tries = failure::Tries::default();
+    loop {
+        let written = sqlx::query(SQL)
+            .bind(rows().map(|row| row.tenant.as_str()).bind_iter())
+            .bind(rows().map(|row| row.execution.as_bytes().as_slice()).bind_iter())
+            .bind(rows().map(|row| i64::from(row.partition.0)).bind_iter())
+            .bind(rows().map(|row| row.summary.state.as_str()).bind_iter())
+            .bind(rows().map(|row| row.summary.terminal).bind_iter())
+            .bind(rows().map(|row| row.summary.graph.as_bytes().as_slice()).bind_iter())
+            .bind(rows().map(|row| row.summary.graph_name.as_str()).bind_iter())
+            .bind(rows().map(|row| row.summary.created_at.as_micros()).bind_iter())
+            .bind(rows().map(|row| row.summary.updated_at.as_micros()).bind_iter())
+            .execute(pool)
+            .await;
+        match written {
+            Ok(_) => return Ok(()),
+            Err(error) if tries.again(&error) => {}
+            Err(error) => return Err(failure::reading(error)),
+        }
+    }
+}

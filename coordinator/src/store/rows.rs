@@ -1,0 +1,134 @@
+//! From rows to types: the same for both databases, which answer with the same tuples.
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
+
+use crate::ports::{Append, Appended, Listed, PartitionOwner, StoreError, StoredAppend, StoredGraph, Summary};
+
+/// first_seq, last_seq, epoch, hash, body.
+pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>);
+/// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at.
+pub(super) type ListRow = (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64);
+/// digest, name, version, document, registered_at.
+pub(super) type GraphRow = (Vec<u8>, String, String, String, i64);
+/// id, owner, epoch, expired.
+pub(super) type OwnerRow = (i64, Option<String>, i64, bool);
+/// execution, first_seq, tenant, hash.
+pub(super) type PlaceRow = (Vec<u8>, i64, String, Vec<u8>);
+
+/// A number that was unsigned when it was written. Sequences, epochs and limits above `i64::MAX` are refused before
+/// they reach a database, so the cast loses nothing.
+pub(super) fn signed(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+pub(super) fn unsigned(number: i64, what: &str) -> Result<u64, StoreError> {
+    u64::try_from(number).map_err(|_| corrupt(format!("{what} is {number}")))
+}
+
+pub(super) fn corrupt(reason: String) -> StoreError {
+    StoreError::Corrupt { reason }
+}
+
+pub(super) fn id<K>(bytes: &[u8], what: &str) -> Result<Id<K>, StoreError> {
+    <[u8; ID_BYTES]>::try_from(bytes)
+        .map(Id::from_bytes)
+        .map_err(|_| corrupt(format!("{what} has {} bytes instead of {ID_BYTES}", bytes.len())))
+}
+
+pub(super) fn hash(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
+    bytes.try_into().map_err(|_| corrupt(format!("a chain hash has {} bytes instead of 32", bytes.len())))
+}
+
+pub(super) fn tenant(text: &str) -> Result<TenantId, StoreError> {
+    text.parse().map_err(|error| corrupt(format!("a tenant is `{text}`: {error}")))
+}
+
+pub(super) fn partition(number: i64) -> Result<PartitionId, StoreError> {
+    u16::try_from(number).map(PartitionId).map_err(|_| corrupt(format!("a partition is {number}")))
+}
+
+pub(super) fn stored((first_seq, last_seq, epoch, hash_bytes, body): AppendRow) -> Result<StoredAppend, StoreError> {
+    Ok(StoredAppend {
+        first_seq: unsigned(first_seq, "a first sequence")?,
+        last_seq: unsigned(last_seq, "a last sequence")?,
+        epoch: unsigned(epoch, "an epoch")?,
+        hash: hash(&hash_bytes)?,
+        body: Bytes::from(body),
+    })
+}
+
+pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
+    let (tenant_text, execution, partition_number, state, terminal, graph, graph_name, created_at, updated_at) = row;
+    Ok(Listed {
+        tenant: tenant(&tenant_text)?,
+        execution: id(&execution, "an execution")?,
+        partition: partition(partition_number)?,
+        summary: Summary {
+            state,
+            terminal,
+            graph: id(&graph, "a graph digest")?,
+            graph_name,
+            created_at: Timestamp::from_micros(created_at),
+            updated_at: Timestamp::from_micros(updated_at),
+        },
+    })
+}
+
+pub(super) fn graph((digest, name, version, document, registered_at): GraphRow) -> Result<StoredGraph, StoreError> {
+    Ok(StoredGraph {
+        digest: id(&digest, "a graph digest")?,
+        name,
+        version,
+        document,
+        registered_at: Timestamp::from_micros(registered_at),
+    })
+}
+
+pub(super) fn owner((id, owner, epoch, lease_expired): OwnerRow) -> Result<PartitionOwner, StoreError> {
+    Ok(PartitionOwner { partition: partition(id)?, epoch: unsigned(epoch, "an epoch")?, owner, lease_expired })
+}
+
+pub(super) fn collect<R, T>(rows: Vec<R>, decode: fn(R) -> Result<T, StoreError>) -> Result<Vec<T>, StoreError> {
+    rows.into_iter().map(decode).collect()
+}
+
+/// Says what became of a batch of which only `written` was inserted, from what now lies at the places of the others
+/// and from the epochs as they are now.
+///
+/// Looking afterwards is sound: rows never change and epochs only grow, so a row found was there, and an epoch that is
+/// no longer ours never will be again. A row that is there is reported as there even when the partition has been lost
+/// meanwhile: it is the truth about the log, and the next append is fenced anyway.
+pub(super) fn verdicts(
+    batch: &[Append],
+    written: &HashSet<ExecutionId>,
+    places: &[PlaceRow],
+    epochs: &[(i64, i64)],
+) -> Vec<Appended> {
+    let at: HashMap<_, _> = places
+        .iter()
+        .map(|(execution, first_seq, tenant, hash)| {
+            ((execution.as_slice(), *first_seq), (tenant.as_str(), hash.as_slice()))
+        })
+        .collect();
+    let epochs: HashMap<i64, i64> = epochs.iter().copied().collect();
+    batch
+        .iter()
+        .map(|append| {
+            if written.contains(&append.execution) {
+                return Appended::Committed;
+            }
+            let found = at.get(&(append.execution.as_bytes().as_slice(), signed(append.first_seq)));
+            if found == Some(&(append.tenant.as_str(), append.hash.as_slice())) {
+                Appended::AlreadyThere
+            } else if epochs.get(&i64::from(append.partition.0)) != Some(&signed(append.epoch)) {
+                Appended::Fenced
+            } else {
+                Appended::Conflict
+            }
+        })
+        .collect()
+}

@@ -1,0 +1,204 @@
+//! The log in one SQLite file: one process writes, any number read.
+//!
+//! Write-ahead log, `synchronous=FULL`: an acknowledged append has been synced. One connection writes; readers have
+//! their own and never wait for it. A lock file keeps a second writing process out, so that ownership of partitions can
+//! be taken by force: whoever holds the file is the only one.
+//!
+//! A statement costs a hop to the connection's thread, so a batch is two statements, not one per row.
+
+mod append;
+mod failure;
+mod graphs;
+mod list;
+mod ownership;
+mod session;
+
+use std::path::Path;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepstream_shared::graph::GraphDigest;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+
+use self::session::Session;
+use super::{check, rows};
+use crate::ports::{
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
+    StoredGraph,
+};
+
+/// A store in a file.
+pub struct SqliteStore {
+    session: Session,
+    insert: append::Statements,
+}
+
+impl SqliteStore {
+    /// Opens the store in this file for writing, and creates it when there is none, with so many partitions. A store
+    /// that is there keeps the number that it was created with.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`] before anything was touched; [`StoreError::Refused`] when another process has it
+    /// open for writing; [`StoreError::Exhausted`] when the directory cannot be written to.
+    pub async fn open(path: impl AsRef<Path>, partitions: u16) -> Result<Self, StoreError> {
+        Ok(SqliteStore { session: Session::open(path.as_ref(), partitions).await?, insert: append::Statements::new() })
+    }
+
+    /// Opens the store in this file for reading, also while another process writes to it, and from a directory that
+    /// cannot be written to.
+    ///
+    /// # Errors
+    /// [`StoreError::Refused`] when there is no store; [`StoreError::NewerSchema`].
+    pub async fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
+        Ok(SqliteStore { session: Session::open_read_only(path.as_ref()).await?, insert: append::Statements::new() })
+    }
+
+    /// Closes the file, waiting for what is under way; the write-ahead log is folded into the database.
+    pub async fn close(&self) {
+        self.session.close().await;
+    }
+}
+
+#[async_trait]
+impl EventStore for SqliteStore {
+    async fn meta(&self) -> Result<StoreMeta, StoreError> {
+        self.session.read_meta().await
+    }
+
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        check::batch(batch, self.session.partitions)?;
+        if batch.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.session.append(&self.insert, batch).await
+    }
+
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredAppend>, StoreError> {
+        // The row that holds `after + 1` has the greatest first sequence up to it: so the scan starts at a key, and
+        // the hundredth page costs what the first did.
+        const SQL: &str = "
+            select first_seq, last_seq, epoch, hash, body from events
+            where tenant = ?1 and execution = ?2 and last_seq > ?3
+              and first_seq >= coalesce((select max(first_seq) from events where execution = ?2 and first_seq <= ?4), 0)
+            order by first_seq limit ?5";
+        let after = rows::signed(after);
+        let found: Vec<rows::AppendRow> = sqlx::query_as(SQL)
+            .bind(tenant.as_str())
+            .bind(execution.as_bytes().as_slice())
+            .bind(after)
+            .bind(after.saturating_add(1))
+            .bind(i64::from(limit))
+            .fetch_all(&self.session.readers)
+            .await
+            .map_err(|error| self.session.failure(error))?;
+        rows::collect(found, rows::stored)
+    }
+
+    async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
+        self.session.find(tenant, execution).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        state: Option<&str>,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.session.list(tenant, state, after, limit).await
+    }
+
+    async fn unfinished(
+        &self,
+        partitions: &[PartitionId],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.session.unfinished(partitions, after, limit).await
+    }
+
+    async fn logged(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<(TenantId, ExecutionId, PartitionId)>, StoreError> {
+        self.session.logged(after, limit).await
+    }
+
+    async fn clear_list(&self) -> Result<(), StoreError> {
+        self.session.clear_list().await
+    }
+
+    async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
+        self.session.write_list(rows).await
+    }
+
+    async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {
+        self.session.put_graph(tenant, graph).await
+    }
+
+    async fn get_graph(&self, tenant: &TenantId, digest: &GraphDigest) -> Result<Option<StoredGraph>, StoreError> {
+        self.session.get_graph(tenant, digest).await
+    }
+
+    async fn find_graph(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<StoredGraph>, StoreError> {
+        self.session.find_graph(tenant, name, version).await
+    }
+
+    async fn list_graphs(
+        &self,
+        tenant: &TenantId,
+        after: Option<&GraphDigest>,
+        limit: u32,
+    ) -> Result<Vec<StoredGraph>, StoreError> {
+        self.session.list_graphs(tenant, after, limit).await
+    }
+
+    async fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError> {
+        check::member(&member.id)?;
+        self.session.heartbeat(member, ttl).await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        self.session.leave(member).await
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionOwner>, StoreError> {
+        self.session.owners().await
+    }
+
+    async fn acquire(
+        &self,
+        partition: PartitionId,
+        member: &str,
+        ttl: Duration,
+        force: bool,
+    ) -> Result<Option<u64>, StoreError> {
+        check::member(member)?;
+        self.session.acquire(partition, member, ttl, force).await
+    }
+
+    async fn renew(
+        &self,
+        member: &str,
+        held: &[(PartitionId, u64)],
+        ttl: Duration,
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        self.session.renew(member, held, ttl).await
+    }
+
+    async fn release(&self, member: &str, partition: PartitionId, epoch: u64) -> Result<(), StoreError> {
+        self.session.release(member, partition, epoch).await
+    }
+}

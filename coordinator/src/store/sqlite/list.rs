@@ -1,0 +1,156 @@
+//! The list of executions: derived from the log, so it can be emptied and written anew.
+
+use sqlx::{AssertSqlSafe, SqliteConnection};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+
+use super::session::Session;
+use crate::ports::{ListCursor, Listed, StoreError};
+use crate::store::rows::{self, ListRow};
+
+impl Session {
+    pub(super) async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
+        let row: Option<ListRow> = sqlx::query_as(
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+             from executions where tenant = ? and execution = ?",
+        )
+        .bind(tenant.as_str())
+        .bind(execution.as_bytes().as_slice())
+        .fetch_optional(&self.readers)
+        .await
+        .map_err(|error| self.failure(error))?;
+        row.map(rows::listed).transpose()
+    }
+
+    pub(super) async fn list(
+        &self,
+        tenant: &TenantId,
+        state: Option<&str>,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        // Two statements, so that each has the plan that follows its index.
+        let sql = match state {
+            None => {
+                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+                 from executions where tenant = ?1 and (created_at, execution) < (?2, ?3)
+                 order by created_at desc, execution desc limit ?4"
+            }
+            Some(_) => {
+                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+                 from executions where tenant = ?1 and (created_at, execution) < (?2, ?3) and state = ?5
+                 order by created_at desc, execution desc limit ?4"
+            }
+        };
+        // Above every row there is: an id has 20 bytes, so 21 of the highest come after all of one time.
+        let (created_at, execution) = match after {
+            Some(after) => (after.created_at.as_micros(), after.execution.as_bytes().to_vec()),
+            None => (i64::MAX, vec![0xff; 21]),
+        };
+        let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(created_at).bind(execution).bind(i64::from(limit));
+        let query = match state {
+            None => query,
+            Some(state) => query.bind(state),
+        };
+        let found: Vec<ListRow> = query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))?;
+        rows::collect(found, rows::listed)
+    }
+
+    pub(super) async fn unfinished(
+        &self,
+        partitions: &[PartitionId],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        // Numbers, so they may stand in the text; there are too many for one parameter each to be worth it.
+        let partitions: Vec<String> = partitions.iter().map(|partition| partition.0.to_string()).collect();
+        let sql = format!(
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+             from executions where not terminal and execution > ? and partition in ({})
+             order by execution limit ?",
+            partitions.join(",")
+        );
+        let found: Vec<ListRow> = sqlx::query_as(AssertSqlSafe(sql))
+            .persistent(false)
+            .bind(above(after))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.failure(error))?;
+        rows::collect(found, rows::listed)
+    }
+
+    pub(super) async fn logged(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<(TenantId, ExecutionId, PartitionId)>, StoreError> {
+        // One step of the key per execution, however long its log is: a plain scan would walk over every row.
+        const SQL: &str = "
+            with recursive walk(execution) as (
+                select min(execution) from events where execution > ?1
+                union all
+                select (select min(execution) from events where execution > walk.execution)
+                from walk where walk.execution is not null
+            )
+            select e.tenant, e.execution from walk join events e on e.execution = walk.execution and e.first_seq = 1
+            limit ?2";
+        let found: Vec<(String, Vec<u8>)> = sqlx::query_as(SQL)
+            .bind(above(after))
+            .bind(i64::from(limit))
+            .fetch_all(&self.readers)
+            .await
+            .map_err(|error| self.failure(error))?;
+        found
+            .into_iter()
+            .map(|(tenant, execution)| {
+                let execution = rows::id(&execution, "an execution")?;
+                Ok((rows::tenant(&tenant)?, execution, PartitionId::of(execution, self.partitions)))
+            })
+            .collect()
+    }
+
+    pub(super) async fn clear_list(&self) -> Result<(), StoreError> {
+        self.write(async |connection: &mut SqliteConnection| {
+            sqlx::query("delete from executions").execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+
+    /// Writes rows as a rebuild computes them; one that an append has made newer meanwhile stays.
+    pub(super) async fn write_list(&self, list: &[Listed]) -> Result<(), StoreError> {
+        const SQL: &str = "
+            insert into executions
+                (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            on conflict (execution) do update set
+                state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
+                graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at
+            where executions.tenant = excluded.tenant and executions.updated_at <= excluded.updated_at";
+        self.write(async |connection: &mut SqliteConnection| {
+            sqlx::query("begin immediate").execute(&mut *connection).await?;
+            for row in list {
+                sqlx::query(SQL)
+                    .bind(row.tenant.as_str())
+                    .bind(row.execution.as_bytes().as_slice())
+                    .bind(i64::from(row.partition.0))
+                    .bind(row.summary.state.as_str())
+                    .bind(row.summary.terminal)
+                    .bind(row.summary.graph.as_bytes().as_slice())
+                    .bind(row.summary.graph_name.as_str())
+                    .bind(row.summary.created_at.as_micros())
+                    .bind(row.summary.updated_at.as_micros())
+                    .execute(&mut *connection)
+                    .await?;
+            }
+            sqlx::query("commit").execute(connection).await?;
+            Ok(())
+        })
+        .await
+    }
+}
+
+/// Bytes before every id, when there is no id to come after.
+fn above(after: Option<ExecutionId>) -> Vec<u8> {
+    after.map_or_else(Vec::new, |after| after.as_bytes().to_vec())
+}

@@ -1,0 +1,14 @@
+//! The HTTP API over a real coordinator with a store in memory and the in-process bus: what each rule answers.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
+
+mod events;
+mod executions;
+mod feed;
+mod graphs;
+mod harness;
+mod limits;
+mod openapi;
+mod requests;
+mod serving;
+mod tenants;
