@@ -1,0 +1,194 @@
+//! What a callable knows about the attempt that it is.
+
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+use stepstream_shared::data::Data;
+use stepstream_shared::id::{ExecutionId, StepId, TenantId};
+use stepstream_shared::wire::Job;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+/// Largest progress note, in bytes: notes are shown to people and sent often.
+pub const MAX_NOTE_BYTES: usize = 16 * 1024;
+
+/// One attempt, as its callable sees it. Cheap to clone; may be kept by tasks that the callable starts.
+#[derive(Clone)]
+pub struct Context(Arc<Inner>);
+
+struct Inner {
+    job: Job,
+    tenant: TenantId,
+    worker: Arc<str>,
+    deadline: Option<Instant>,
+    cancel: CancellationToken,
+    stop: OnceLock<Stop>,
+    note: Mutex<Option<Data>>,
+    noted: Notify,
+    span: tracing::Span,
+}
+
+/// Why a running attempt was told to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stop {
+    /// Its time (`start_to_close`) is over.
+    TimedOut,
+    /// A coordinator hinted that nobody waits for it any more.
+    Unwanted,
+    /// This worker is going away.
+    HandBack,
+}
+
+impl Context {
+    /// `tenant` is the connection's; the one in the job is a claim.
+    pub(crate) fn new(job: Job, tenant: TenantId, worker: Arc<str>) -> Self {
+        let deadline = job
+            .start_to_close_ms
+            // A deadline beyond what the clock can represent is none.
+            .and_then(|limit| Instant::now().checked_add(Duration::from_millis(limit)));
+        let span = tracing::info_span!(
+            "attempt",
+            tenant = %tenant,
+            execution = %job.token.execution,
+            step = %job.token.step,
+            attempt = job.token.attempt,
+            graph = %job.graph,
+            node = %job.node,
+            callable = %job.callable,
+            worker = %worker,
+        );
+        Context(Arc::new(Inner {
+            job,
+            tenant,
+            worker,
+            deadline,
+            cancel: CancellationToken::new(),
+            stop: OnceLock::new(),
+            note: Mutex::new(None),
+            noted: Notify::new(),
+            span,
+        }))
+    }
+
+    pub fn tenant(&self) -> &TenantId {
+        &self.0.tenant
+    }
+
+    pub fn execution(&self) -> ExecutionId {
+        self.0.job.token.execution
+    }
+
+    pub fn step(&self) -> StepId {
+        self.0.job.token.step
+    }
+
+    /// From 1.
+    pub fn attempt(&self) -> u32 {
+        self.0.job.token.attempt
+    }
+
+    pub fn graph(&self) -> &str {
+        &self.0.job.graph
+    }
+
+    pub fn node(&self) -> &str {
+        &self.0.job.node
+    }
+
+    pub fn callable(&self) -> &str {
+        &self.0.job.callable
+    }
+
+    pub fn queue(&self) -> &str {
+        &self.0.job.queue
+    }
+
+    /// The name of the worker that runs this attempt.
+    pub fn worker(&self) -> &str {
+        &self.0.worker
+    }
+
+    /// The same for every attempt at this step: hand it to whatever is changed outside, so that it happens once.
+    pub fn idempotency_key(&self) -> String {
+        self.0.job.idempotency_key()
+    }
+
+    /// When the attempt is cancelled, if its node has a `start_to_close` timeout.
+    pub fn deadline(&self) -> Option<Instant> {
+        self.0.deadline
+    }
+
+    /// Time left until [`Self::deadline`].
+    pub fn remaining(&self) -> Option<Duration> {
+        self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
+    }
+
+    /// Cancelled when the attempt should stop: timed out, no longer wanted, or the worker is going away. The callable
+    /// then has a short while to clean up before it is dropped.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.0.cancel
+    }
+
+    /// Ends when the attempt should stop.
+    pub async fn cancelled(&self) {
+        self.0.cancel.cancelled().await;
+    }
+
+    /// Shows how far the attempt is. Never waits and never fails: of notes in quick succession the last one is sent,
+    /// and one that cannot be sent is left out. The worker sends signs of life by itself, so a callable without news
+    /// need not call this.
+    pub fn progress(&self, note: impl Serialize) {
+        match Data::of(&note) {
+            Ok(note) if note.len() <= MAX_NOTE_BYTES => {
+                *self.0.note.lock().unwrap_or_else(PoisonError::into_inner) = Some(note);
+                self.0.noted.notify_one();
+            }
+            Ok(note) => tracing::warn!(bytes = note.len(), limit = MAX_NOTE_BYTES, "progress note too large, left out"),
+            Err(error) => tracing::warn!(%error, "progress note left out"),
+        }
+    }
+
+    /// The tracing span that carries the attempt's ids. Events inside the callable belong to it already; tasks that
+    /// the callable spawns can enter it.
+    pub fn span(&self) -> &tracing::Span {
+        &self.0.span
+    }
+
+    pub(crate) fn job(&self) -> &Job {
+        &self.0.job
+    }
+
+    /// The first reason counts.
+    pub(crate) fn stop(&self, reason: Stop) {
+        let _ = self.0.stop.set(reason);
+        self.0.cancel.cancel();
+    }
+
+    pub(crate) fn stopped(&self) -> Option<Stop> {
+        self.0.stop.get().copied()
+    }
+
+    pub(crate) async fn noted(&self) {
+        self.0.noted.notified().await;
+    }
+
+    /// A note may have been sent already, with a heartbeat.
+    pub(crate) fn has_note(&self) -> bool {
+        self.0.note.lock().unwrap_or_else(PoisonError::into_inner).is_some()
+    }
+
+    pub(crate) fn take_note(&self) -> Option<Data> {
+        self.0.note.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl std::fmt::Debug for Context {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Context")
+            .field("execution", &self.execution())
+            .field("step", &self.step())
+            .field("attempt", &self.attempt())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,405 @@
+//! The loop of a worker: pull what there are free slots for, run, report, acknowledge.
+//!
+//! The order is the protocol: an outcome is on the bus before its job is acknowledged, so a worker that dies in between
+//! costs a second run and never a lost result. Nothing is remembered between jobs, and nothing here decides that a step
+//! is finished: the log does.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt};
+use stepstream_runtime::bus::{BusError, Delivery, QueueId, Settle, WorkerBus};
+use stepstream_runtime::random;
+use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::id::TenantId;
+use stepstream_shared::wire::{ClaimId, Job, Outcome, OutcomeResult, PROTOCOL};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::attempt::{self, CLEANUP, Departure, SignsOfLife, Verdict};
+use crate::context::{Context, Stop};
+use crate::failure::Failure;
+use crate::registry::Registry;
+use crate::running::Running;
+use crate::slots::{Share, Slot, Slots};
+
+/// First and longest delay between tries when the bus does not take something.
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_LONGEST: Duration = Duration::from_secs(5);
+/// How often an acknowledgement is tried: without one the job only comes again, and its second outcome is refused.
+const ACK_TRIES: u32 = 3;
+/// Outcomes on their way to the bus that hold no slot. Waiting for the bus is not work, so the next attempt may begin
+/// meanwhile; but where the bus takes nothing, this is how far a worker runs ahead.
+const UNREPORTED: usize = 256;
+/// Beyond its cleanup, what a stopping worker gives its attempts to hand themselves back.
+const HAND_BACK: Duration = Duration::from_secs(1);
+
+/// What a worker did, told when it ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Summary {
+    pub completed: u64,
+    pub failed: u64,
+    /// Attempts that somebody else will run, because this worker went away.
+    pub handed_back: u64,
+    /// Attempts that nobody wanted any more.
+    pub unwanted: u64,
+    /// Attempts that did not stop when they were told to, and ended with the process.
+    pub abandoned: u64,
+}
+
+/// Why a worker gives up by itself. Anything that can heal (an absent server, a stream that is being made again) is
+/// waited for instead.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    #[error(transparent)]
+    Bus(BusError),
+}
+
+pub(crate) struct Runner {
+    pub(crate) bus: Arc<dyn WorkerBus>,
+    pub(crate) registry: Registry,
+    pub(crate) tenant: TenantId,
+    pub(crate) name: Arc<str>,
+    pub(crate) queues: Vec<QueueId>,
+    pub(crate) slots: usize,
+    pub(crate) grace: Duration,
+}
+
+struct Shared {
+    bus: Arc<dyn WorkerBus>,
+    registry: Registry,
+    tenant: TenantId,
+    name: Arc<str>,
+    running: Running,
+    departure: Departure,
+    unreported: Semaphore,
+    counts: Counts,
+}
+
+#[derive(Default)]
+struct Counts {
+    completed: AtomicU64,
+    failed: AtomicU64,
+    handed_back: AtomicU64,
+    unwanted: AtomicU64,
+}
+
+impl Runner {
+    pub(crate) async fn run(self, shutdown: Shutdown) -> Result<Summary, RunError> {
+        let Runner { bus, registry, tenant, name, queues, slots, grace } = self;
+        let hand_back = CancellationToken::new();
+        let now = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            bus,
+            registry,
+            tenant,
+            name,
+            running: Running::default(),
+            departure: Departure { hand_back: hand_back.clone(), now: now.clone() },
+            unreported: Semaphore::new(UNREPORTED),
+            counts: Counts::default(),
+        });
+        let attempts = TaskTracker::new();
+        let slots = Slots::new(slots, queues.len());
+        tracing::info!(worker = %shared.name, tenant = %shared.tenant, ?queues, "taking jobs");
+
+        let mut pulls = tokio::task::JoinSet::new();
+        for queue in queues {
+            pulls.spawn(pull(Arc::clone(&shared), queue, slots.share(), attempts.clone(), shutdown.clone()));
+        }
+        let hints = tokio::spawn(listen(Arc::clone(&shared)));
+        let mut stopped_by = Ok(());
+        while let Some(ended) = pulls.join_next().await {
+            let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+            if let Err(error) = ended {
+                // One queue that cannot be served ends the worker, but what runs is finished first.
+                shutdown.request();
+                stopped_by = Err(error);
+            }
+        }
+
+        attempts.close();
+        if !attempts.is_empty() {
+            tracing::info!(running = attempts.len(), grace = ?grace, "finishing what is in flight");
+        }
+        tokio::select! {
+            () = attempts.wait() => {}
+            () = tokio::time::sleep(grace) => {}
+            () = shutdown.requested_now() => {}
+        }
+        hand_back.cancel();
+        tokio::select! {
+            () = attempts.wait() => {}
+            () = tokio::time::sleep(CLEANUP) => {}
+            () = shutdown.requested_now() => {}
+        }
+        now.cancel();
+        let _ = tokio::time::timeout(HAND_BACK, attempts.wait()).await;
+        hints.abort();
+
+        let summary = shared.counts.summary(attempts.len());
+        tracing::info!(?summary, "stopped");
+        stopped_by.map(|()| summary)
+    }
+}
+
+impl Counts {
+    fn summary(&self, abandoned: usize) -> Summary {
+        Summary {
+            completed: self.completed.load(Ordering::Relaxed),
+            failed: self.failed.load(Ordering::Relaxed),
+            handed_back: self.handed_back.load(Ordering::Relaxed),
+            unwanted: self.unwanted.load(Ordering::Relaxed),
+            abandoned: abandoned as u64,
+        }
+    }
+}
+
+/// Takes the jobs of one queue until the worker stops.
+async fn pull(
+    shared: Arc<Shared>,
+    queue: QueueId,
+    mut share: Share,
+    attempts: TaskTracker,
+    shutdown: Shutdown,
+) -> Result<(), RunError> {
+    let mut delay = Backoff::new();
+    loop {
+        let mut slots = tokio::select! {
+            biased;
+            () = shutdown.requested() => return Ok(()),
+            slots = share.take() => slots,
+        };
+        let jobs = tokio::select! {
+            biased;
+            () = shutdown.requested() => return Ok(()),
+            jobs = shared.bus.jobs(&queue, slots.count()) => jobs,
+            () = share.turn_over(slots.count()) => {
+                share.was_idle();
+                continue;
+            }
+        };
+        match jobs {
+            Ok(jobs) => {
+                delay = Backoff::new();
+                share.got(jobs.len());
+                for delivery in jobs {
+                    let slot = match slots.split() {
+                        Some(slot) => slot,
+                        // A bus that delivers more than it was asked for makes this queue wait, not run more at once.
+                        None => share.take().await,
+                    };
+                    attempts.spawn(serve(Arc::clone(&shared), delivery, slot));
+                }
+            }
+            Err(error @ BusError::TooOld { .. }) => return Err(RunError::Bus(error)),
+            Err(error) => {
+                drop(slots);
+                let pause = delay.next();
+                tracing::warn!(queue = %queue.name, %error, retry_in = ?pause, "no jobs from the bus");
+                tokio::select! {
+                    () = shutdown.requested() => return Ok(()),
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+        }
+    }
+}
+
+/// Listens for hints. Missing some costs time only: their attempts end late and are refused.
+async fn listen(shared: Arc<Shared>) {
+    let mut delay = Backoff::new();
+    loop {
+        match shared.bus.controls(&shared.tenant).await {
+            Ok(mut hints) => {
+                while let Some(hint) = hints.next().await {
+                    delay = Backoff::new();
+                    shared.running.hint(&hint);
+                }
+            }
+            Err(error) => tracing::debug!(%error, "no hints from the bus"),
+        }
+        tokio::time::sleep(delay.next()).await;
+    }
+}
+
+/// Runs one delivery to its end: reported and acknowledged, or handed back.
+async fn serve(shared: Arc<Shared>, delivery: Delivery<Job>, slot: Slot) {
+    let Delivery { message: job, deliveries, settle } = delivery;
+    // Fresh for each delivery: a job that comes twice has two claims, and its log can tell them apart.
+    let claim = random::claim_id();
+    let context = Context::new(job, shared.tenant.clone(), Arc::clone(&shared.name));
+    if deliveries > 1 {
+        tracing::info!(parent: context.span(), deliveries, "the job was delivered before");
+    }
+    let began = Instant::now();
+    let held = Held { shared: &shared, context: &context, settle: &*settle, claim, reports: AtomicU32::new(0) };
+    let verdict = {
+        let _entry = shared.running.enter(claim, &context);
+        attempt::run(&shared.registry, &context, &held, shared.bus.ack_wait(), &shared.departure).await
+    };
+    let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let counts = &shared.counts;
+    let (outcome, count) = match verdict {
+        Verdict::Completed(output) => (OutcomeResult::Completed { output, duration_us }, &counts.completed),
+        Verdict::Failed(failure) => {
+            tracing::debug!(parent: context.span(), error = %failure, "failed");
+            (OutcomeResult::Failed { error: failure.into_error(), duration_us }, &counts.failed)
+        }
+        // Whoever gave the hint knows already. If the hint was wrong, this lets somebody else run it.
+        Verdict::Stopped(Stop::Unwanted) => (OutcomeResult::Released, &counts.unwanted),
+        Verdict::Stopped(Stop::HandBack | Stop::TimedOut) => {
+            held.hand_back().await;
+            return;
+        }
+    };
+    let ahead = shared.unreported.try_acquire();
+    let slot = Some(slot).filter(|_| ahead.is_err());
+    if held.deliver(outcome).await {
+        count.fetch_add(1, Ordering::Relaxed);
+        held.acknowledge().await;
+    } else {
+        held.hand_back().await;
+    }
+    drop(slot);
+}
+
+/// A delivery in this worker's hands.
+struct Held<'a> {
+    shared: &'a Shared,
+    context: &'a Context,
+    settle: &'a dyn Settle,
+    claim: ClaimId,
+    reports: AtomicU32,
+}
+
+impl Held<'_> {
+    fn outcome(&self, result: OutcomeResult) -> Outcome {
+        Outcome {
+            protocol: PROTOCOL,
+            token: self.context.job().token.clone(),
+            claim: self.claim,
+            worker: self.shared.name.to_string(),
+            report: self.reports.fetch_add(1, Ordering::Relaxed),
+            result,
+        }
+    }
+
+    async fn send(&self, outcome: &Outcome) -> Result<(), BusError> {
+        self.shared.bus.report(&self.shared.tenant, self.context.job().partition, outcome).await.map(|_| ())
+    }
+
+    /// Repeats the outcome until the bus holds it. A copy of one that did arrive has the same deduplication id.
+    /// Answers false when the worker must go before the bus took it.
+    async fn deliver(&self, result: OutcomeResult) -> bool {
+        let mut outcome = self.outcome(result);
+        let mut delay = Backoff::new();
+        let mut shrunk = false;
+        let departing = &self.shared.departure.hand_back;
+        loop {
+            if departing.is_cancelled() {
+                // One more try, then somebody else runs it: better twice than never.
+                return tokio::time::timeout(HAND_BACK, self.send(&outcome)).await.is_ok_and(|sent| sent.is_ok());
+            }
+            // A bus that is full may let its callers wait.
+            let sent = tokio::select! {
+                sent = self.send(&outcome) => sent,
+                () = departing.cancelled() => continue,
+            };
+            let error = match sent {
+                Ok(()) => return true,
+                Err(BusError::TooLarge { found, limit }) if !shrunk => {
+                    shrunk = true;
+                    outcome = self.outcome(too_large(&outcome.result, found, limit));
+                    continue;
+                }
+                Err(error) => error,
+            };
+            let pause = delay.next();
+            tracing::warn!(parent: self.context.span(), %error, retry_in = ?pause, "the outcome was not taken");
+            tokio::select! {
+                () = departing.cancelled() => continue,
+                () = tokio::time::sleep(pause) => {}
+            }
+            // Somebody else should not begin what has its outcome already.
+            let _ = self.settle.progress().await;
+        }
+    }
+
+    async fn acknowledge(&self) {
+        let mut delay = Backoff::new();
+        for tried in 1..=ACK_TRIES {
+            match self.settle.ack().await {
+                Ok(()) => return,
+                Err(error) if tried == ACK_TRIES => {
+                    tracing::warn!(parent: self.context.span(), %error, "not acknowledged; the job will come again");
+                }
+                Err(_) => tokio::time::sleep(delay.next()).await,
+            }
+        }
+    }
+
+    async fn hand_back(&self) {
+        self.shared.counts.handed_back.fetch_add(1, Ordering::Relaxed);
+        if let Err(error) = self.settle.nak(None).await {
+            tracing::warn!(parent: self.context.span(), %error, "not handed back; the job comes again after its wait");
+        }
+    }
+}
+
+impl SignsOfLife for Held<'_> {
+    fn report<'a>(&'a self, result: OutcomeResult) -> BoxFuture<'a, bool> {
+        async move {
+            let sent = self.send(&self.outcome(result)).await;
+            if let Err(error) = &sent {
+                tracing::debug!(parent: self.context.span(), %error, "a sign of life was not taken");
+            }
+            sent.is_ok()
+        }
+        .boxed()
+    }
+
+    fn hold<'a>(&'a self) -> BoxFuture<'a, bool> {
+        async move { self.settle.progress().await.is_ok() }.boxed()
+    }
+}
+
+/// What is reported in place of an outcome that the bus does not carry.
+fn too_large(refused: &OutcomeResult, found: usize, limit: usize) -> OutcomeResult {
+    let duration_us = match refused {
+        OutcomeResult::Completed { duration_us, .. } | OutcomeResult::Failed { duration_us, .. } => *duration_us,
+        OutcomeResult::Started | OutcomeResult::Progress { .. } | OutcomeResult::Released => 0,
+    };
+    let what = format!("the outcome is {found} bytes, the bus carries {limit} (max_payload of the server)");
+    let failure = match refused {
+        // The failure itself outweighs what it carries.
+        OutcomeResult::Failed { error, .. } => {
+            let mut error = error.clone();
+            error.details = None;
+            Failure::from(error)
+        }
+        _ => Failure::invalid_output(what),
+    };
+    OutcomeResult::Failed { error: failure.into_error(), duration_us }
+}
+
+/// Doubling delays with chance in them, so that a fleet does not come back in step.
+struct Backoff(Duration);
+
+impl Backoff {
+    fn new() -> Self {
+        Backoff(RETRY_FIRST)
+    }
+
+    fn next(&mut self) -> Duration {
+        let delay = self.0;
+        self.0 = (self.0 * 2).min(RETRY_LONGEST);
+        delay.mul_f64(0.5 + random::chance() / 2.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,169 @@
+//! A worker, put together.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use stepstream_runtime::bus::{QueueId, WorkerBus};
+use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::id::TenantId;
+
+use crate::callable::Callable;
+use crate::context::Context;
+use crate::failure::Failure;
+use crate::registry::{Registry, RegistryError};
+use crate::runner::{RunError, Runner, Summary};
+
+/// Attempts at once, unless said otherwise: enough for work that waits, not too much for work that computes.
+pub const DEFAULT_SLOTS: usize = 16;
+/// Most attempts at once: beyond this, run more workers.
+pub(crate) const MAX_SLOTS: usize = 4096;
+/// The queue of a worker that names none.
+pub const DEFAULT_QUEUE: &str = "default";
+/// Longest name of a queue; it travels in every subject.
+pub(crate) const MAX_QUEUE_BYTES: usize = 64;
+/// Time to finish what is in flight after a stop was asked for. Kubernetes kills after 30 s unless told otherwise.
+pub const DEFAULT_GRACE: Duration = Duration::from_secs(25);
+
+/// Takes jobs, runs callables, reports outcomes; until it is told to stop.
+pub struct Worker(Runner);
+
+/// Why a worker cannot be built.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BuildError {
+    #[error("a worker needs a bus: call `.bus(…)`")]
+    NoBus,
+    #[error("a queue's name has 1 to {MAX_QUEUE_BYTES} of the characters A-Z a-z 0-9 _ -, found {0:?}")]
+    Queue(String),
+    #[error("a worker has 1 to {MAX_SLOTS} slots, not {0}")]
+    Slots(usize),
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl Worker {
+    pub fn builder() -> WorkerBuilder {
+        WorkerBuilder::default()
+    }
+
+    /// Runs until `shutdown` asks for an end, and then until what is in flight is finished or its grace is over.
+    pub async fn run(self, shutdown: Shutdown) -> Result<Summary, RunError> {
+        Box::pin(self.0.run(shutdown)).await
+    }
+}
+
+/// What a worker is made of. Only the bus is needed.
+#[derive(Default)]
+pub struct WorkerBuilder {
+    bus: Option<Arc<dyn WorkerBus>>,
+    registry: Registry,
+    tenant: Option<TenantId>,
+    name: Option<String>,
+    queues: Vec<String>,
+    slots: Option<usize>,
+    grace: Option<Duration>,
+}
+
+impl WorkerBuilder {
+    pub fn bus(mut self, bus: Arc<dyn WorkerBus>) -> Self {
+        self.bus = Some(bus);
+        self
+    }
+
+    /// The default tenant, unless said otherwise.
+    pub fn tenant(mut self, tenant: TenantId) -> Self {
+        self.tenant = Some(tenant);
+        self
+    }
+
+    /// The queue `default`, unless said otherwise.
+    pub fn queues<Q: Into<String>>(mut self, queues: impl IntoIterator<Item = Q>) -> Self {
+        self.queues.extend(queues.into_iter().map(Into::into));
+        self
+    }
+
+    /// How many attempts run at once.
+    pub fn slots(mut self, slots: usize) -> Self {
+        self.slots = Some(slots);
+        self
+    }
+
+    /// What people see in the log; the process id, unless said otherwise. Nothing depends on it being unique.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = Some(name.into());
+        self
+    }
+
+    /// Time to finish what is in flight after a stop was asked for.
+    pub fn grace(mut self, grace: Duration) -> Self {
+        self.grace = Some(grace);
+        self
+    }
+
+    /// See [`Registry::register`].
+    pub fn register<F, I, O, R>(mut self, name: impl Into<String>, run: F) -> Self
+    where
+        F: Fn(Context, I) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<O, Failure>> + Send,
+        I: DeserializeOwned + Send + 'static,
+        O: Serialize + Send + 'static,
+    {
+        self.registry.register(name, run);
+        self
+    }
+
+    pub fn register_callable(mut self, name: impl Into<String>, callable: impl Callable) -> Self {
+        self.registry.register_callable(name, callable);
+        self
+    }
+
+    /// Adds a set of callables, such as the stock ones: `.callables(|registry| builtin::register_all(registry, options))`.
+    pub fn callables(mut self, add: impl FnOnce(&mut Registry)) -> Self {
+        add(&mut self.registry);
+        self
+    }
+
+    pub fn build(self) -> Result<Worker, BuildError> {
+        let bus = self.bus.ok_or(BuildError::NoBus)?;
+        self.registry.check()?;
+        let slots = self.slots.unwrap_or(DEFAULT_SLOTS);
+        if !(1..=MAX_SLOTS).contains(&slots) {
+            return Err(BuildError::Slots(slots));
+        }
+        let mut names = self.queues;
+        if names.is_empty() {
+            names.push(DEFAULT_QUEUE.to_owned());
+        }
+        names.sort();
+        names.dedup();
+        let tenant = self.tenant.unwrap_or_else(TenantId::default_tenant);
+        let queues = names
+            .into_iter()
+            .map(|name| {
+                check_queue(&name)?;
+                Ok(QueueId { tenant: tenant.clone(), name })
+            })
+            .collect::<Result<_, BuildError>>()?;
+        Ok(Worker(Runner {
+            bus,
+            registry: self.registry,
+            tenant,
+            name: self.name.unwrap_or_else(|| format!("worker-{}", std::process::id())).into(),
+            queues,
+            slots,
+            grace: self.grace.unwrap_or(DEFAULT_GRACE),
+        }))
+    }
+}
+
+/// A queue's name is safe in a subject.
+pub(crate) fn check_queue(name: &str) -> Result<(), BuildError> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
+    if (1..=MAX_QUEUE_BYTES).contains(&name.len()) && name.chars().all(allowed) {
+        Ok(())
+    } else {
+        Err(BuildError::Queue(name.to_owned()))
+    }
+}
