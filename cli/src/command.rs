@@ -1,0 +1,32 @@
+//! One file per command.
+
+pub mod admin;
+pub mod bench;
+pub mod cancel;
+pub mod completion;
+pub mod dev;
+pub mod doctor;
+pub mod events;
+pub mod get;
+pub mod graph;
+pub mod import;
+pub mod replay;
+pub mod resume;
+pub mod run;
+pub mod validate;
+
+use clap::ValueEnum;
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    /// The stable form: fields are added, never changed.
+    Json,
+}
+
+/// An execution's id as it stands on a command line.
+fn execution_id(text: &str) -> Result<stepstream_shared::id::ExecutionId, String> {
+    text.parse().map_err(|error: stepstream_shared::id::ParseIdError| error.to_string())
+}

@@ -1,0 +1,112 @@
+//! `admin`: repairs by those who run the store.
+
+use std::sync::Arc;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use stepstream_coordinator::ports::{EventStore, Listed, Summary};
+use stepstream_coordinator::reading::Reader;
+use stepstream_coordinator::store::{PostgresStore, SqliteStore};
+
+use super::Format;
+use crate::app::App;
+use crate::data_dir::{DataDir, existing_log};
+use crate::exit::{Exit, Problem};
+use crate::output;
+use crate::target::{Target, TargetArgs};
+
+/// Rows that are read and written at a time.
+const PAGE: u32 = 500;
+/// Counts only where a store is created, which is not the case here.
+const PARTITIONS: u16 = 64;
+
+#[derive(Debug, Args)]
+pub struct AdminArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Make the list of executions anew from the log, of all tenants
+    #[command(after_help = "\
+Everything but the log and the graphs is derived: the list of executions is emptied and written again from what the
+log says. Executions that are started meanwhile by a coordinator are not lost; run it again if the list misses some.")]
+    Rebuild(RebuildArgs),
+}
+
+#[derive(Debug, Args)]
+struct RebuildArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// The PostgreSQL database that holds the log
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "server"])]
+    postgres: Option<String>,
+
+    /// What the result looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
+    let What::Rebuild(args) = args.what;
+    let place = args.target.resolve(&app.settings)?;
+    let target = args.postgres.clone().map_or(place.target, Target::Postgres);
+    match target {
+        Target::Data(dir) => {
+            existing_log(&dir)?;
+            let dir = DataDir::take(&dir)?;
+            let store = Arc::new(SqliteStore::open(dir.log(), PARTITIONS).await?);
+            let exit = rebuild(store.clone(), args.output).await;
+            store.close().await;
+            exit
+        }
+        Target::Postgres(url) => {
+            rebuild(Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await?), args.output).await
+        }
+        Target::Server(_) => Err(Problem::usage("`admin rebuild` works on the store itself")
+            .hint("name it with --data DIR or --postgres URL")),
+    }
+}
+
+async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Problem> {
+    let reader = Reader::new(store.clone());
+    store.clear_list().await?;
+    let (mut written, mut unreadable) = (0_usize, Vec::new());
+    let mut after = None;
+    loop {
+        let page = store.logged(after, PAGE).await?;
+        let Some((_, last, _)) = page.last() else { break };
+        after = Some(*last);
+        let mut rows = Vec::with_capacity(page.len());
+        for (tenant, execution, partition) in page {
+            match reader.load(&tenant, execution, None).await {
+                Ok(loaded) => rows.push(Listed { summary: summary(&loaded.execution), tenant, execution, partition }),
+                // One log that cannot be read must not keep the others from the list.
+                Err(error) => {
+                    output::warn(&format!("{execution} is left out: {error}"));
+                    unreadable.push(execution.to_string());
+                }
+            }
+        }
+        store.write_list(&rows).await?;
+        written += rows.len();
+    }
+    match format {
+        Format::Text => output::line(&format!("{written} executions listed, {} left out", unreadable.len()))?,
+        Format::Json => output::json(&json!({"executions": written, "unreadable": unreadable}))?,
+    }
+    Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Diverged })
+}
+
+fn summary(execution: &stepstream_shared::execution::Execution) -> Summary {
+    Summary {
+        state: execution.state().name().to_owned(),
+        terminal: execution.state().is_terminal(),
+        graph: execution.graph(),
+        graph_name: execution.graph_name().to_owned(),
+        created_at: execution.created_at(),
+        updated_at: execution.changed_at(),
+    }
+}

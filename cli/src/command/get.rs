@@ -1,0 +1,249 @@
+//! `get`: what there is.
+
+use clap::{Args, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+use stepstream_coordinator::ports::ListCursor;
+use stepstream_coordinator::reading::Reader;
+use stepstream_shared::id::{ExecutionId, TenantId};
+
+use super::execution_id;
+use crate::app::App;
+use crate::client::Client;
+use crate::exit::{Exit, Problem};
+use crate::follow;
+use crate::log;
+use crate::output;
+use crate::render::age::{ago, span};
+use crate::render::table::table;
+use crate::report::Report;
+use crate::target::{LogArgs, Target};
+
+/// Rows that are read at a time.
+const PAGE: u32 = 500;
+
+#[derive(Debug, Args)]
+pub struct GetArgs {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Executions, newest first
+    Executions(ExecutionsArgs),
+    /// One execution as it stands
+    Execution(ExecutionArgs),
+    /// Graphs that are registered
+    Graphs(GraphsArgs),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+enum ListFormat {
+    #[default]
+    Table,
+    Json,
+}
+
+/// What an execution can be in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+enum State {
+    Created,
+    Planning,
+    Running,
+    Paused,
+    Waiting,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Debug, Args)]
+struct ExecutionsArgs {
+    /// Only those in this state
+    #[arg(long, value_enum, ignore_case = true)]
+    state: Option<State>,
+
+    /// Most rows
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    #[command(flatten)]
+    place: LogArgs,
+
+    /// What the list looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ListFormat,
+}
+
+#[derive(Debug, Args)]
+struct ExecutionArgs {
+    /// The execution
+    #[arg(value_name = "EXEC", value_parser = execution_id)]
+    execution: ExecutionId,
+
+    #[command(flatten)]
+    place: LogArgs,
+
+    /// What it looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ListFormat,
+}
+
+#[derive(Debug, Args)]
+struct GraphsArgs {
+    /// Most rows
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    #[command(flatten)]
+    place: LogArgs,
+
+    /// What the list looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ListFormat,
+}
+
+pub async fn run(args: GetArgs, app: &App) -> Result<Exit, Problem> {
+    match args.what {
+        What::Executions(args) => executions(args, app).await,
+        What::Execution(args) => execution(args, app).await,
+        What::Graphs(args) => graphs(args, app).await,
+    }
+}
+
+async fn executions(args: ExecutionsArgs, app: &App) -> Result<Exit, Problem> {
+    let place = args.place.resolve(&app.settings)?;
+    let state = args.state.map(|state| format!("{state:?}"));
+    let items = match (log::open(&place.target).await?, &place.target) {
+        (Some(reader), _) => listed(&reader, &place.tenant, state.as_deref(), args.limit).await?,
+        (None, Target::Server(url)) => {
+            Client::new(url, place.tenant.clone())?.executions(state.as_deref(), args.limit).await?
+        }
+        (None, _) => Vec::new(),
+    };
+    match args.output {
+        ListFormat::Json => output::json(&json!({"items": items}))?,
+        ListFormat::Table => {
+            let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let rows = items.iter().map(|row| {
+                vec![text(row, "execution_id"), text(row, "state"), text(row, "graph"), ago(&text(row, "created_at"))]
+            });
+            print_table(&["EXECUTION", "STATE", "GRAPH", "CREATED"], rows.collect(), "no executions")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+fn print_table(headings: &[&str], rows: Vec<Vec<String>>, none: &str) -> Result<(), Problem> {
+    if rows.is_empty() {
+        output::note(none);
+        return Ok(());
+    }
+    output::line(&table(headings, rows))
+}
+
+async fn listed(reader: &Reader, tenant: &TenantId, state: Option<&str>, limit: usize) -> Result<Vec<Value>, Problem> {
+    let mut items = Vec::new();
+    let mut after = None;
+    while items.len() < limit {
+        let size = u32::try_from(limit - items.len()).unwrap_or(PAGE).min(PAGE);
+        let page = reader.list(tenant, state, after, size).await?;
+        after = page.last().map(|row| ListCursor { created_at: row.summary.created_at, execution: row.execution });
+        let complete = page.len() < size as usize;
+        items.extend(page.into_iter().map(|row| {
+            json!({
+                "execution_id": row.execution,
+                "state": row.summary.state,
+                "graph": row.summary.graph_name,
+                "graph_id": row.summary.graph,
+                "created_at": row.summary.created_at,
+                "updated_at": row.summary.updated_at,
+            })
+        }));
+        if complete {
+            break;
+        }
+    }
+    Ok(items)
+}
+
+async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
+    let place = args.place.resolve(&app.settings)?;
+    let report = match (log::open(&place.target).await?, &place.target) {
+        (Some(reader), _) => Report::of(&reader.load(&place.tenant, args.execution, None).await?),
+        (None, Target::Server(url)) => {
+            let client = Client::new(url, place.tenant.clone())?;
+            follow::report(&client, &args.execution.to_string()).await?
+        }
+        (None, _) => return Err(Problem::usage("nowhere to look")),
+    };
+    match args.output {
+        ListFormat::Json => output::json(&report)?,
+        ListFormat::Table => {
+            let steps = report.steps;
+            let mut rows = vec![
+                vec!["execution".to_owned(), report.execution_id.clone()],
+                vec!["state".to_owned(), report.state.clone()],
+                vec!["graph".to_owned(), report.graph.clone()],
+                vec!["created".to_owned(), format!("{} ({})", report.created_at, ago(&report.created_at))],
+                vec!["took".to_owned(), span(std::time::Duration::from_millis(report.duration_ms))],
+                vec![
+                    "steps".to_owned(),
+                    format!(
+                        "{} completed, {} failed, {} skipped, {} in all",
+                        steps.completed, steps.failed, steps.skipped, steps.total
+                    ),
+                ],
+                vec!["events".to_owned(), report.events.to_string()],
+            ];
+            if let Some(reason) = &report.reason {
+                rows.push(vec!["reason".to_owned(), reason.clone()]);
+            }
+            for (name, value) in [("error", &report.error), ("output", &report.output)] {
+                if !value.is_null() {
+                    rows.push(vec![name.to_owned(), value.to_string()]);
+                }
+            }
+            let width = rows.iter().map(|row| row[0].len()).max().unwrap_or(0) + 2;
+            for row in rows {
+                output::line(&format!("{:width$}{}", row[0], output::printable(&row[1])))?;
+            }
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn graphs(args: GraphsArgs, app: &App) -> Result<Exit, Problem> {
+    let place = args.place.resolve(&app.settings)?;
+    let items = match (log::open(&place.target).await?, &place.target) {
+        (Some(reader), _) => {
+            let limit = u32::try_from(args.limit).unwrap_or(u32::MAX);
+            let found = reader.list_graphs(&place.tenant, None, limit).await?;
+            found
+                .into_iter()
+                .map(|graph| {
+                    json!({
+                        "graph_id": graph.digest,
+                        "name": graph.name,
+                        "version": graph.version,
+                        "registered_at": graph.registered_at,
+                    })
+                })
+                .collect()
+        }
+        (None, Target::Server(url)) => Client::new(url, place.tenant.clone())?.graphs(args.limit).await?,
+        (None, _) => Vec::new(),
+    };
+    match args.output {
+        ListFormat::Json => output::json(&json!({"items": items}))?,
+        ListFormat::Table => {
+            let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let rows = items.iter().map(|row| {
+                vec![text(row, "name"), text(row, "version"), text(row, "graph_id"), ago(&text(row, "registered_at"))]
+            });
+            print_table(&["NAME", "VERSION", "GRAPH", "REGISTERED"], rows.collect(), "no graphs")?;
+        }
+    }
+    Ok(Exit::Done)
+}

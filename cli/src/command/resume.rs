@@ -1,0 +1,222 @@
+//! `resume`: what was interrupted or killed goes on.
+
+use std::path::Path;
+use std::time::Duration;
+
+use clap::Args;
+use serde::Serialize;
+use stepstream_coordinator::Recover;
+use stepstream_coordinator::ports::Listed;
+use stepstream_coordinator::reading::Reader;
+use stepstream_shared::id::{ExecutionId, TenantId};
+
+use super::run::{self, WorkerArgs};
+use super::{Format, execution_id};
+use crate::app::{App, LOGS_OF_A_RUN};
+use crate::client::Client;
+use crate::embedded::{Embedded, WorkerPlan};
+use crate::exit::{Exit, Problem};
+use crate::follow::{self, Ended};
+use crate::output;
+use crate::render::progress::{Loudness, Progress, summary};
+use crate::report::Report;
+use crate::stop::{Stop, Stopped, duration};
+use crate::target::{Place, Target, TargetArgs};
+
+/// Executions that are looked for when none is named.
+const FEW: u32 = 10;
+/// Rows of the list that are read at a time.
+const PAGE: u32 = 500;
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Without an id, the one execution that has not ended is resumed. An execution that has ended is only reported.
+With a server, which drives executions by itself, `resume` waits for them.")]
+pub struct ResumeArgs {
+    /// The execution; the only unfinished one if not given
+    #[arg(value_name = "EXEC", value_parser = execution_id, conflicts_with = "all")]
+    execution: Option<ExecutionId>,
+
+    /// Every execution that has not ended
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    #[command(flatten)]
+    worker: WorkerArgs,
+
+    /// Give up waiting after this time, such as 90s or 5m; the execution can be resumed again
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// What the result looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+pub async fn run(args: ResumeArgs, app: &App) -> Result<Exit, Problem> {
+    let place = args.target.resolve(&app.settings)?;
+    match place.target.clone() {
+        Target::Data(dir) => embedded(args, app, &place, &dir).await,
+        Target::Server(url) => server(args, app, &place, &url).await,
+        Target::Postgres(_) => Err(Problem::usage("`resume` needs a data directory or a server")),
+    }
+}
+
+async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Result<Exit, Problem> {
+    app.start_logs(LOGS_OF_A_RUN)?;
+    crate::data_dir::existing_log(dir)?;
+    let slots = args.worker.slots(app)?;
+    let allow_process = args.worker.allow_process(app);
+    let stop = Stop::new(args.timeout)?;
+    // Nothing is driven before it is known what: what is not resumed rests.
+    let mut here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+    let ended = async {
+        let ids = wanted(&args, here.service.reader(), &place.tenant).await?;
+        let mut queues = Vec::new();
+        let mut progress = Progress::new(app.loudness, ids.len() > 1);
+        for id in &ids {
+            let loaded = here.service.load(&place.tenant, *id, None).await?;
+            run::warn_of_missing(&loaded.graph, allow_process);
+            queues.extend(run::queues(&loaded.graph));
+            let name = id.to_string();
+            progress.history(&name, loaded.execution.sequence());
+            if !loaded.execution.state().is_terminal() {
+                let counts = loaded.execution.counts();
+                progress.say(&format!("resuming {name}: {} steps were completed", counts.completed));
+                here.or_trouble(here.service.wake(&place.tenant, *id)).await?;
+            }
+        }
+        here.start_worker(WorkerPlan { tenant: place.tenant.clone(), queues, slots, allow_process })?;
+        let mut ended = Vec::with_capacity(ids.len());
+        // One after the other is enough: all of them run, and those that are over answer at once.
+        for id in &ids {
+            ended.push((
+                id.to_string(),
+                follow::embedded(&here.service, &here.trouble, &place.tenant, *id, &mut progress, &stop).await,
+            ));
+        }
+        Ok::<_, Problem>(ended)
+    }
+    .await;
+    here.close().await;
+    print(&args, app, place, ended?)
+}
+
+async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result<Exit, Problem> {
+    let client = Client::new(url, place.tenant.clone())?;
+    let stop = Stop::new(args.timeout)?;
+    let ids = match args.execution {
+        Some(id) => vec![id.to_string()],
+        None => {
+            let all = client.executions(None, usize::MAX).await?;
+            let open =
+                all.iter().filter(|row| !matches!(row["state"].as_str(), Some("Completed" | "Failed" | "Cancelled")));
+            let ids: Vec<String> = open.filter_map(|row| row["execution_id"].as_str().map(str::to_owned)).collect();
+            if !args.all {
+                only_one(&ids)?;
+            }
+            ids
+        }
+    };
+    let mut progress = Progress::new(app.loudness, ids.len() > 1);
+    let mut ended = Vec::with_capacity(ids.len());
+    for id in ids {
+        let outcome = follow::server(&client, &id, &mut progress, &stop).await;
+        ended.push((id, outcome));
+    }
+    drop(progress);
+    print(&args, app, place, ended)
+}
+
+/// What `--all` prints.
+#[derive(Serialize)]
+struct Items<'a> {
+    items: &'a [Report],
+}
+
+fn print(
+    args: &ResumeArgs,
+    app: &App,
+    place: &Place,
+    ended: Vec<(String, Result<Ended, Problem>)>,
+) -> Result<Exit, Problem> {
+    if !args.all {
+        let Some((id, ended)) = ended.into_iter().next() else { return Ok(Exit::Done) };
+        return run::finish(ended, &id, place, args.output, app.loudness);
+    }
+    let mut reports: Vec<Report> = Vec::new();
+    let mut stopped: Option<Stopped> = None;
+    let mut worst: Option<Problem> = None;
+    for (id, outcome) in ended {
+        match outcome {
+            Ok(Ended::Over(report)) => {
+                if app.loudness > Loudness::Quiet {
+                    output::note(&summary(&report));
+                }
+                reports.push(*report);
+            }
+            Ok(Ended::Stopped(why)) => {
+                output::note(&run::how_to_go_on(why, place, &id));
+                stopped = Some(why);
+            }
+            Err(problem) => {
+                output::problem(&problem);
+                worst = Some(problem);
+            }
+        }
+    }
+    match args.output {
+        Format::Json => output::json(&Items { items: &reports })?,
+        Format::Text => {
+            for report in &reports {
+                output::line(&format!("{} {}", report.execution_id, report.state))?;
+            }
+        }
+    }
+    let of_reports = [Exit::Failed, Exit::Cancelled].into_iter().find(|exit| reports.iter().any(|r| r.exit() == *exit));
+    Ok(stopped.map(Stopped::exit).or(worst.map(|problem| problem.exit)).or(of_reports).unwrap_or(Exit::Done))
+}
+
+/// Which executions are meant.
+async fn wanted(args: &ResumeArgs, reader: &Reader, tenant: &TenantId) -> Result<Vec<ExecutionId>, Problem> {
+    if let Some(id) = args.execution {
+        return Ok(vec![id]);
+    }
+    let open = unfinished(reader, tenant, if args.all { usize::MAX } else { FEW as usize }).await?;
+    let ids: Vec<ExecutionId> = open.iter().map(|row| row.execution).collect();
+    if !args.all {
+        only_one(&ids.iter().map(ToString::to_string).collect::<Vec<_>>())?;
+    }
+    Ok(ids)
+}
+
+fn only_one(ids: &[String]) -> Result<(), Problem> {
+    match ids {
+        [] => Err(Problem::new(Exit::NotFound, "there is nothing to resume: every execution has ended")),
+        [_] => Ok(()),
+        several => Err(Problem::usage("several executions have not ended: name one, or --all")
+            .hint(several.iter().take(FEW as usize).map(|id| format!("{id}\n")).collect::<String>())),
+    }
+}
+
+/// Executions of a tenant that have not ended, newest first.
+async fn unfinished(reader: &Reader, tenant: &TenantId, limit: usize) -> Result<Vec<Listed>, Problem> {
+    let mut found = Vec::new();
+    let mut after = None;
+    loop {
+        let page = reader.list(tenant, None, after, PAGE).await?;
+        let last = page.last().map(|row| stepstream_coordinator::ports::ListCursor {
+            created_at: row.summary.created_at,
+            execution: row.execution,
+        });
+        let complete = page.len() < PAGE as usize;
+        found.extend(page.into_iter().filter(|row| !row.summary.terminal));
+        if complete || found.len() >= limit || last.is_none() {
+            return Ok(found);
+        }
+        after = last;
+    }
+}

@@ -1,0 +1,293 @@
+//! `run`: a graph, to completion.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use stepstream_coordinator::Recover;
+use stepstream_coordinator::service::Start;
+use stepstream_shared::event::Actor;
+use stepstream_shared::graph::{CompiledGraph, NodeKind};
+use stepstream_worker::{Registry, builtin};
+
+use super::Format;
+use crate::app::{App, LOGS_OF_A_RUN};
+use crate::client::Client;
+use crate::embedded::{Embedded, WorkerPlan, check_slots, default_slots};
+use crate::exit::{Exit, Problem};
+use crate::follow::{self, Ended};
+use crate::input::{self, Document};
+use crate::output;
+use crate::render::progress::{Loudness, Progress, summary};
+use crate::report::Report;
+use crate::settings::env_switch;
+use crate::stop::{Stop, Stopped, duration};
+use crate::target::{Place, Target, TargetArgs};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  stepstream run examples/hello.yaml --input '{\"name\": \"you\"}'
+  stepstream run graph.yaml --input @input.json -o json | jq .output
+  stepstream run graph.yaml --server http://127.0.0.1:8233
+
+The result goes to standard output, progress to standard error. A run that is interrupted or killed goes on with
+`stepstream resume`.")]
+pub struct RunArgs {
+    /// The graph document, YAML or JSON; - is standard input
+    graph: PathBuf,
+
+    /// Input of the execution: JSON, @FILE, or - for standard input [default: {}]
+    #[arg(short, long, value_name = "JSON|@FILE|-", allow_hyphen_values = true)]
+    input: Option<String>,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    #[command(flatten)]
+    worker: WorkerArgs,
+
+    /// Give up waiting after this time, such as 90s or 5m; the execution can be resumed
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+
+    /// The same key and the same request give the same execution
+    #[arg(long, value_name = "KEY")]
+    idempotency_key: Option<String>,
+
+    /// What the result looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+
+    /// Create the execution, print its id, and do not wait for it
+    #[arg(long)]
+    detach: bool,
+}
+
+/// The worker inside this process.
+#[derive(Debug, Clone, Args)]
+pub struct WorkerArgs {
+    /// Let graphs run programs on this machine, with your rights [env: STEPSTREAM_ALLOW_PROCESS]
+    #[arg(long)]
+    pub allow_process: bool,
+
+    /// Steps that run at once in this process [default: four for each processor, at least 8]
+    #[arg(long, value_name = "N")]
+    pub slots: Option<usize>,
+}
+
+impl WorkerArgs {
+    pub fn allow_process(&self, app: &App) -> bool {
+        let configured = || env_switch("STEPSTREAM_ALLOW_PROCESS").or(app.settings.allow_process).unwrap_or(false);
+        self.allow_process || configured()
+    }
+
+    pub fn slots(&self, app: &App) -> Result<usize, Problem> {
+        check_slots(self.slots.or(app.settings.slots).unwrap_or_else(default_slots))
+    }
+}
+
+pub async fn run(args: RunArgs, app: &App) -> Result<Exit, Problem> {
+    if args.input.as_deref() == Some("-") && args.graph.as_os_str() == "-" {
+        return Err(Problem::usage("standard input cannot be both the graph and its input"));
+    }
+    let place = args.target.resolve(&app.settings)?;
+    let document = input::document(&args.graph)?;
+    let graph = document.compile()?;
+    let value = input::inputs(args.input.as_deref())?;
+    let data = input::checked(&graph, &value)?;
+    let job = Job { args, app, place, document, graph };
+    match job.place.target.clone() {
+        Target::Data(dir) => job.embedded(&dir, data).await,
+        Target::Server(url) => job.server(&url, &value).await,
+        Target::Postgres(_) => Err(Problem::usage("`run` needs a data directory or a server")),
+    }
+}
+
+struct Job<'a> {
+    args: RunArgs,
+    app: &'a App,
+    place: Place,
+    document: Document,
+    graph: CompiledGraph,
+}
+
+impl Job<'_> {
+    async fn embedded(self, dir: &std::path::Path, inputs: stepstream_shared::data::Data) -> Result<Exit, Problem> {
+        let allow_process = self.args.worker.allow_process(self.app);
+        let slots = self.args.worker.slots(self.app)?;
+        warn_of_missing(&self.graph, allow_process);
+        self.app.start_logs(LOGS_OF_A_RUN)?;
+        let stop = Stop::new(self.args.timeout)?;
+        let mut here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+        let ended = self.inside(&mut here, inputs, slots, allow_process, &stop).await;
+        here.close().await;
+        ended
+    }
+
+    async fn inside(
+        &self,
+        here: &mut Embedded,
+        inputs: stepstream_shared::data::Data,
+        slots: usize,
+        allow_process: bool,
+        stop: &Stop,
+    ) -> Result<Exit, Problem> {
+        let tenant = &self.place.tenant;
+        let registered =
+            here.or_trouble(here.service.register_graph(tenant, &self.document.name, &self.document.text)).await?;
+        let start = Start {
+            graph: registered.graph,
+            inputs,
+            idempotency_key: self.args.idempotency_key.clone(),
+            actor: Actor::User("cli".to_owned()),
+            trace: None,
+        };
+        let started = here.or_trouble(here.service.start(tenant, start)).await?;
+        let id = started.execution;
+        if self.args.detach {
+            return self.detached(&id.to_string());
+        }
+        let mut progress = Progress::new(self.app.loudness, false);
+        progress.say(&begun(&self.graph, &id.to_string()));
+        let queues = queues(&self.graph);
+        here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process })?;
+        let ended = follow::embedded(&here.service, &here.trouble, tenant, id, &mut progress, stop).await;
+        drop(progress);
+        finish(ended, &id.to_string(), &self.place, self.args.output, self.app.loudness)
+    }
+
+    async fn server(self, url: &str, inputs: &serde_json::Value) -> Result<Exit, Problem> {
+        let client = Client::new(url, self.place.tenant.clone())?;
+        let stop = Stop::new(self.args.timeout)?;
+        let begin = async {
+            let graph = client.register(&self.document.name, self.document.text.clone()).await?;
+            client.start(&graph, inputs, self.args.idempotency_key.as_deref()).await
+        };
+        let id = tokio::select! {
+            biased;
+            stopped = stop.reached() => return Err(Problem::new(stopped.exit(), "gave up before the server had answered")),
+            id = begin => id?,
+        };
+        if self.args.detach {
+            return self.detached(&id);
+        }
+        let mut progress = Progress::new(self.app.loudness, false);
+        progress.say(&begun(&self.graph, &id));
+        let ended = follow::server(&client, &id, &mut progress, &stop).await;
+        drop(progress);
+        finish(ended, &id, &self.place, self.args.output, self.app.loudness)
+    }
+
+    fn detached(&self, id: &str) -> Result<Exit, Problem> {
+        match self.args.output {
+            Format::Text => output::line(id)?,
+            Format::Json => output::json(&serde_json::json!({"execution_id": id, "graph": self.graph.name}))?,
+        }
+        if self.app.loudness > Loudness::Quiet && matches!(self.place.target, Target::Data(_)) {
+            output::note(&format!("run it with: stepstream resume {id}{}", self.place.as_arguments()));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn begun(graph: &CompiledGraph, id: &str) -> String {
+    use output::{BOLD, DIM};
+    format!("{DIM}running{DIM:#} {} {DIM}as{DIM:#} {BOLD}{id}{BOLD:#}", graph.name)
+}
+
+/// Prints the result, or how to go on.
+pub fn finish(
+    ended: Result<Ended, Problem>,
+    id: &str,
+    place: &Place,
+    format: Format,
+    loudness: Loudness,
+) -> Result<Exit, Problem> {
+    match ended {
+        Ok(Ended::Over(report)) => {
+            if loudness > Loudness::Quiet {
+                output::note(&summary(&report));
+            }
+            print(&report, format)?;
+            Ok(report.exit())
+        }
+        Ok(Ended::Stopped(stopped)) => {
+            output::note(&how_to_go_on(stopped, place, id));
+            Ok(stopped.exit())
+        }
+        // The execution exists and is durable up to here: whatever went wrong, it can go on.
+        Err(problem) if matches!(problem.exit, Exit::Exhausted | Exit::Unreachable | Exit::Refused) => {
+            Err(problem.hint(format!("resume with: stepstream resume {id}{}", place.as_arguments())))
+        }
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Said when somebody gives up waiting for something that can go on.
+pub fn how_to_go_on(stopped: Stopped, place: &Place, id: &str) -> String {
+    let what = match stopped {
+        Stopped::TimedOut => "timed out",
+        Stopped::Interrupted => "interrupted",
+    };
+    let still = if matches!(place.target, Target::Server(_)) { " (the server goes on with it)" } else { "" };
+    format!("{what}{still}; resume with: stepstream resume {id}{}", place.as_arguments())
+}
+
+/// The result alone.
+pub fn print(report: &Report, format: Format) -> Result<(), Problem> {
+    match format {
+        Format::Json => output::json(report),
+        Format::Text => {
+            match (&report.error, &report.reason) {
+                (serde_json::Value::Object(error), _) => {
+                    let text = |key: &str| error.get(key).and_then(serde_json::Value::as_str).unwrap_or_default();
+                    let message = format!("[{}] {}", text("category"), text("message"));
+                    output::note(&format!("{}error:{:#} {}", output::BAD, output::BAD, output::printable(&message)));
+                }
+                (_, Some(reason)) => output::note(&format!("reason: {}", output::printable(reason))),
+                _ => {}
+            }
+            if report.output.is_null() { Ok(()) } else { output::value(&report.output) }
+        }
+    }
+}
+
+/// The queues whose jobs a worker must take for this graph.
+pub fn queues(graph: &CompiledGraph) -> Vec<String> {
+    let mut queues: Vec<String> = tasks(graph).map(|task| task.queue.clone()).collect();
+    queues.push(stepstream_worker::DEFAULT_QUEUE.to_owned());
+    queues.sort();
+    queues.dedup();
+    queues
+}
+
+fn tasks(graph: &CompiledGraph) -> impl Iterator<Item = &stepstream_shared::graph::Task> {
+    graph.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Task(task) => Some(task),
+        NodeKind::Map(map) => Some(&map.task),
+        _ => None,
+    })
+}
+
+/// Says before anything runs what will fail here.
+pub fn warn_of_missing(graph: &CompiledGraph, allow_process: bool) {
+    let mut registry = Registry::new();
+    builtin::register_all(&mut registry, builtin::Options::default());
+    let mut callables: Vec<&str> = tasks(graph).map(|task| task.callable.as_str()).collect();
+    callables.sort_unstable();
+    callables.dedup();
+    for callable in callables {
+        if !registry.names().any(|name| name == callable) {
+            let known: Vec<&str> = registry.names().collect();
+            output::warn(&format!(
+                "this process has no callable `{callable}`, so its steps will fail; there are {}",
+                known.join(", ")
+            ));
+        } else if callable == "process" && !allow_process {
+            output::warn(
+                "this graph runs programs, which is not allowed: its `process` steps will fail (--allow-process)",
+            );
+        }
+    }
+}

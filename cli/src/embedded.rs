@@ -1,0 +1,133 @@
+//! Everything in this process: the store in a directory, the bus in memory, a coordinator and a worker.
+
+mod watched;
+
+use std::num::NonZeroUsize;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stepstream_coordinator::store::SqliteStore;
+use stepstream_coordinator::{Coordinator, Options, Recover, Service, ServiceError};
+use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
+use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::id::TenantId;
+use stepstream_worker::{Worker, builtin};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::data_dir::DataDir;
+use crate::exit::{Exit, Problem};
+use watched::WatchedStore;
+
+pub use watched::Trouble;
+
+/// Partitions are what coordinators share; here is one, and taking each costs it a sync at the start.
+const PARTITIONS: u16 = 1;
+/// Steps mostly wait for programs and networks: more of them than processors, and never just one or two.
+const SLOTS_PER_CPU: usize = 4;
+const LEAST_SLOTS: usize = 8;
+/// Time for attempts in flight to stop after they were told to; then their programs are ended.
+const WORKER_STOPS: Duration = Duration::from_secs(3);
+
+/// Slots unless somebody says otherwise.
+pub fn default_slots() -> usize {
+    std::thread::available_parallelism().map_or(1, NonZeroUsize::get).saturating_mul(SLOTS_PER_CPU).max(LEAST_SLOTS)
+}
+
+/// The worker of an embedded run.
+#[derive(Debug, Clone)]
+pub struct WorkerPlan {
+    pub tenant: TenantId,
+    pub queues: Vec<String>,
+    pub slots: usize,
+    pub allow_process: bool,
+}
+
+pub struct Embedded {
+    pub service: Service,
+    /// What the store reported that waiting will not mend.
+    pub trouble: Trouble,
+    coordinator: Coordinator,
+    bus: InProcessBus,
+    worker: Option<(Shutdown, JoinHandle<()>)>,
+    stop: CancellationToken,
+    store: Arc<SqliteStore>,
+    // Last: the directory is free only when all of the above is over.
+    _dir: DataDir,
+}
+
+impl Embedded {
+    /// Takes the directory and starts a coordinator over it.
+    pub async fn open(data: &Path, recover: Recover) -> Result<Self, Problem> {
+        let dir = DataDir::take(data)?;
+        let store = Arc::new(SqliteStore::open(dir.log(), PARTITIONS).await?);
+        let (watched, trouble) = WatchedStore::new(store.clone());
+        let bus = InProcessBus::new(InProcessOptions::default());
+        let stop = CancellationToken::new();
+        let options = Options { name: "embedded".to_owned(), exclusive: true, recover, ..Options::default() };
+        let coordinator =
+            stepstream_coordinator::start(options, Arc::new(watched), Arc::new(bus.clone()), stop.clone()).await?;
+        let service = coordinator.service.clone();
+        Ok(Embedded { service, trouble, coordinator, bus, worker: None, stop, store, _dir: dir })
+    }
+
+    /// The answer to a request, unless the store cannot write: then that, instead of trying until somebody gives up.
+    pub async fn or_trouble<T>(
+        &self,
+        request: impl Future<Output = Result<T, ServiceError>> + Send,
+    ) -> Result<T, Problem> {
+        tokio::select! {
+            biased;
+            problem = self.trouble.seen() => Err(problem),
+            answer = request => answer.map_err(Problem::from),
+        }
+    }
+
+    /// Starts running steps.
+    pub fn start_worker(&mut self, plan: WorkerPlan) -> Result<(), Problem> {
+        let stock = builtin::Options { allow_process: plan.allow_process, jq_program: None };
+        let worker = Worker::builder()
+            .bus(Arc::new(self.bus.clone()))
+            .tenant(plan.tenant)
+            .queues(plan.queues)
+            .slots(plan.slots)
+            .name(format!("embedded-{}", std::process::id()))
+            .grace(WORKER_STOPS)
+            .callables(|registry| builtin::register_all(registry, stock))
+            .build()
+            .map_err(|error| Problem::usage(error.to_string()))?;
+        let shutdown = Shutdown::new();
+        let told = shutdown.clone();
+        let running = tokio::spawn(async move {
+            if let Err(error) = worker.run(told).await {
+                tracing::error!(%error, "the worker ended");
+            }
+        });
+        self.worker = Some((shutdown, running));
+        Ok(())
+    }
+
+    /// Ends attempts in flight, writes what is on its way, and gives the directory back.
+    pub async fn close(self) {
+        if let Some((shutdown, mut running)) = self.worker {
+            shutdown.request_now();
+            if tokio::time::timeout(WORKER_STOPS + WORKER_STOPS, &mut running).await.is_err() {
+                running.abort();
+            }
+        }
+        self.stop.cancel();
+        self.coordinator.stopped().await;
+        self.store.close().await;
+    }
+}
+
+/// What a number of slots may be.
+pub fn check_slots(slots: usize) -> Result<usize, Problem> {
+    const MOST: usize = 4096;
+    if (1..=MOST).contains(&slots) {
+        Ok(slots)
+    } else {
+        Err(Problem::new(Exit::Usage, format!("there are 1 to {MOST} slots, not {slots}")))
+    }
+}

@@ -1,0 +1,184 @@
+//! A store, and somebody who listens to what it complains about.
+//!
+//! The engine keeps trying when an append fails, which is right for a fleet: somebody will free the disk. A person at a
+//! terminal wants to hear of it, so an embedded run ends then, and can be resumed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepstream_coordinator::ports::{
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
+    StoredGraph,
+};
+use stepstream_shared::graph::GraphDigest;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use tokio::sync::watch;
+
+use crate::exit::{Exit, Problem, chain};
+
+/// The last thing that the store reported and that waiting will not mend.
+#[derive(Clone)]
+pub struct Trouble(watch::Receiver<Option<(Exit, String)>>);
+
+impl Trouble {
+    /// Ends when there is some.
+    pub async fn seen(&self) -> Problem {
+        let mut receiver = self.0.clone();
+        let seen = receiver.wait_for(Option::is_some).await.ok().and_then(|seen| seen.clone());
+        match seen {
+            Some((exit, message)) => Problem::new(exit, message),
+            // The store is gone without a word, so there is nothing to hear any more.
+            None => std::future::pending().await,
+        }
+    }
+}
+
+pub(super) struct WatchedStore {
+    store: Arc<dyn EventStore>,
+    trouble: watch::Sender<Option<(Exit, String)>>,
+}
+
+impl WatchedStore {
+    pub(super) fn new(store: Arc<dyn EventStore>) -> (Self, Trouble) {
+        let (trouble, receiver) = watch::channel(None);
+        (WatchedStore { store, trouble }, Trouble(receiver))
+    }
+
+    fn listen<T>(&self, answer: Result<T, StoreError>) -> Result<T, StoreError> {
+        if let Err(error) = &answer {
+            let exit = match error {
+                StoreError::Unavailable(_) | StoreError::Unknown(_) => None,
+                StoreError::Exhausted { .. } => Some(Exit::Exhausted),
+                StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => {
+                    Some(Exit::Refused)
+                }
+            };
+            if let Some(exit) = exit {
+                self.trouble.send_replace(Some((exit, chain(error))));
+            }
+        }
+        answer
+    }
+}
+
+#[async_trait]
+impl EventStore for WatchedStore {
+    async fn meta(&self) -> Result<StoreMeta, StoreError> {
+        self.store.meta().await
+    }
+
+    async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
+        self.listen(self.store.append(batch).await)
+    }
+
+    async fn read(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        after: u64,
+        limit: u32,
+    ) -> Result<Vec<StoredAppend>, StoreError> {
+        self.store.read(tenant, execution, after, limit).await
+    }
+
+    async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
+        self.store.find(tenant, execution).await
+    }
+
+    async fn list(
+        &self,
+        tenant: &TenantId,
+        state: Option<&str>,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.store.list(tenant, state, after, limit).await
+    }
+
+    async fn unfinished(
+        &self,
+        partitions: &[PartitionId],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.store.unfinished(partitions, after, limit).await
+    }
+
+    async fn logged(
+        &self,
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<(TenantId, ExecutionId, PartitionId)>, StoreError> {
+        self.store.logged(after, limit).await
+    }
+
+    async fn clear_list(&self) -> Result<(), StoreError> {
+        self.store.clear_list().await
+    }
+
+    async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
+        self.store.write_list(rows).await
+    }
+
+    async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {
+        self.listen(self.store.put_graph(tenant, graph).await)
+    }
+
+    async fn get_graph(&self, tenant: &TenantId, digest: &GraphDigest) -> Result<Option<StoredGraph>, StoreError> {
+        self.store.get_graph(tenant, digest).await
+    }
+
+    async fn find_graph(
+        &self,
+        tenant: &TenantId,
+        name: &str,
+        version: Option<&str>,
+    ) -> Result<Option<StoredGraph>, StoreError> {
+        self.store.find_graph(tenant, name, version).await
+    }
+
+    async fn list_graphs(
+        &self,
+        tenant: &TenantId,
+        after: Option<&GraphDigest>,
+        limit: u32,
+    ) -> Result<Vec<StoredGraph>, StoreError> {
+        self.store.list_graphs(tenant, after, limit).await
+    }
+
+    async fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError> {
+        self.store.heartbeat(member, ttl).await
+    }
+
+    async fn leave(&self, member: &str) -> Result<(), StoreError> {
+        self.store.leave(member).await
+    }
+
+    async fn partitions(&self) -> Result<Vec<PartitionOwner>, StoreError> {
+        self.store.partitions().await
+    }
+
+    async fn acquire(
+        &self,
+        partition: PartitionId,
+        member: &str,
+        ttl: Duration,
+        force: bool,
+    ) -> Result<Option<u64>, StoreError> {
+        self.listen(self.store.acquire(partition, member, ttl, force).await)
+    }
+
+    async fn renew(
+        &self,
+        member: &str,
+        held: &[(PartitionId, u64)],
+        ttl: Duration,
+    ) -> Result<Vec<PartitionId>, StoreError> {
+        self.store.renew(member, held, ttl).await
+    }
+
+    async fn release(&self, member: &str, partition: PartitionId, epoch: u64) -> Result<(), StoreError> {
+        self.store.release(member, partition, epoch).await
+    }
+}

@@ -1,0 +1,121 @@
+//! Watching an execution until it is over, or until nobody waits any more.
+
+use std::time::Duration;
+
+use stepstream_coordinator::Service;
+use stepstream_shared::id::{ExecutionId, TenantId};
+
+use crate::client::{Client, Message};
+use crate::embedded::Trouble;
+use crate::exit::{Exit, Problem};
+use crate::render::progress::{Progress, Seen};
+use crate::report::Report;
+use crate::stop::{Stop, Stopped};
+
+/// How often the log is looked at when no hint comes.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How watching ended.
+#[derive(Debug)]
+pub enum Ended {
+    Over(Box<Report>),
+    Stopped(Stopped),
+}
+
+/// Watches an execution that this process drives.
+pub async fn embedded(
+    service: &Service,
+    trouble: &Trouble,
+    tenant: &TenantId,
+    id: ExecutionId,
+    progress: &mut Progress,
+    stop: &Stop,
+) -> Result<Ended, Problem> {
+    let name = id.to_string();
+    let mut hints = service.hints();
+    let mut cursor = service.reader().cursor(tenant, id);
+    loop {
+        while let Some(appended) = cursor.next().await? {
+            for event in &appended.events {
+                cursor.apply(event)?;
+                if let Some(graph) = cursor.graph() {
+                    progress.observe(&name, &Seen::of(event, cursor.execution(), graph));
+                }
+            }
+        }
+        if cursor.execution().sequence() == 0 {
+            return Err(Problem::new(Exit::NotFound, format!("there is no execution {id}")));
+        }
+        if cursor.execution().state().is_terminal() {
+            return Ok(Ended::Over(Box::new(Report::of(&cursor.finish()?))));
+        }
+        progress.tick();
+        let known = cursor.execution().sequence();
+        let growth = async {
+            loop {
+                match hints.recv().await {
+                    Ok(hint) if hint.execution != id || hint.sequence <= known => {}
+                    // Having missed hints is a hint as well.
+                    _ => return,
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            stopped = stop.reached() => return Ok(Ended::Stopped(stopped)),
+            problem = trouble.seen() => return Err(problem),
+            _ = tokio::time::timeout(LOOK, growth) => {}
+        }
+    }
+}
+
+/// Watches an execution that a server drives. The server may restart meanwhile.
+pub async fn server(client: &Client, id: &str, progress: &mut Progress, stop: &Stop) -> Result<Ended, Problem> {
+    let mut feed = client.feed(id, 0);
+    loop {
+        let mut next = std::pin::pin!(feed.next());
+        // Dropped only when nobody waits any more: a connection may take longer than a look.
+        let message = loop {
+            tokio::select! {
+                biased;
+                stopped = stop.reached() => return Ok(Ended::Stopped(stopped)),
+                message = &mut next => break message,
+                () = tokio::time::sleep(LOOK) => progress.tick(),
+            }
+        };
+        match message {
+            Ok(Message::Event(event)) => progress.observe(id, &Seen::of_json(&event)),
+            Ok(Message::Lost(why)) => progress.say(&format!("{why}; waiting for it (Ctrl-C ends the waiting only)")),
+            Ok(Message::End) => {
+                let execution = tokio::select! {
+                    biased;
+                    stopped = stop.reached() => return Ok(Ended::Stopped(stopped)),
+                    execution = patiently(client, id) => execution?,
+                };
+                return Ok(Ended::Over(Box::new(execution)));
+            }
+            Err(problem) => return Err(problem),
+        }
+    }
+}
+
+/// The execution as a server gives it, also when the server is away for a moment.
+async fn patiently(client: &Client, id: &str) -> Result<Report, Problem> {
+    loop {
+        match report(client, id).await {
+            Err(problem) if problem.exit == Exit::Unreachable => tokio::time::sleep(LOOK).await,
+            other => return other,
+        }
+    }
+}
+
+/// The execution as it stands on a server.
+pub async fn report(client: &Client, id: &str) -> Result<Report, Problem> {
+    let mut execution = client.execution(id).await?;
+    // An execution that has not ended has no duration there.
+    if execution["duration_ms"].is_null() {
+        execution["duration_ms"] = 0.into();
+    }
+    serde_json::from_value(execution)
+        .map_err(|error| Problem::new(Exit::Unreachable, format!("the server's answer is not understood: {error}")))
+}

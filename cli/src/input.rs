@@ -1,0 +1,100 @@
+//! What comes from files, arguments and pipes: graph documents and inputs.
+
+use std::io::Read;
+use std::path::Path;
+
+use serde_json::Value;
+use stepstream_shared::data::{Data, MAX_BYTES};
+use stepstream_shared::graph::{CompiledGraph, MAX_DOCUMENT_BYTES, Source, compile};
+
+use crate::exit::{Exit, Problem, chain};
+
+/// Longest text of an input that is read: as stored it is shorter, and escapes can make JSON several times as long.
+const MAX_INPUT_BYTES: u64 = 8 * MAX_BYTES as u64;
+/// Columns of an input that are shown around a mistake.
+const SHOWN_CHARS: usize = 60;
+
+/// A document as it was read.
+#[derive(Debug, Clone)]
+pub struct Document {
+    pub name: String,
+    pub text: String,
+}
+
+impl Document {
+    pub fn compile(&self) -> Result<CompiledGraph, Problem> {
+        compile(&Source { name: &self.name, text: &self.text }).map_err(|problems| Problem::usage(problems.to_string()))
+    }
+}
+
+/// Reads a graph document; `-` is standard input.
+pub fn document(path: &Path) -> Result<Document, Problem> {
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let text = read(path, MAX_DOCUMENT_BYTES as u64, "document")?;
+    Ok(Document { name, text })
+}
+
+/// The inputs of an execution, as the option says: JSON, `@FILE` or `-` for standard input. Nothing is the empty object.
+pub fn inputs(option: Option<&str>) -> Result<Value, Problem> {
+    let (name, text) = match option {
+        None => return Ok(Value::Object(serde_json::Map::new())),
+        Some("-") => ("standard input".to_owned(), read(Path::new("-"), MAX_INPUT_BYTES, "input")?),
+        Some(option) => match option.strip_prefix('@') {
+            Some(file) => (file.to_owned(), read(Path::new(file), MAX_INPUT_BYTES, "input")?),
+            None => ("--input".to_owned(), option.to_owned()),
+        },
+    };
+    serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)).map_err(|error| {
+        let (line, column) = (error.line(), error.column());
+        let why = error.to_string();
+        let why = why.rsplit_once(" at line ").map_or(why.as_str(), |(why, _)| why);
+        let at = text.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+        let from = column.saturating_sub(SHOWN_CHARS / 2);
+        let shown: String = at.chars().skip(from).take(SHOWN_CHARS).collect();
+        let shown = crate::output::printable(&shown);
+        let message = format!("{name}:{line}:{column}: the input is not JSON: {why}\n  {shown}");
+        let hint = if name == "--input" {
+            "--input takes JSON, @FILE, or - for standard input"
+        } else {
+            "JSON is needed here"
+        };
+        Problem::usage(message).hint(hint)
+    })
+}
+
+/// Checks inputs against the graph and the limits before anything is stored.
+pub fn checked(graph: &CompiledGraph, inputs: &Value) -> Result<Data, Problem> {
+    let data = Data::from_json(inputs)?;
+    let problems = graph.input_problems(inputs);
+    if problems.is_empty() {
+        return Ok(data);
+    }
+    let list = problems.iter().map(|problem| format!("\n  {problem}")).collect::<String>();
+    Err(Problem::usage(format!("the input does not fit the graph {}:{list}", graph.name)))
+}
+
+fn read(path: &Path, limit: u64, what: &str) -> Result<String, Problem> {
+    let standard = path == Path::new("-");
+    let shown = if standard { "standard input".into() } else { path.display().to_string() };
+    let mut bytes = Vec::new();
+    let outcome = if standard {
+        std::io::stdin().lock().take(limit + 1).read_to_end(&mut bytes)
+    } else {
+        std::fs::File::open(path).and_then(|file| file.take(limit + 1).read_to_end(&mut bytes))
+    };
+    if let Err(error) = outcome {
+        // A file that is named on a command line and cannot be read makes it a wrong command line.
+        return Err(Problem::usage(format!("cannot read {shown}: {}", chain(&error))));
+    }
+    if bytes.len() as u64 > limit {
+        return Err(Problem::new(Exit::Exhausted, format!("{shown} has more than {limit} bytes ({what} limit)")));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let at = error.utf8_error().valid_up_to();
+        let line = error.as_bytes()[..at].iter().filter(|byte| **byte == b'\n').count() + 1;
+        Problem::usage(format!("{shown}:{line}: not UTF-8: byte {at} begins no character"))
+    })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,5 @@
+//! How things look at a terminal.
+
+pub mod age;
+pub mod progress;
+pub mod table;

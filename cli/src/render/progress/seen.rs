@@ -1,0 +1,114 @@
+//! An event, as far as progress cares: from the log in this process or from a server's feed.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use stepstream_shared::event::{Event, EventData};
+use stepstream_shared::execution::Execution;
+use stepstream_shared::graph::{CompiledGraph, NodeIx};
+use stepstream_shared::time::Timestamp;
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct Seen {
+    pub sequence: u64,
+    /// Empty where the event is the execution's.
+    pub node: String,
+    pub iteration: Vec<u64>,
+    /// The place in a map.
+    pub index: Option<u64>,
+    pub attempt: u64,
+    pub kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub enum Kind {
+    Scheduled,
+    Started { worker: String },
+    Completed { duration: Duration },
+    Failed { error: String },
+    Retry { error: String, after: Duration },
+    Skipped { reason: String },
+    MapExpanded { items: u64 },
+    Other,
+}
+
+impl Seen {
+    /// The execution has the event applied already.
+    pub fn of(event: &Event, execution: &Execution, graph: &CompiledGraph) -> Self {
+        let step = event.data.step().and_then(|ordinal| execution.step(ordinal));
+        let node = step.and_then(|step| graph.node(NodeIx(step.node())));
+        let kind = match &event.data {
+            EventData::StepScheduled { .. } => Kind::Scheduled,
+            EventData::StepStarted { worker, .. } => Kind::Started { worker: worker.clone() },
+            EventData::StepCompleted { duration_us, .. } => {
+                Kind::Completed { duration: Duration::from_micros(*duration_us) }
+            }
+            EventData::StepFailed { error, .. } => Kind::Failed { error: error.to_string() },
+            EventData::StepRetryScheduled { error, due, .. } => {
+                Kind::Retry { error: error.to_string(), after: due.since(event.at) }
+            }
+            EventData::StepSkipped { reason, .. } => Kind::Skipped { reason: reason.name().to_owned() },
+            EventData::MapExpanded { items, .. } => {
+                Kind::MapExpanded { items: items.elements().map_or(0, |items| items.len() as u64) }
+            }
+            _ => Kind::Other,
+        };
+        Seen {
+            sequence: event.sequence,
+            node: node.map(|node| node.label.as_ref().unwrap_or(&node.name).clone()).unwrap_or_default(),
+            iteration: step.map(|step| step.iterations().iter().map(|n| u64::from(*n)).collect()).unwrap_or_default(),
+            index: step.and_then(|step| step.index()).map(u64::from),
+            attempt: step.map_or(0, |step| u64::from(step.attempt())),
+            kind,
+        }
+    }
+
+    /// From an event as the outside sees it.
+    pub fn of_json(event: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let error = || {
+            let (category, message) = (&event["error"]["category"], &event["error"]["message"]);
+            format!("[{}] {}", text(category), text(message))
+        };
+        let kind = match event["type"].as_str().unwrap_or_default() {
+            "step_scheduled" => Kind::Scheduled,
+            "step_started" => Kind::Started { worker: text(&event["worker"]) },
+            "step_completed" => {
+                Kind::Completed { duration: Duration::from_micros(event["duration_us"].as_u64().unwrap_or(0)) }
+            }
+            "step_failed" => Kind::Failed { error: error() },
+            "step_retry_scheduled" => {
+                let time = |value: &Value| value.as_str().and_then(|text| text.parse::<Timestamp>().ok());
+                let after = match (time(&event["due"]), time(&event["timestamp"])) {
+                    (Some(due), Some(at)) => due.since(at),
+                    _ => Duration::ZERO,
+                };
+                Kind::Retry { error: error(), after }
+            }
+            "step_skipped" => Kind::Skipped { reason: text(&event["reason"]) },
+            "map_expanded" => Kind::MapExpanded { items: event["items"].as_u64().unwrap_or(0) },
+            _ => Kind::Other,
+        };
+        Seen {
+            sequence: event["sequence"].as_u64().unwrap_or(0),
+            node: text(&event["node"]),
+            iteration: event["iteration"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect(),
+            index: event["index"].as_u64(),
+            attempt: event["attempt"].as_u64().unwrap_or(0),
+            kind,
+        }
+    }
+
+    /// The step as people write it: `hash[3]`, `polish #2`.
+    pub fn name(&self) -> String {
+        let mut name = crate::output::printable(&self.node);
+        if let Some(index) = self.index {
+            name.push_str(&format!("[{index}]"));
+        }
+        if !self.iteration.is_empty() {
+            let passes: Vec<String> = self.iteration.iter().map(u64::to_string).collect();
+            name.push_str(&format!(" #{}", passes.join(".")));
+        }
+        name
+    }
+}

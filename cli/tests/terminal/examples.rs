@@ -1,0 +1,103 @@
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use crate::harness::Desk;
+
+fn example(name: &str) -> String {
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "examples", name].iter().collect();
+    path.to_str().unwrap().to_owned()
+}
+
+fn output(name: &str, input: Value) -> Value {
+    let desk = Desk::new();
+    let args = ["run", &example(name), "--allow-process", "-o", "json", "--input", &input.to_string()];
+    let report = desk.expect(0, &args).json();
+    desk.expect(0, &["replay", report["execution_id"].as_str().unwrap(), "--verify"]);
+    report["output"].clone()
+}
+
+#[test]
+fn every_example_is_a_valid_graph() {
+    let folder = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples")).unwrap();
+    let graphs: Vec<PathBuf> = folder
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "yaml"))
+        .collect();
+    assert!(graphs.len() >= 4);
+    for graph in graphs {
+        Desk::new().expect(0, &["validate", graph.to_str().unwrap()]);
+    }
+}
+
+#[test]
+fn hello_greets() {
+    assert_eq!(output("hello.yaml", json!({"name": "Ada"})), "Hello, Ada!");
+}
+
+#[test]
+fn refine_goes_round_until_it_is_good_enough() {
+    let refined = output("refine.yaml", json!({"number": 2}));
+    assert!((refined["root"].as_f64().unwrap() - 2_f64.sqrt()).abs() < 1e-6, "{refined}");
+    assert!(refined["rounds"].as_u64().unwrap() > 1);
+}
+
+#[test]
+fn quorum_does_not_wait_for_the_slow_one() {
+    assert_eq!(output("quorum.yaml", json!({}))["decided"], true);
+}
+
+#[test]
+fn repo_audit_reads_whatever_names_files_have() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
+    write("plain.txt", "one\ntwo\n");
+    write("with space.txt", "one\n");
+    write("línea ünïcode.md", "ä\n");
+    write("line\nbreak", "x");
+    write("-rf", "dash\n");
+    write("quote'\"$(id).txt", "q\n");
+    write("back\\slash.txt", "b\n");
+    write("copy.txt", "one\n");
+    write("empty", "");
+    std::fs::create_dir(folder.path().join(".git")).unwrap();
+    write(".git/config", "left out");
+    let audit = output("repo-audit.yaml", json!({"dir": folder.path()}));
+    assert_eq!(audit["files"], 9, "{audit:#}");
+    assert_eq!(audit["unreadable"], json!([]), "{audit:#}");
+    assert_eq!(audit["lines"], 8, "{audit:#}");
+    assert_eq!(audit["verdict"], "has copies");
+    assert_eq!(audit["copies"], json!([["./copy.txt", "./with space.txt"]]));
+    let largest = &audit["largest"][0];
+    assert_eq!((&largest["path"], &largest["bytes"]), (&json!("./plain.txt"), &json!(8)));
+    // Of "one\ntwo\n", as any other program computes it.
+    assert_eq!(largest["sha256"].as_str().unwrap().len(), 64);
+}
+
+#[test]
+fn repo_audit_reports_what_cannot_be_read() {
+    use std::os::unix::ffi::OsStrExt;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("good"), "x\n").unwrap();
+    // A name that is no text cannot be passed on, whoever runs this; a file without permission stops all but root.
+    std::fs::write(folder.path().join(std::ffi::OsStr::from_bytes(b"bad\xff")), "x\n").unwrap();
+    let audit = output("repo-audit.yaml", json!({"dir": folder.path()}));
+    assert_eq!((&audit["verdict"], &audit["files"]), (&json!("incomplete"), &json!(2)), "{audit:#}");
+    assert_eq!(audit["unreadable"].as_array().unwrap().len(), 1, "{audit:#}");
+    assert!(audit["unreadable"][0]["error"].as_str().unwrap().contains("No such file"), "{audit:#}");
+}
+
+#[test]
+fn repo_audit_of_an_empty_directory_ends_early() {
+    let folder = tempfile::tempdir().unwrap();
+    assert_eq!(output("repo-audit.yaml", json!({"dir": folder.path()})), json!({"verdict": "empty", "files": 0}));
+}
+
+#[test]
+fn repo_audit_leaves_out_files_beyond_its_bound() {
+    let folder = tempfile::tempdir().unwrap();
+    for n in 0..5 {
+        std::fs::write(folder.path().join(n.to_string()), "x\n").unwrap();
+    }
+    assert_eq!(output("repo-audit.yaml", json!({"dir": folder.path(), "max_files": 3}))["files"], 3);
+}

@@ -1,0 +1,12 @@
+//! The command line as a terminal and a script see it: arguments in, text and exit codes out.
+
+#![allow(unreachable_pub, reason = "a test program has no outside")]
+#![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
+
+mod bad_input;
+mod examples;
+mod harness;
+mod reading;
+mod resuming;
+mod running;
+mod serving;

@@ -1,0 +1,167 @@
+use serde_json::json;
+
+use crate::harness::Desk;
+
+/// Changes the store behind everybody's back.
+pub fn tamper(desk: &Desk, statement: &'static str) {
+    use sqlx::{Connection, Executor};
+    let path = desk.path().join(".stepstream/stepstream.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let url = format!("sqlite://{}", path.display());
+        let mut connection = sqlx::SqliteConnection::connect(&url).await.unwrap();
+        connection.execute(statement).await.unwrap();
+        connection.close().await.unwrap();
+    });
+}
+
+fn one_run() -> (Desk, String) {
+    let desk = Desk::new();
+    desk.hello();
+    desk.expect(0, &["run", "hello.yaml"]);
+    let id = desk.last_execution();
+    (desk, id)
+}
+
+#[test]
+fn events_come_in_order_with_what_scripts_read() {
+    let (desk, id) = one_run();
+    let events = desk.events(&id);
+    let sequences: Vec<u64> = events.iter().map(|event| event["sequence"].as_u64().unwrap()).collect();
+    assert_eq!(sequences, (1..=events.len() as u64).collect::<Vec<_>>());
+    let completed = events.iter().find(|event| event["type"] == "step_completed").unwrap();
+    assert_eq!((&completed["node"], &completed["attempt"]), (&json!("a"), &json!(1)));
+    assert!(completed["step_id"].as_str().unwrap().starts_with("step_"));
+    for event in &events {
+        assert!(event["event_id"].as_str().unwrap().starts_with("evt_") && event["timestamp"].is_string(), "{event}");
+    }
+    let table = desk.expect(0, &["events", &id]).stdout;
+    assert_eq!(table.lines().count(), events.len() + 1);
+}
+
+#[test]
+fn a_replay_shows_the_state_at_any_event() {
+    let (desk, id) = one_run();
+    let at = |n: &str| desk.expect(0, &["replay", &id, "--to", n, "-o", "json"]).json();
+    assert_eq!((&at("1")["state"], &at("1")["steps"]), (&json!("Created"), &json!([])));
+    assert_eq!(at("3")["steps"][0]["state"], "Scheduled");
+    assert_eq!(at("6")["state"], "Completed");
+    assert_ne!(at("3")["state_hash"], at("6")["state_hash"]);
+    desk.expect(7, &["replay", &id, "--to", "7"]);
+}
+
+#[test]
+fn a_changed_log_is_found_out() {
+    let changes = [
+        // A byte of what was stored.
+        "update events set body = cast(substr(body, 1, 40) || x'c1' || substr(body, 42) as blob) where first_seq = 1",
+        // The end is cut off.
+        "delete from events where rowid = (select max(rowid) from events)",
+        // A row is gone.
+        "delete from events where first_seq = 1",
+        // All of it is gone.
+        "delete from events",
+    ];
+    for change in changes {
+        let (desk, id) = one_run();
+        assert!(desk.expect(0, &["replay", &id, "--verify"]).stdout.starts_with("verified"));
+        tamper(&desk, change);
+        let ran = desk.expect(8, &["replay", &id, "--verify"]);
+        assert!(ran.stdout.is_empty() && ran.stderr.contains(&id), "{change}: {ran:#?}");
+    }
+}
+
+#[test]
+fn the_list_is_made_anew_from_the_log() {
+    let (desk, _) = one_run();
+    let list = || desk.expect(0, &["get", "executions", "-o", "json"]).json();
+    let before = list();
+    tamper(&desk, "delete from executions");
+    assert_eq!(list(), json!({"items": []}));
+    desk.expect(0, &["admin", "rebuild"]);
+    assert_eq!(list(), before);
+}
+
+#[test]
+fn what_there_is_can_be_listed() {
+    let (desk, id) = one_run();
+    let row = desk.expect(0, &["get", "executions", "-o", "json"]).json()["items"][0].clone();
+    assert_eq!(
+        (&row["execution_id"], &row["state"], &row["graph"]),
+        (&json!(id), &json!("Completed"), &json!("hello"))
+    );
+    assert!(row["created_at"].is_string());
+    let failed = desk.expect(0, &["get", "executions", "--state", "Failed", "-o", "json"]).json();
+    assert_eq!(failed, json!({"items": []}));
+    let other = desk.expect(0, &["get", "executions", "--tenant", "tenant_other", "-o", "json"]).json();
+    assert_eq!(other, json!({"items": []}));
+    let execution = desk.expect(0, &["get", "execution", &id, "-o", "json"]).json();
+    assert_eq!((&execution["output"], &execution["steps"]["completed"]), (&json!("hello"), &json!(1)));
+    let graphs = desk.expect(0, &["get", "graphs", "-o", "json"]).json();
+    assert_eq!(graphs["items"][0]["name"], "hello");
+}
+
+#[test]
+fn a_graph_has_a_picture_and_a_canonical_form() {
+    let (desk, _) = one_run();
+    assert!(desk.expect(0, &["graph", "hello.yaml", "-o", "dot"]).stdout.starts_with("digraph"));
+    assert!(desk.expect(0, &["graph", "hello.yaml", "-o", "mermaid"]).stdout.starts_with("flowchart"));
+    let document = desk.expect(0, &["graph", "hello.yaml", "-o", "json"]);
+    // By name, out of the store; and the canonical form is a document too.
+    assert_eq!(desk.expect(0, &["graph", "hello"]).json(), document.json());
+    desk.write("canonical.json", &document.stdout);
+    let ids = |file: &str| desk.expect(0, &["validate", file, "-o", "json"]).json()["items"][0]["graph_id"].clone();
+    assert_eq!(ids("canonical.json"), ids("hello.yaml"));
+    desk.expect(7, &["graph", "nothing"]);
+}
+
+#[test]
+fn a_recorded_workflow_becomes_a_graph_that_runs() {
+    let desk = Desk::new();
+    let recording = json!({
+        "name": "two", "schemaVersion": "1.5",
+        "workflow": {
+            "specification": {"tasks": [
+                {"name": "a", "id": "a/1", "parents": [], "children": ["b-2"]},
+                {"name": "b", "id": "b-2", "parents": ["a/1"], "children": []},
+            ]},
+            "execution": {"makespanInSeconds": 3.0, "executedAt": "2024-01-01T00:00:00Z", "tasks": [
+                {"id": "a/1", "runtimeInSeconds": 1.0}, {"id": "b-2", "runtimeInSeconds": 2.0},
+            ]},
+        },
+    });
+    desk.write("wf.json", recording.to_string());
+    let graph = desk.expect(0, &["import", "wfcommons", "wf.json", "--time-scale", "0"]);
+    desk.write("two.json", graph.stdout);
+    let report = desk.expect(0, &["run", "two.json", "-o", "json"]).json();
+    assert_eq!(report["steps"]["completed"], 2);
+    desk.write("no.json", "{}");
+    desk.expect(2, &["import", "wfcommons", "no.json"]);
+    desk.expect(2, &["import", "wfcommons", "wf.json", "--time-scale", "-1"]);
+}
+
+#[test]
+fn validate_finds_all_problems_of_all_files() {
+    let desk = Desk::new();
+    desk.hello();
+    desk.write("bad.json", "{\"stepstream\": 1, \"name\": \"b\"}");
+    let ran = desk.expect(2, &["validate", "hello.yaml", "bad.json", "missing.yaml", "-o", "json"]);
+    let valid: Vec<bool> =
+        ran.json()["items"].as_array().unwrap().iter().map(|item| item["valid"].as_bool().unwrap()).collect();
+    assert_eq!(valid, [true, false, false]);
+}
+
+#[test]
+fn help_names_every_exit_code() {
+    let help = Desk::new().expect(0, &["--help"]).stdout;
+    for code in ["0  done", "8  a replay diverged", "124  timed out", "130  interrupted"] {
+        assert!(help.contains(code), "{code}");
+    }
+}
+
+#[test]
+fn shells_get_a_completion() {
+    for shell in ["bash", "zsh", "fish"] {
+        assert!(Desk::new().expect(0, &["completion", shell]).stdout.contains("stepstream"));
+    }
+}

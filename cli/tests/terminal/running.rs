@@ -1,0 +1,134 @@
+use std::process::Stdio;
+
+use nix::sys::signal::Signal;
+use serde_json::json;
+
+use crate::harness::{Desk, ended, signal, until};
+
+#[test]
+fn the_result_is_alone_on_standard_output() {
+    let desk = Desk::new();
+    desk.hello();
+    let ran = desk.expect(0, &["run", "hello.yaml"]);
+    assert_eq!(ran.stdout, "hello\n");
+    assert!(ran.stderr.contains("✓ a") && ran.stderr.contains("Completed exec_"), "{}", ran.stderr);
+    assert!(!ran.stderr.contains('\u{1b}'), "no colour without a terminal: {}", ran.stderr);
+    let quiet = desk.expect(0, &["run", "hello.yaml", "-q"]);
+    assert_eq!((quiet.stdout.as_str(), quiet.stderr.as_str()), ("hello\n", ""));
+}
+
+#[test]
+fn a_report_has_every_field_that_scripts_read() {
+    let desk = Desk::new();
+    desk.hello();
+    let report = desk.expect(0, &["run", "hello.yaml", "-o", "json"]).json();
+    assert!(report["execution_id"].as_str().unwrap().starts_with("exec_"));
+    assert_eq!(report["state"], "Completed");
+    assert_eq!(report["output"], "hello");
+    assert_eq!(report["error"], json!(null));
+    assert_eq!(report["steps"], json!({"completed": 1, "failed": 0, "skipped": 0, "total": 1}));
+    assert_eq!(report["events"], 6);
+    assert!(report["duration_ms"].is_u64());
+}
+
+#[test]
+fn a_failed_execution_is_reported_in_full_with_code_one() {
+    let desk = Desk::new();
+    desk.write("f.yaml", "stepstream: 1\nname: f\nnodes:\n  a: { fail: { category: PolicyViolation, message: no } }\n");
+    let report = desk.expect(1, &["run", "f.yaml", "-o", "json"]).json();
+    assert_eq!((&report["state"], &report["error"]["message"]), (&json!("Failed"), &json!("no")));
+    let text = desk.expect(1, &["run", "f.yaml"]);
+    assert!(text.stdout.is_empty() && text.stderr.contains("[PolicyViolation] no"), "{text:#?}");
+}
+
+#[test]
+fn input_and_graph_may_come_through_pipes() {
+    use std::io::Write;
+    let desk = Desk::new();
+    desk.write("e.yaml", "stepstream: 1\nname: e\nnodes:\n  a: { task: echo }\noutput: \"=steps.a.output\"\n");
+    for args in [["run", "e.yaml", "--input", "-"], ["run", "-", "--input", "{\"x\": 1}"]] {
+        let mut child = desk.command().args(args).stdin(Stdio::piped()).spawn().unwrap();
+        let text =
+            if args[1] == "-" { std::fs::read(desk.path().join("e.yaml")).unwrap() } else { b"{\"x\": 1}".to_vec() };
+        child.stdin.take().unwrap().write_all(&text).unwrap();
+        let ran = ended(child);
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        assert_eq!(ran.json(), json!({"x": 1}));
+    }
+}
+
+#[test]
+fn a_closed_standard_output_is_no_error() {
+    let desk = Desk::new();
+    desk.hello();
+    desk.expect(0, &["run", "hello.yaml"]);
+    let id = desk.last_execution();
+    for args in
+        [vec!["events", &id, "-o", "jsonl"], vec!["run", "hello.yaml"], vec!["--help"], vec!["get", "executions"]]
+    {
+        let mut child = desk.command().args(&args).spawn().unwrap();
+        drop(child.stdout.take()); // The reader leaves before anything is written.
+        let ran = ended(child);
+        assert_eq!(ran.code, 0, "{args:?}: {ran:#?}");
+        assert!(!ran.stderr.contains("panicked") && !ran.stderr.contains("error:"), "{args:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn a_key_gives_the_same_execution_and_refuses_another_request() {
+    let desk = Desk::new();
+    desk.hello();
+    let run = |input: &str, code| {
+        desk.expect(code, &["run", "hello.yaml", "--idempotency-key", "k", "-o", "json", "--input", input])
+    };
+    let first = run("{\"n\": 1}", 0).json();
+    assert_eq!(run("{\"n\": 1}", 0).json()["execution_id"], first["execution_id"]);
+    run("{\"n\": 2}", 4);
+}
+
+#[test]
+fn an_interrupted_run_says_how_to_go_on_and_can() {
+    for stop in [Signal::SIGINT, Signal::SIGTERM] {
+        let desk = Desk::new();
+        desk.slow_graph();
+        let child = desk.start(&["run", "slow.yaml", "--allow-process"]);
+        until("two steps ran", || desk.side().len() >= 2);
+        signal(child.id(), stop);
+        let ran = ended(child);
+        assert_eq!(ran.code, 130, "{ran:#?}");
+        let id = desk.last_execution();
+        assert!(ran.stderr.contains(&format!("resume with: stepstream resume {id}\n")), "{}", ran.stderr);
+        let report = desk.expect(0, &["resume", &id, "--allow-process", "-o", "json"]).json();
+        assert_eq!(report["steps"]["completed"], 10);
+    }
+}
+
+#[test]
+fn a_run_that_times_out_can_be_resumed() {
+    let desk = Desk::new();
+    desk.slow_graph();
+    let ran = desk.expect(124, &["run", "slow.yaml", "--allow-process", "--timeout", "700ms", "--data", "my data"]);
+    assert!(ran.stderr.contains("--data 'my data'"), "{}", ran.stderr);
+    desk.expect(0, &["resume", "--allow-process", "--data", "my data"]);
+}
+
+#[test]
+fn a_detached_execution_rests_until_it_is_resumed() {
+    let desk = Desk::new();
+    desk.hello();
+    let ran = desk.expect(0, &["run", "hello.yaml", "--detach"]);
+    let id = ran.stdout.trim();
+    assert!(!desk.events(id).iter().any(|event| event["type"] == "step_started"));
+    assert_eq!(desk.expect(0, &["resume", id]).stdout, "hello\n");
+}
+
+#[test]
+fn a_cancelled_execution_ends_with_its_own_code() {
+    let desk = Desk::new();
+    desk.hello();
+    let id = desk.expect(0, &["run", "hello.yaml", "--detach", "-q"]).stdout.trim().to_owned();
+    desk.expect(0, &["cancel", &id, "--reason", "changed my mind"]);
+    let report = desk.expect(3, &["resume", &id, "-o", "json"]).json();
+    assert_eq!((&report["state"], &report["reason"]), (&json!("Cancelled"), &json!("changed my mind")));
+    desk.expect(4, &["cancel", &id]);
+}
