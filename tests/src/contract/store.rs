@@ -1,0 +1,74 @@
+//! The rules of [`EventStore`]. Each gets a fresh store of [`PARTITIONS`] partitions, so that a failure names one rule.
+
+#![allow(clippy::unwrap_used, reason = "these are tests, although they are compiled as a library")]
+
+mod appending;
+mod graphs;
+mod list;
+mod ownership;
+mod racing;
+mod reading;
+mod sample;
+
+pub use appending::*;
+pub use graphs::*;
+pub use list::*;
+pub use ownership::*;
+pub use racing::*;
+pub use reading::*;
+pub use sample::{PARTITIONS, SharedStore, append, execution, following, graph, own, stored_graph, summary, tenant};
+
+/// A test for each rule, for an adapter that `$fresh` makes: an async function that takes a rule and runs it on a fresh
+/// store.
+#[macro_export]
+macro_rules! store_contract {
+    ($with_fresh:path) => {
+        $crate::store_contract! { @rules $with_fresh;
+            the_sequences_of_an_execution_run_from_one_without_a_gap
+            an_execution_starts_only_once
+            an_append_that_does_not_follow_the_last_conflicts_and_leaves_the_rest_of_the_batch_committed
+            an_append_that_overlaps_with_another_size_conflicts
+            the_same_append_again_is_already_there
+            an_append_under_a_wrong_epoch_is_fenced
+            an_append_of_a_partition_taken_over_meanwhile_is_fenced
+            what_was_written_before_a_takeover_is_still_reported_as_there
+            another_tenant_cannot_append_to_an_execution
+            another_tenant_cannot_start_an_execution_that_is_there
+            a_batch_that_no_correct_caller_builds_is_refused_whole
+            an_empty_batch_is_nothing
+            a_batch_of_a_thousand_commits_in_the_order_of_the_answers
+            a_body_of_four_megabytes_survives
+            another_tenant_reads_and_finds_nothing
+            pages_of_a_log_follow_each_other
+            a_page_may_begin_in_the_middle_of_an_append
+            the_list_shows_the_newest_first_page_by_page
+            the_list_can_be_limited_to_a_state
+            a_list_row_changes_only_with_a_summary
+            an_append_that_is_not_committed_leaves_the_list_row_alone
+            unfinished_leaves_out_what_is_terminal_and_other_partitions
+            a_list_that_was_cleared_can_be_written_anew_from_the_logs
+            rebuilding_the_list_does_not_undo_what_is_newer
+            a_graph_is_registered_once_and_for_one_tenant
+            a_graph_is_found_by_name_and_version_the_last_one_registered
+            graphs_are_listed_by_name_and_then_the_newest_first
+            a_store_tells_what_it_is_and_how_durable
+            a_partition_is_taken_by_one_and_kept_by_renewing
+            a_lease_that_ran_out_can_be_taken_and_the_old_holder_cannot_renew
+            a_lease_that_ran_out_but_was_not_taken_is_renewed
+            a_released_partition_can_be_taken_at_once_and_its_epoch_stays_spent
+            force_takes_a_partition_from_anybody
+            of_many_that_take_a_partition_one_succeeds
+            only_the_holder_can_release
+            members_leave_after_their_time_and_at_once_when_they_say_so
+            many_appenders_on_many_executions_leave_no_gap
+            of_two_writers_on_one_execution_one_wins_each_sequence
+            a_takeover_in_the_middle_of_a_stream_of_appends_loses_and_doubles_nothing
+        }
+    };
+    (@rules $with_fresh:path; $($rule:ident)*) => {$(
+        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        async fn $rule() {
+            $with_fresh($crate::contract::store::$rule).await;
+        }
+    )*};
+}

@@ -1,0 +1,10 @@
+//! Real processes under test: the built programs, started as an operator would start them, and what must be true of
+//! the log when they are through.
+
+pub mod api;
+pub mod fleet;
+pub mod graphs;
+pub mod process;
+pub mod programs;
+pub mod recordings;
+pub mod verdict;

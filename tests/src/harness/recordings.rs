@@ -1,0 +1,124 @@
+//! Recorded workflows to run: those of the collection where its folder is there, and small ones of our own.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+/// A recording and what it says of itself.
+#[derive(Debug)]
+pub struct Recording {
+    pub name: String,
+    pub path: PathBuf,
+    pub tasks: usize,
+    pub edges: usize,
+    /// Seconds on the longest path.
+    pub critical_path: f64,
+    /// Seconds of all tasks.
+    pub work: f64,
+}
+
+/// Our own, always there.
+pub fn own() -> Vec<Recording> {
+    recordings(&Path::new(env!("CARGO_MANIFEST_DIR")).join("data"))
+}
+
+/// The collection's, beside the repository (or its working copies). Empty when the folder is absent, which is said.
+pub fn collected() -> Vec<Recording> {
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    for up in ["..", "../.."] {
+        let folder = repository.join(up).join("shared/data/wfinstances");
+        if folder.is_dir() {
+            return recordings(&folder);
+        }
+    }
+    println!("note: ../shared/data/wfinstances is absent: only the recordings of tests/data are run");
+    Vec::new()
+}
+
+fn recordings(folder: &Path) -> Vec<Recording> {
+    let entries = std::fs::read_dir(folder).unwrap_or_else(|error| panic!("{}: {error}", folder.display()));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "json"));
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+/// # Panics
+/// When it is not a recording.
+pub fn read(path: &Path) -> Recording {
+    let document: Value = serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON");
+    let workflow = &document["workflow"];
+    let specified = workflow["specification"]["tasks"].as_array().expect("tasks");
+    let seconds: std::collections::HashMap<&str, f64> = workflow["execution"]["tasks"]
+        .as_array()
+        .expect("runs")
+        .iter()
+        .map(|task| (task["id"].as_str().expect("an id"), task["runtimeInSeconds"].as_f64().unwrap_or(0.0)))
+        .collect();
+    // Until nothing changes any more: recordings are small, and in no order that we may rely on.
+    let mut ends: std::collections::HashMap<&str, f64> = std::collections::HashMap::new();
+    loop {
+        let mut changed = false;
+        for task in specified {
+            let id = task["id"].as_str().expect("an id");
+            let parents = task["parents"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let begin = parents.iter().map(|parent| ends.get(parent.as_str().expect("an id")).copied().unwrap_or(0.0));
+            let end = begin.fold(0.0, f64::max) + seconds.get(id).copied().unwrap_or(0.0);
+            if ends.get(id) != Some(&end) {
+                ends.insert(id, end);
+                changed = true;
+            }
+        }
+        if !changed {
+            break;
+        }
+    }
+    Recording {
+        name: path.file_stem().expect("a file").to_string_lossy().into_owned(),
+        path: path.to_owned(),
+        tasks: specified.len(),
+        edges: specified.iter().filter_map(|task| task["parents"].as_array()).map(Vec::len).sum(),
+        critical_path: ends.values().copied().fold(0.0, f64::max),
+        work: specified.iter().filter_map(|task| seconds.get(task["id"].as_str()?)).sum(),
+    }
+}
+
+/// A recording as large as the largest known: 2,122 tasks, 6,114 edges, a fan-in of 1,100.
+pub fn largest() -> Value {
+    const TASKS: usize = 2_122;
+    const EDGES: usize = 6_114;
+    const FAN_IN: usize = 1_100;
+    let mut parents: Vec<Vec<usize>> = vec![Vec::new(); TASKS];
+    // Task 0 begins, tasks 1..=1100 follow it, 1101 joins them; the rest hang on it and among each other.
+    parents[1..=FAN_IN].iter_mut().for_each(|of| of.push(0));
+    parents[FAN_IN + 1] = (1..=FAN_IN).collect();
+    parents[FAN_IN + 2..].iter_mut().for_each(|of| of.push(FAN_IN + 1));
+    let mut left = EDGES - parents.iter().map(Vec::len).sum::<usize>();
+    for distance in 1.. {
+        for (task, of) in parents.iter_mut().enumerate().skip(FAN_IN + 3) {
+            if left > 0 && task - distance > FAN_IN + 1 {
+                of.push(task - distance);
+                left -= 1;
+            }
+        }
+        if left == 0 {
+            break;
+        }
+    }
+    let id = |task: usize| format!("task-{task:05}.ω");
+    let mut children: Vec<Vec<usize>> = vec![Vec::new(); TASKS];
+    for (task, of) in parents.iter().enumerate() {
+        for parent in of {
+            children[*parent].push(task);
+        }
+    }
+    let names = |of: &[usize]| of.iter().map(|task| id(*task)).collect::<Vec<_>>();
+    let specified: Vec<Value> = (0..TASKS)
+        .map(|task| json!({"name": "t", "id": id(task), "parents": names(&parents[task]), "children": names(&children[task])}))
+        .collect();
+    let run: Vec<Value> = (0..TASKS).map(|task| json!({"id": id(task), "runtimeInSeconds": 0.5})).collect();
+    json!({
+        "name": "largest", "schemaVersion": "1.5",
+        "workflow": {"specification": {"tasks": specified}, "execution": {"makespanInSeconds": 1, "tasks": run}}
+    })
+}

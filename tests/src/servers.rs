@@ -1,0 +1,50 @@
+//! Private servers in temporary directories. The tools are installed once into the workspace's target folder; a test
+//! that cannot have its server fails and says how to get it.
+
+use std::path::PathBuf;
+
+use stepstream_runtime::servers::find::Search;
+use stepstream_runtime::servers::{NatsOptions, NatsServer, PostgresOptions, PostgresServer, ServerError};
+
+/// Overrides the folder of the tools.
+pub const TOOLS_VARIABLE: &str = "STEPSTREAM_TOOLS_DIR";
+
+/// Where servers are installed when the system has none: shared by all test binaries.
+pub fn tools_directory() -> PathBuf {
+    match std::env::var_os(TOOLS_VARIABLE) {
+        Some(directory) => directory.into(),
+        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools"),
+    }
+}
+
+pub fn search() -> Search {
+    Search { explicit: None, tools: Some(tools_directory()), install: true }
+}
+
+/// A server in a fresh directory that is removed with it, or when the test binary ends.
+///
+/// # Errors
+/// When there is no binary, and none can be installed, or it does not start.
+pub async fn nats() -> Result<NatsServer, ServerError> {
+    let options = NatsOptions { search: search(), ephemeral: true, ..NatsOptions::new(fresh_directory("nats")?) };
+    NatsServer::start(options).await
+}
+
+/// A server in a fresh directory that is removed with it, or when the test binary ends.
+///
+/// # Errors
+/// When there is no binary, and none can be installed, or it does not start.
+pub async fn postgres() -> Result<PostgresServer, ServerError> {
+    let directory = fresh_directory("postgres")?;
+    PostgresServer::start(PostgresOptions { search: search(), ephemeral: true, ..PostgresOptions::new(directory) })
+        .await
+}
+
+fn fresh_directory(kind: &str) -> Result<PathBuf, ServerError> {
+    let made = tempfile::Builder::new().prefix(&format!("stepstream-{kind}-")).tempdir();
+    made.map(tempfile::TempDir::keep).map_err(|source| ServerError::Files {
+        what: "cannot make a directory",
+        path: std::env::temp_dir(),
+        source,
+    })
+}

@@ -1,0 +1,154 @@
+//! What is killed, wiped or restarted while executions run. Afterwards the log must not show it.
+
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_tests::harness::fleet::{Fleet, Plan};
+use stepstream_tests::harness::graphs;
+use stepstream_tests::harness::verdict::{BY_WORKERS, Verdict};
+use stepstream_tests::poll;
+
+const EXECUTIONS: usize = 16;
+const LENGTH: usize = 15;
+
+/// Executions that take some seconds, each leaving marks in one file.
+struct Load {
+    fleet: Fleet,
+    ids: Vec<String>,
+    file: std::path::PathBuf,
+}
+
+impl Load {
+    /// Returns when some steps have run and most have not.
+    async fn under_way(plan: Plan) -> Self {
+        let fleet = Fleet::start(plan.clone()).await;
+        if plan.coordinators > 1 {
+            fleet.partitions_are_shared_by(plan.coordinators).await;
+        }
+        let file = fleet.file("marks");
+        let (graph, inputs) = (graphs::chain(LENGTH, 0.1), graphs::inputs(&file, 0));
+        let mut ids = Vec::new();
+        for n in 0..EXECUTIONS {
+            ids.push(fleet.api(n % plan.coordinators).begin(&graph, &inputs).await);
+        }
+        poll::until("steps are under way", async || (graphs::lines(&file) >= 2 * EXECUTIONS).then_some(())).await;
+        assert!(graphs::lines(&file) < EXECUTIONS * LENGTH / 2, "the fault must come while there is work left");
+        Load { fleet, ids, file }
+    }
+
+    async fn verdict(&self) -> Verdict {
+        let verdict = self.fleet.verdict(&self.ids, BY_WORKERS).await;
+        let marked = verdict.steps_named("s");
+        assert_eq!(marked, EXECUTIONS * LENGTH);
+        let lines = graphs::lines(&self.file);
+        assert!(lines >= marked, "{lines} marks of {marked} steps: a completed step did not happen");
+        println!("{marked} marked steps left {lines} marks");
+        verdict
+    }
+
+    async fn jobs_cover_the_steps(&self, verdict: &Verdict) {
+        let published = self.fleet.jobs_published().await;
+        assert!(published >= verdict.steps_by_workers() as u64, "{published} jobs");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_worker_costs_nothing_but_time() {
+    let mut load = Load::under_way(Plan::default()).await;
+    load.fleet.workers[0].kill9().await;
+    let verdict = load.verdict().await;
+    load.jobs_cover_the_steps(&verdict).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_coordinator_is_followed_within_its_lease_and_a_second() {
+    let plan = Plan::default();
+    let lease = plan.lease;
+    let mut load = Load::under_way(plan).await;
+    let driven = load.fleet.driven_by("coordinator-0", &load.ids).await;
+    assert!(driven > 0, "whoever dies leaves something behind");
+    load.fleet.coordinators[0].kill9().await;
+    let killed = SystemClock.now();
+    let verdict = load.verdict().await;
+    let silence = verdict.longest_silence_after(killed);
+    println!("longest silence of {driven} executions after the kill: {silence:?} (lease {lease:?})");
+    assert!(silence <= lease + Duration::from_secs(1), "{silence:?}");
+    load.jobs_cover_the_steps(&verdict).await;
+    // It comes back and takes its share.
+    load.fleet.add_coordinator().await;
+    load.fleet.partitions_are_shared_by(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_that_slept_through_its_lease_changes_nothing_when_it_wakes() {
+    let mut load = Load::under_way(Plan::default()).await;
+    load.fleet.coordinators[0].signal(Signal::SIGSTOP);
+    poll::until("the other has taken everything", async || {
+        let owners = load.fleet.partitions_by_owner().await;
+        (owners.len() == 1 && owners.keys().all(|owner| owner.starts_with("coordinator-1-"))).then_some(())
+    })
+    .await;
+    // It wakes in the belief that it owns what it owned, with whatever it had in hand.
+    load.fleet.coordinators[0].signal(Signal::SIGCONT);
+    let verdict = load.verdict().await;
+    load.jobs_cover_the_steps(&verdict).await;
+    load.fleet.partitions_are_shared_by(2).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_nats_server_that_comes_back_costs_nothing_but_time() {
+    let mut load = Load::under_way(Plan::default()).await;
+    load.fleet.nats.kill().await;
+    load.fleet.nats.restart().await.expect("it comes back");
+    let verdict = load.verdict().await;
+    load.jobs_cover_the_steps(&verdict).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_postgres_that_comes_back_costs_nothing_but_time() {
+    let mut load = Load::under_way(Plan::default()).await;
+    load.fleet.postgres.kill().await;
+    load.fleet.postgres.restart().await.expect("it comes back");
+    let verdict = load.verdict().await;
+    load.jobs_cover_the_steps(&verdict).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_that_lost_everything_is_filled_again_from_the_log() {
+    let mut load = Load::under_way(Plan::default()).await;
+    load.fleet.nats.kill().await;
+    std::fs::remove_dir_all(load.fleet.nats.store_directory()).expect("the store can be deleted");
+    let wiped_at = graphs::lines(&load.file);
+    load.fleet.nats.restart().await.expect("it comes back");
+    load.verdict().await;
+    // The stream began anew, so its sequence counts what ran since.
+    let since = 2 * (EXECUTIONS * LENGTH).saturating_sub(wiped_at + 2 * EXECUTIONS);
+    let published = load.fleet.jobs_published().await;
+    assert!(published >= since as u64, "{published} jobs after the wipe, at least {since} steps");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_is_killed_in_turn_while_executions_run() {
+    let mut load = Load::under_way(Plan::default()).await;
+    let all = EXECUTIONS * LENGTH;
+    let part = |of: usize| all * of / 10;
+    let reached = async |file: &std::path::Path, lines: usize| {
+        poll::until("the executions get on", async || (graphs::lines(file) >= lines).then_some(())).await;
+    };
+    load.fleet.workers[0].kill9().await;
+    load.fleet.coordinators[0].kill9().await;
+    load.fleet.add_worker().await;
+    reached(&load.file, part(3)).await;
+    load.fleet.postgres.kill().await;
+    load.fleet.nats.kill().await;
+    load.fleet.postgres.restart().await.expect("it comes back");
+    load.fleet.nats.restart().await.expect("it comes back");
+    load.fleet.add_coordinator().await;
+    reached(&load.file, part(5)).await;
+    load.fleet.nats.kill().await;
+    load.fleet.coordinators[1].kill9().await;
+    std::fs::remove_dir_all(load.fleet.nats.store_directory()).expect("the store can be deleted");
+    load.fleet.nats.restart().await.expect("it comes back");
+    load.verdict().await;
+}

@@ -1,0 +1,133 @@
+//! Recorded scientific workflows, from import to the end, on one machine's threads and on a fleet.
+
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+use stepstream_coordinator::reading::Reader;
+use stepstream_coordinator::store::SqliteStore;
+use stepstream_tests::harness::fleet::{Fleet, Plan};
+use stepstream_tests::harness::programs;
+use stepstream_tests::harness::recordings::{self, Recording};
+use stepstream_tests::harness::verdict::{BY_EMBEDDED, BY_WORKERS, Verdict};
+
+/// Imports through the command line, as a user does.
+async fn imported(directory: &Path, file: &Path, scale: f64) -> Value {
+    let file = file.display().to_string();
+    let arguments = ["import", "wfcommons", &file, "--time-scale", &scale.to_string()];
+    programs::run(directory, &arguments).await.exited(0).json()
+}
+
+/// Every task is one node and one completed step, and the graph has the recording's edges.
+fn check(document: &Value, verdict: &Verdict, tasks: usize, edges: usize) {
+    let nodes = document["nodes"].as_object().expect("nodes");
+    assert_eq!(nodes.len(), tasks, "one node for each task");
+    let found: usize = nodes.values().filter_map(|node| node["next"].as_array()).map(Vec::len).sum();
+    assert_eq!(found, edges, "one edge for each dependency");
+    let facts = &verdict.executions[0];
+    assert_eq!(facts.steps.len(), tasks);
+    assert_eq!(verdict.steps_by_workers(), tasks, "every task exactly once");
+}
+
+async fn run_embedded(directory: &Path, name: &str, document: &Value) -> Verdict {
+    let graph = directory.join(format!("{name}.graph.json"));
+    std::fs::write(&graph, document.to_string()).expect("writable");
+    let data = directory.join(format!("{name}.data"));
+    let (graph, data_text) = (graph.display().to_string(), data.display().to_string());
+    let said = programs::run(directory, &["run", &graph, "--data", &data_text, "-o", "json"]).await.exited(0);
+    let id = said.json()["execution_id"].as_str().expect("an id").to_owned();
+    let store = SqliteStore::open_read_only(data.join("stepstream.db")).await.expect("the store is there");
+    Verdict::of(&Reader::new(std::sync::Arc::new(store)), &[id], BY_EMBEDDED).await
+}
+
+async fn run_embedded_checked(recording: &Recording) {
+    let directory = tempfile::tempdir().expect("a directory");
+    let document = imported(directory.path(), &recording.path, 0.0).await;
+    let began = Instant::now();
+    let verdict = run_embedded(directory.path(), &recording.name, &document).await;
+    println!(
+        "{}: {} tasks, {} edges, embedded in {:?}",
+        recording.name,
+        recording.tasks,
+        recording.edges,
+        began.elapsed()
+    );
+    check(&document, &verdict, recording.tasks, recording.edges);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recording_runs_embedded_with_every_task_once_and_in_order() {
+    for recording in recordings::own().iter().chain(&recordings::collected()) {
+        run_embedded_checked(recording).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_recording_runs_on_a_fleet_with_every_task_once_and_in_order() {
+    let fleet = Fleet::start(Plan::default()).await;
+    for recording in recordings::own().iter().chain(&recordings::collected()) {
+        let document = imported(fleet.directory(), &recording.path, 0.0).await;
+        let began = Instant::now();
+        let id = fleet.api(0).begin(&document, &serde_json::json!({})).await;
+        let verdict = fleet.verdict(&[id], BY_WORKERS).await;
+        println!("{}: {} tasks on a fleet in {:?}", recording.name, recording.tasks, began.elapsed());
+        check(&document, &verdict, recording.tasks, recording.edges);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_thousand_tasks_with_a_fan_in_of_eleven_hundred_run_embedded_and_on_a_fleet() {
+    let fleet = Fleet::start(Plan::default()).await;
+    let path = fleet.file("largest.json");
+    std::fs::write(&path, recordings::largest().to_string()).expect("writable");
+    let recording = recordings::read(&path);
+    assert_eq!((recording.tasks, recording.edges), (2_122, 6_114));
+    run_embedded_checked(&recording).await;
+
+    let document = imported(fleet.directory(), &path, 0.0).await;
+    let began = Instant::now();
+    let id = fleet.api(0).begin(&document, &serde_json::json!({})).await;
+    let verdict = fleet.verdict(&[id], BY_WORKERS).await;
+    println!("the largest on a fleet in {:?}", began.elapsed());
+    check(&document, &verdict, recording.tasks, recording.edges);
+}
+
+/// A recording with more work than so many slots do at once, and the scale at which its bound is so many seconds.
+fn timed(slots: f64) -> (Recording, f64) {
+    const SECONDS: f64 = 6.0;
+    let collected = recordings::collected().into_iter().find(|recording| recording.name.starts_with("montage"));
+    let recording = collected
+        .or_else(|| recordings::own().into_iter().find(|own| own.name == "own-forkjoin"))
+        .expect("one is ours");
+    let scale = SECONDS / recording.critical_path.max(recording.work / slots);
+    (recording, scale)
+}
+
+const SLOTS: usize = 4;
+/// What dispatching and reporting may cost.
+const OVERHEAD: f64 = 1.3;
+
+async fn makespan_is_near_the_bound(workers: usize) {
+    let slots = (workers * SLOTS) as f64;
+    let (recording, scale) = timed(slots);
+    let fleet = Fleet::start(Plan { coordinators: 1, workers, slots: SLOTS, ..Plan::default() }).await;
+    let document = imported(fleet.directory(), &recording.path, scale).await;
+    let id = fleet.api(0).begin(&document, &serde_json::json!({})).await;
+    let verdict = fleet.verdict(&[id], BY_WORKERS).await;
+    let bound = Duration::from_secs_f64(scale * recording.critical_path.max(recording.work / slots));
+    let makespan = verdict.executions[0].makespan();
+    let ratio = makespan.as_secs_f64() / bound.as_secs_f64();
+    println!("{} on {workers} workers: {makespan:?}, bound {bound:?}, ratio {ratio:.3}", recording.name);
+    assert!(ratio <= OVERHEAD, "{makespan:?} for a bound of {bound:?}: {ratio:.2}");
+    assert!(ratio >= 0.99, "{makespan:?} is below what is possible, {bound:?}: tasks did not wait for each other");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_worker_is_kept_busy() {
+    makespan_is_near_the_bound(1).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_workers_are_kept_busy() {
+    makespan_is_near_the_bound(4).await;
+}
