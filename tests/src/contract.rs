@@ -1,5 +1,4 @@
 //! One suite of rules for each port. Every adapter passes the suite of its port, so that the in-memory ones stay honest.
 
 pub mod bus;
-pub mod nats_server;
 pub mod store;

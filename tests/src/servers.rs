@@ -1,5 +1,5 @@
-//! Private servers in temporary directories. The tools are installed once into the workspace's target folder; a test
-//! that cannot have its server fails and says how to get it.
+//! Private servers in temporary directories. The tools are installed once into a cache; a test that cannot have
+//! its server fails and says how to get it.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,14 @@ use stepstream_runtime::servers::{NatsOptions, NatsServer, PostgresOptions, Post
 /// Overrides the folder of the tools.
 pub const TOOLS_VARIABLE: &str = "STEPSTREAM_TOOLS_DIR";
 
-/// Where servers are installed when the system has none: shared by all test binaries.
+/// Where servers are installed when the system has none: the folder that `cargo xtask tools` fills, so that a test run
+/// by hand finds what is already there.
 pub fn tools_directory() -> PathBuf {
-    match std::env::var_os(TOOLS_VARIABLE) {
-        Some(directory) => directory.into(),
-        None => PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools"),
-    }
+    let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let cache = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    of(TOOLS_VARIABLE)
+        .or_else(|| Some(cache()?.join("stepstream").join("tools")))
+        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools"))
 }
 
 pub fn search() -> Search {
@@ -26,8 +28,15 @@ pub fn search() -> Search {
 /// # Errors
 /// When there is no binary, and none can be installed, or it does not start.
 pub async fn nats() -> Result<NatsServer, ServerError> {
-    let options = NatsOptions { search: search(), ephemeral: true, ..NatsOptions::new(fresh_directory("nats")?) };
-    NatsServer::start(options).await
+    NatsServer::start(nats_options()?).await
+}
+
+/// What [`nats`] starts with, to be changed first.
+///
+/// # Errors
+/// When there is no room for a directory.
+pub fn nats_options() -> Result<NatsOptions, ServerError> {
+    Ok(NatsOptions { search: search(), ephemeral: true, ..NatsOptions::new(fresh_directory("nats")?) })
 }
 
 /// A server in a fresh directory that is removed with it, or when the test binary ends.

@@ -15,7 +15,7 @@ mod postgres;
 use std::io;
 use std::path::PathBuf;
 
-pub use nats::{NatsOptions, NatsServer};
+pub use nats::{Credentials, NatsOptions, NatsServer};
 pub use postgres::{PostgresOptions, PostgresServer};
 
 /// Why a server is not there.

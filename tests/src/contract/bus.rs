@@ -70,6 +70,9 @@ macro_rules! for_every_bus_rule {
     };
 }
 
+/// What every bus of this contract carries at most, in bytes: what our private servers are told.
+pub const PAYLOAD_LIMIT: usize = 8 << 20;
+
 /// Far beyond any healthy run: reaching it means that something never happens.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -600,15 +603,19 @@ pub async fn hints_reach_the_listeners_of_their_tenant(fleet: Fleet) {
 }
 
 pub async fn what_is_too_large_is_refused_with_the_limit(fleet: Fleet) {
-    const MIB: usize = 1024 * 1024;
+    const LIMIT: usize = PAYLOAD_LIMIT;
     fleet.coordinator.declare_queue(&queue("default")).await.expect("declared");
-    let large = Job { input: text(MIB), ..job(1, Priority::Normal) };
+    let large = Job { input: text(LIMIT), ..job(1, Priority::Normal) };
     let fits = job(2, Priority::Normal);
     let results = fleet.coordinator.publish_jobs(&[large, fits]).await;
-    assert!(matches!(&results[0], Err(BusError::TooLarge { found, limit: MIB }) if *found > MIB), "{:?}", results[0]);
+    assert!(
+        matches!(&results[0], Err(BusError::TooLarge { found, limit: LIMIT }) if *found > LIMIT),
+        "{:?}",
+        results[0]
+    );
     assert!(results[1].is_ok(), "one failure does not stop the others");
-    let result = OutcomeResult::Completed { output: text(MIB), duration_us: 1 };
+    let result = OutcomeResult::Completed { output: text(LIMIT), duration_us: 1 };
     let large = Outcome { result, ..outcome(1) };
     let refused = fleet.worker.report(&tenant("a"), PartitionId(1), &large).await;
-    assert!(matches!(refused, Err(BusError::TooLarge { limit: MIB, .. })), "{refused:?}");
+    assert!(matches!(refused, Err(BusError::TooLarge { limit: LIMIT, .. })), "{refused:?}");
 }

@@ -9,10 +9,11 @@ use futures::StreamExt;
 use serde_json::json;
 use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
 use stepstream_runtime::bus::{BusError, CoordinatorBus, QueueId, WorkerBus};
+use stepstream_runtime::servers::{Credentials, NatsOptions, NatsServer};
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::PartitionId;
 use stepstream_tests::contract::bus::{self, Fleet, Needs, job, jobs, outcome, queue, tenant};
-use stepstream_tests::contract::nats_server::NatsServer;
+use stepstream_tests::servers::{nats, nats_options};
 
 const MIB: u64 = 1024 * 1024;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ fn options(needs: Needs) -> JetStreamOptions {
 }
 
 async fn connect(server: &NatsServer, needs: Needs) -> JetStreamBus {
-    JetStreamBus::connect(server.url(), options(needs)).await.expect("the server is there")
+    JetStreamBus::connect(&server.url(), options(needs)).await.expect("the server is there")
 }
 
 async fn coordinator(server: &NatsServer, needs: Needs) -> JetStreamBus {
@@ -41,7 +42,7 @@ async fn coordinator(server: &NatsServer, needs: Needs) -> JetStreamBus {
 
 /// Each with a connection of its own.
 pub(crate) async fn fleet(needs: Needs) -> Fleet {
-    let server = NatsServer::start().await.expect("nats-server starts");
+    let server = nats().await.expect("nats-server starts");
     Fleet {
         coordinator: Arc::new(coordinator(&server, needs).await),
         other_coordinator: Arc::new(coordinator(&server, needs).await),
@@ -70,12 +71,12 @@ async fn eventually<T>(what: &str, mut attempt: impl AsyncFnMut() -> Result<T, B
 }
 
 async fn client(server: &NatsServer) -> async_nats::Client {
-    async_nats::connect(server.url()).await.expect("the server is there")
+    async_nats::connect(&server.url()).await.expect("the server is there")
 }
 
 #[tokio::test]
 async fn setting_up_twice_changes_nothing_and_the_server_has_every_setting() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let first = coordinator(&server, Needs::LongWait).await;
     let state = first.jobs_state().await.unwrap();
     let second = coordinator(&server, Needs::LongWait).await;
@@ -94,9 +95,9 @@ async fn setting_up_twice_changes_nothing_and_the_server_has_every_setting() {
 
 #[tokio::test]
 async fn asynchronous_persistence_is_asked_for_and_read_back() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let options = JetStreamOptions { async_persistence: true, ..options(Needs::LongWait) };
-    JetStreamBus::connect(server.url(), options).await.unwrap().setup().await.unwrap();
+    JetStreamBus::connect(&server.url(), options).await.unwrap().setup().await.unwrap();
     let info = client(&server).await.request("$JS.API.STREAM.INFO.JOBS", "".into()).await.unwrap();
     let info: serde_json::Value = serde_json::from_slice(&info.payload).unwrap();
     assert_eq!(info["config"]["persist_mode"], "async");
@@ -104,7 +105,7 @@ async fn asynchronous_persistence_is_asked_for_and_read_back() {
 
 #[tokio::test]
 async fn a_stream_that_differs_is_refused_and_left_alone() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let context = async_nats::jetstream::new(client(&server).await);
     context
         .create_stream(async_nats::jetstream::stream::Config {
@@ -125,7 +126,7 @@ async fn a_stream_that_differs_is_refused_and_left_alone() {
 
 #[tokio::test]
 async fn a_consumer_that_differs_is_refused() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     coordinator(&server, Needs::LongWait).await.declare_queue(&queue("default")).await.unwrap();
     let other = coordinator(&server, Needs::ShortWait).await;
     let text = other.declare_queue(&queue("default")).await.unwrap_err().to_string();
@@ -135,16 +136,16 @@ async fn a_consumer_that_differs_is_refused() {
 
 #[tokio::test]
 async fn a_stream_larger_than_the_server_is_refused_with_a_reason() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let options = JetStreamOptions { jobs_max_bytes: 1 << 55, ..options(Needs::LongWait) };
-    let refused = JetStreamBus::connect(server.url(), options).await.unwrap().setup().await.unwrap_err();
+    let refused = JetStreamBus::connect(&server.url(), options).await.unwrap().setup().await.unwrap_err();
     assert!(matches!(refused, BusError::Misconfigured(_)), "{refused}");
     assert!(refused.to_string().contains("less room"), "{refused}");
 }
 
 #[tokio::test]
 async fn a_queue_with_a_name_that_reaches_further_is_refused() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     for name in ["*", ">", "a.b", ""] {
         let queue = QueueId { tenant: tenant("a"), name: name.into() };
@@ -182,16 +183,19 @@ async fn a_server_that_never_answers_fails_within_the_limit() {
 
 #[tokio::test]
 async fn a_wrong_password_fails_clearly() {
-    let server = NatsServer::start_with(&["--user", "somebody", "--pass", "secret"]).await.unwrap();
-    let refused = JetStreamBus::connect(server.url(), options(Needs::LongWait)).await.err().unwrap();
+    let server = {
+        let credentials = Some(Credentials { user: "somebody".into(), password: "s\"cr\\t".into() });
+        NatsServer::start(NatsOptions { credentials, ..nats_options().unwrap() }).await.unwrap()
+    };
+    let refused = JetStreamBus::connect(&server.url(), options(Needs::LongWait)).await.err().unwrap();
     assert!(refused.to_string().contains("authorization"), "{refused}");
-    let url = server.url().replace("nats://", "nats://somebody:secret@");
+    let url = server.url().replace("nats://", "nats://somebody:s%22cr%5Ct@");
     JetStreamBus::connect(&url, options(Needs::LongWait)).await.unwrap().setup().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_works_again_after_the_store_is_wiped() {
-    let mut server = NatsServer::start().await.unwrap();
+    let mut server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     let worker = connect(&server, Needs::LongWait).await;
     let at = PartitionId(1);
@@ -219,8 +223,8 @@ async fn everything_works_again_after_the_store_is_wiped() {
     let other = QueueId { tenant: tenant("a"), name: "other".into() };
     bus.declare_queue(&other).await.unwrap();
 
-    server.kill().await.unwrap();
-    server.wipe().unwrap();
+    server.kill().await;
+    std::fs::remove_dir_all(server.store_directory()).unwrap();
     server.restart().await.unwrap();
 
     // What was published is gone, and that can be seen.
@@ -260,7 +264,7 @@ async fn everything_works_again_after_the_store_is_wiped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_killed_while_jobs_flow_loses_none() {
     const COUNT: u32 = 3000;
-    let mut server = NatsServer::start().await.unwrap();
+    let mut server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::ShortWait).await;
     let worker = connect(&server, Needs::ShortWait).await;
     bus.declare_queue(&queue("default")).await.unwrap();
@@ -295,7 +299,7 @@ async fn a_server_killed_while_jobs_flow_loses_none() {
         }
     })
     .await;
-    server.kill().await.unwrap();
+    server.kill().await;
     server.restart().await.unwrap();
     soon("all are published", publishing).await.unwrap();
     soon("all are taken", taking).await.unwrap();
@@ -303,7 +307,7 @@ async fn a_server_killed_while_jobs_flow_loses_none() {
 
 #[tokio::test]
 async fn a_consumer_that_an_operator_deleted_is_made_again() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     bus.declare_queue(&queue("default")).await.unwrap();
     let at = PartitionId(1);
@@ -331,7 +335,7 @@ async fn a_consumer_that_an_operator_deleted_is_made_again() {
 
 #[tokio::test]
 async fn messages_that_nobody_can_read_are_removed_and_counted() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     bus.declare_queue(&queue("default")).await.unwrap();
     let context = async_nats::jetstream::new(client(&server).await);
@@ -350,7 +354,7 @@ async fn messages_that_nobody_can_read_are_removed_and_counted() {
 
 #[tokio::test]
 async fn acknowledgements_reach_the_server_before_the_bus_is_closed() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     bus::published(&bus, &jobs(0..500)).await;
     let worker = connect(&server, Needs::LongWait).await;
@@ -368,7 +372,7 @@ async fn acknowledgements_reach_the_server_before_the_bus_is_closed() {
 
 #[tokio::test]
 async fn a_closed_bus_tells_whoever_waits_and_gives_back_what_it_holds() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     bus.declare_queue(&queue("default")).await.unwrap();
     let worker = connect(&server, Needs::LongWait).await;
@@ -390,7 +394,7 @@ async fn a_closed_bus_tells_whoever_waits_and_gives_back_what_it_holds() {
 
 #[tokio::test]
 async fn the_live_feed_carries_events_once() {
-    let server = NatsServer::start().await.unwrap();
+    let server = nats().await.unwrap();
     let bus = coordinator(&server, Needs::LongWait).await;
     let execution = job(1, Priority::Normal).token.execution;
     let watcher = client(&server).await;

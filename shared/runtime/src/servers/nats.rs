@@ -28,11 +28,32 @@ pub struct NatsOptions {
     /// JetStream's `sync_interval`, such as `always` or `2m`; `None` leaves the server's default. It is written with
     /// quotes, because without them the server reads `2m` as two million seconds.
     pub sync_interval: Option<String>,
+    /// The only name and password that may connect; `None` lets everybody in who reaches the loopback interface.
+    pub credentials: Option<Credentials>,
+}
+
+/// A name and a password.
+#[derive(Clone)]
+pub struct Credentials {
+    pub user: String,
+    pub password: String,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Credentials").field("user", &self.user).finish_non_exhaustive()
+    }
 }
 
 impl NatsOptions {
     pub fn new(directory: impl Into<PathBuf>) -> Self {
-        NatsOptions { directory: directory.into(), search: Search::default(), ephemeral: false, sync_interval: None }
+        NatsOptions {
+            directory: directory.into(),
+            search: Search::default(),
+            ephemeral: false,
+            sync_interval: None,
+            credentials: None,
+        }
     }
 }
 
@@ -202,14 +223,23 @@ fn prepare(options: &NatsOptions) -> Result<PathBuf, ServerError> {
     // The server is told absolute paths, whatever its working directory.
     let directory = given.canonicalize().map_err(files("cannot resolve the directory of nats-server", given))?;
     let sync = options.sync_interval.as_ref().map(|interval| format!(", sync_interval: \"{interval}\""));
+    let authorization = options.credentials.as_ref().map(|given| {
+        format!("authorization: {{ user: {}, password: {} }}\n", quoted(&given.user), quoted(&given.password))
+    });
     let config = format!(
-        "max_payload: {MAX_PAYLOAD}\njetstream: {{ store_dir: \"{}\"{} }}\n",
-        directory.join("store").display(),
-        sync.unwrap_or_default()
+        "max_payload: {MAX_PAYLOAD}\njetstream: {{ store_dir: {}{} }}\n{}",
+        quoted(&directory.join("store").display().to_string()),
+        sync.unwrap_or_default(),
+        authorization.unwrap_or_default(),
     );
     let path = directory.join("nats.conf");
     std::fs::write(&path, config).map_err(files("cannot write the configuration of nats-server", &path))?;
     Ok(directory)
+}
+
+/// A string of the server's configuration language.
+fn quoted(text: &str) -> String {
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }
 
 /// Starts the process and learns its ports: chosen by the server the first time, given to it afterwards.
