@@ -12,7 +12,7 @@ mod jetstream;
 fn in_process(needs: Needs) -> Fleet {
     let bus = InProcessBus::new(InProcessOptions {
         jobs_per_queue: if needs == Needs::LittleRoom { 200 } else { 100_000 },
-        max_payload: Some(bus::PAYLOAD_LIMIT),
+        max_payload: Some(bus::PAYLOAD_LIMIT as usize),
         ..InProcessOptions::default()
     });
     Fleet {

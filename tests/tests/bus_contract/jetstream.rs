@@ -42,7 +42,8 @@ async fn coordinator(server: &NatsServer, needs: Needs) -> JetStreamBus {
 
 /// Each with a connection of its own.
 pub(crate) async fn fleet(needs: Needs) -> Fleet {
-    let server = nats().await.expect("nats-server starts");
+    let limited = NatsOptions { max_payload: bus::PAYLOAD_LIMIT, ..nats_options().expect("a directory") };
+    let server = NatsServer::start(limited).await.expect("nats-server starts");
     Fleet {
         coordinator: Arc::new(coordinator(&server, needs).await),
         other_coordinator: Arc::new(coordinator(&server, needs).await),

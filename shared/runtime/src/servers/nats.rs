@@ -14,8 +14,8 @@ use super::find::{self, Search};
 const READY_PATIENCE: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(10);
 
-/// JetStream carries our messages up to this size; the server's own default of 1 MB is below our payload limit.
-const MAX_PAYLOAD: &str = "8MB";
+/// Bytes: room for our largest payload twice. The server's own default of 1 MiB is below our limit.
+const MAX_PAYLOAD: u32 = 8 << 20;
 
 /// What may be chosen.
 #[derive(Debug, Clone)]
@@ -28,6 +28,8 @@ pub struct NatsOptions {
     /// JetStream's `sync_interval`, such as `always` or `2m`; `None` leaves the server's default. It is written with
     /// quotes, because without them the server reads `2m` as two million seconds.
     pub sync_interval: Option<String>,
+    /// Bytes; a larger message is refused by the server.
+    pub max_payload: u32,
     /// The only name and password that may connect; `None` lets everybody in who reaches the loopback interface.
     pub credentials: Option<Credentials>,
 }
@@ -52,6 +54,7 @@ impl NatsOptions {
             search: Search::default(),
             ephemeral: false,
             sync_interval: None,
+            max_payload: MAX_PAYLOAD,
             credentials: None,
         }
     }
@@ -227,7 +230,8 @@ fn prepare(options: &NatsOptions) -> Result<PathBuf, ServerError> {
         format!("authorization: {{ user: {}, password: {} }}\n", quoted(&given.user), quoted(&given.password))
     });
     let config = format!(
-        "max_payload: {MAX_PAYLOAD}\njetstream: {{ store_dir: {}{} }}\n{}",
+        "max_payload: {}\njetstream: {{ store_dir: {}{} }}\n{}",
+        options.max_payload,
         quoted(&directory.join("store").display().to_string()),
         sync.unwrap_or_default(),
         authorization.unwrap_or_default(),
