@@ -1,7 +1,7 @@
 //! The HTTP API: what programs outside the fleet use to start, watch and end executions.
 //!
 //! Everything here translates: a request becomes one call of [`Service`], its answer becomes JSON, and whatever goes
-//! wrong becomes a problem document (RFC 9457) in one place, [`problem`]. Nothing here decides anything about an
+//! wrong becomes a problem document (RFC 9457) in one place, `problem`. Nothing here decides anything about an
 //! execution, and nothing is kept between requests but counters of what is open.
 //!
 //! The tenant comes from the header `Stepstream-Tenant` and goes into every call, so another tenant's execution looks

@@ -177,7 +177,7 @@ impl fmt::Display for ClaimId {
     }
 }
 
-/// W3C trace context, as text (https://www.w3.org/TR/trace-context/).
+/// W3C trace context, as text (<https://www.w3.org/TR/trace-context/>).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TraceContext {
     pub traceparent: String,

@@ -1,6 +1,6 @@
 //! The log in PostgreSQL: production, any number of coordinators.
 //!
-//! Appends go through a few connections of their own, one statement a batch ([`append`]); everything else through a
+//! Appends go through a few connections of their own, one statement a batch (`append`); everything else through a
 //! small pool. Whatever compares times uses the server's clock, so coordinators need not agree on theirs.
 //!
 //! What is deliberately absent: session locks (they die silently with their session), `LISTEN`, and any reliance on the

@@ -1,4 +1,4 @@
-//! The rules of [`EventStore`]. Each gets a fresh store of [`PARTITIONS`] partitions, so that a failure names one rule.
+//! The rules of `EventStore`. Each gets a fresh store of [`PARTITIONS`] partitions, so that a failure names one rule.
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although they are compiled as a library")]
 
