@@ -97,6 +97,7 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(events::get))
         .routes(routes!(steps::list))
         .routes(routes!(health::version))
+        .routes(routes!(health::status))
         .routes(routes!(document::get))
 }
 

@@ -16,6 +16,7 @@ use crate::keeper::Keeper;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{EventStore, Member, StoreError};
 use crate::reading::Reader;
+use crate::refusals::Refusals;
 use crate::service::Service;
 use crate::store::GroupCommit;
 
@@ -97,6 +98,7 @@ pub async fn start(
     let reader = Reader::new(store.clone());
     let (hints, _) = broadcast::channel(HINTS);
     let owned = OwnedPartitions::default();
+    let refusals = Refusals::default();
     // The lanes outlive the shutdown token: what the engine has on its way is still to be written.
     let (lanes, completions) =
         GroupCommit::new(store.clone(), options.lanes, CancellationToken::new()).port(APPENDS_IN_FLIGHT);
@@ -113,9 +115,19 @@ pub async fn start(
         lanes,
         hints: hints.clone(),
         owned: owned.clone(),
+        refusals: refusals.clone(),
     });
-    let service =
-        Service::new(reader, sender.clone(), bus.clone(), clock, meta.clone(), hints, owned.clone(), options.exclusive);
+    let service = Service::new(
+        reader,
+        sender.clone(),
+        bus.clone(),
+        clock,
+        meta.clone(),
+        hints,
+        owned.clone(),
+        refusals,
+        options.exclusive,
+    );
     let queue = QueueId { tenant: TenantId::default_tenant(), name: DEFAULT_QUEUE.to_owned() };
     if let Err(error) = bus.declare_queue(&queue).await {
         tracing::warn!(%error, "the default queue is not declared yet; it is with the first job");

@@ -35,6 +35,7 @@ use tokio_util::sync::CancellationToken;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{Append, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
+use crate::refusals::Refusals;
 use crate::service::Hint;
 use crate::store::{Completions, Submitter};
 
@@ -102,6 +103,7 @@ pub(crate) struct Engine {
     settler: mpsc::UnboundedSender<dispatch::Settlement>,
     hints: broadcast::Sender<Hint>,
     owned: OwnedPartitions,
+    refusals: Refusals,
     held: HashMap<PartitionId, Held>,
     live: HashMap<ExecutionId, Live>,
     loading: HashMap<ExecutionId, Vec<Waiting>>,
@@ -141,6 +143,7 @@ pub(crate) struct Parts {
     pub(crate) lanes: Submitter,
     pub(crate) hints: broadcast::Sender<Hint>,
     pub(crate) owned: OwnedPartitions,
+    pub(crate) refusals: Refusals,
 }
 
 impl Engine {
@@ -164,6 +167,7 @@ impl Engine {
             settler,
             hints: parts.hints,
             owned: parts.owned,
+            refusals: parts.refusals,
             held: HashMap::new(),
             live: HashMap::new(),
             loading: HashMap::new(),

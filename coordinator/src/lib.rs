@@ -14,9 +14,11 @@ pub mod ports;
 mod pulling;
 pub mod reading;
 mod recovery;
+mod refusals;
 pub mod serve;
 pub mod service;
 pub mod store;
 
 pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start};
+pub use refusals::RefusedOutcomes;
 pub use service::{Service, ServiceError};

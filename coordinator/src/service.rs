@@ -21,6 +21,7 @@ use crate::forwarding::{Answer, Forwarded, ForwardedRequest};
 use crate::ownership::OwnedPartitions;
 use crate::ports::{StoreError, StoreMeta, StoredGraph};
 use crate::reading::{Loaded, ReadError, Reader};
+use crate::refusals::{Refusals, RefusedOutcomes};
 
 /// How long a request looks for the owner of its partition before it gives up: longer than a lease and a takeover.
 const FIND_OWNER: Duration = Duration::from_secs(15);
@@ -37,6 +38,9 @@ pub const MAX_KEY_BYTES: usize = 255;
 #[derive(Debug, Clone)]
 pub struct Start {
     pub graph: Arc<CompiledGraph>,
+    /// The words by which the caller named the graph, `None` for a document. They are what a repeated request is
+    /// compared by: the name may stand for a newer version by then, and the request is the same all the same.
+    pub named: Option<String>,
     pub inputs: Data,
     /// The same key and the same request give the first answer back.
     pub idempotency_key: Option<String>,
@@ -147,6 +151,20 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+/// What tells a repeated request from another one under the same key.
+fn request_hash(graph: &CompiledGraph, named: Option<&str>, inputs: &Data) -> Vec<u8> {
+    let mut hasher = blake3::Hasher::new();
+    let (kind, graph): (&[u8], &[u8]) = match named {
+        Some(name) => (b"named", name.as_bytes()),
+        None => (b"document", graph.digest.as_bytes()),
+    };
+    for part in [kind, graph, inputs.as_msgpack()] {
+        hasher.update(&(part.len() as u64).to_be_bytes());
+        hasher.update(part);
+    }
+    hasher.finalize().as_bytes()[..16].to_vec()
+}
+
 /// A cheap way to reach a coordinator.
 #[derive(Clone)]
 pub struct Service(Arc<Inner>);
@@ -159,6 +177,7 @@ struct Inner {
     meta: StoreMeta,
     hints: broadcast::Sender<Hint>,
     owned: OwnedPartitions,
+    refusals: Refusals,
     exclusive: bool,
 }
 
@@ -172,9 +191,10 @@ impl Service {
         meta: StoreMeta,
         hints: broadcast::Sender<Hint>,
         owned: OwnedPartitions,
+        refusals: Refusals,
         exclusive: bool,
     ) -> Self {
-        Service(Arc::new(Inner { reader, engine, bus, clock, meta, hints, owned, exclusive }))
+        Service(Arc::new(Inner { reader, engine, bus, clock, meta, hints, owned, refusals, exclusive }))
     }
 
     pub fn reader(&self) -> &Reader {
@@ -191,6 +211,21 @@ impl Service {
         self.0.owned.count()
     }
 
+    /// Slices that the executions of this store are divided into.
+    pub fn partitions(&self) -> u16 {
+        self.0.meta.partitions
+    }
+
+    /// Grows with every restore of the store.
+    pub fn incarnation(&self) -> u64 {
+        self.0.meta.incarnation
+    }
+
+    /// Outcomes that this coordinator refused since it was started.
+    pub fn refused_outcomes(&self) -> RefusedOutcomes {
+        self.0.refusals.counted(self.0.bus.undecodable())
+    }
+
     /// Growth of the logs that this coordinator drives. May miss some: the log decides.
     pub fn hints(&self) -> broadcast::Receiver<Hint> {
         self.0.hints.subscribe()
@@ -198,8 +233,11 @@ impl Service {
 
     /// Compiles a document and registers it; the same document again changes nothing.
     pub async fn register_graph(&self, tenant: &TenantId, file: &str, text: &str) -> Result<Registered, ServiceError> {
-        let graph = compile(&Source { name: file, text })
-            .map(Arc::new)
+        let (name, text) = (file.to_owned(), text.to_owned());
+        // A large document takes long enough to hold up whoever shares this thread.
+        let graph = tokio::task::spawn_blocking(move || compile(&Source { name: &name, text: &text }).map(Arc::new))
+            .await
+            .map_err(|error| ServiceError::Internal(error.to_string()))?
             .map_err(|problems| ServiceError::BadGraph(problems.to_string()))?;
         if let Some(stored) = self.0.reader.store().get_graph(tenant, &graph.digest).await? {
             self.0.reader.remember(tenant, graph.clone());
@@ -220,7 +258,7 @@ impl Service {
 
     /// Brings an execution into being; durable when this returns.
     pub async fn start(&self, tenant: &TenantId, start: Start) -> Result<Started, ServiceError> {
-        let Start { graph, inputs, idempotency_key: key, actor, trace } = start;
+        let Start { graph, named, inputs, idempotency_key: key, actor, trace } = start;
         let Some(key) = key else {
             let execution = self.fresh_id();
             let what = ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None };
@@ -236,10 +274,7 @@ impl Service {
         // The id is derived from the key, so that the log itself keeps one key from making two executions.
         let execution =
             ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(graph.digest.as_bytes());
-        hasher.update(inputs.as_msgpack());
-        let request_hash = hasher.finalize().as_bytes()[..16].to_vec();
+        let request_hash = request_hash(&graph, named.as_deref(), &inputs);
         let give_up = Instant::now() + FIND_OWNER;
         loop {
             let what = ForwardedRequest::Start {

@@ -55,6 +55,7 @@ impl Fixture {
         let registered = service.register_graph(&self.tenant, "test.yaml", graph).await.unwrap();
         let start = Start {
             graph: registered.graph,
+            named: None,
             inputs: Data::from_json(&inputs).unwrap(),
             idempotency_key: None,
             actor: Actor::User("test".to_owned()),

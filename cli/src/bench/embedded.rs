@@ -139,6 +139,7 @@ impl Driver for Embedded {
     async fn run_one(&self) -> Result<ExecutionId> {
         let start = Start {
             graph: self.graph.clone(),
+            named: None,
             inputs: self.inputs.clone(),
             idempotency_key: None,
             actor: Actor::User("bench".to_owned()),

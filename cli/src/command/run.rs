@@ -138,6 +138,7 @@ impl Job<'_> {
             here.or_trouble(here.service.register_graph(tenant, &self.document.name, &self.document.text)).await?;
         let start = Start {
             graph: registered.graph,
+            named: None,
             inputs,
             idempotency_key: self.args.idempotency_key.clone(),
             actor: Actor::User("cli".to_owned()),

@@ -44,7 +44,7 @@ pub fn openapi() -> Document {
     }
     for (path, item) in &mut document.paths.paths {
         for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
-            if path.starts_with("/v1/") && path != "/v1/version" {
+            if path.starts_with("/v1/") && path != "/v1/version" && path != "/v1/status" {
                 operation.parameters.get_or_insert_default().push(RefOr::T(tenant()));
             }
             with_problems(operation);

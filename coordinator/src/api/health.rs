@@ -10,6 +10,7 @@ use super::Api;
 use super::limits::READY_WITHIN;
 use super::problem::Problem;
 use super::query::Parameters;
+use crate::refusals::RefusedOutcomes;
 
 /// What this server is.
 #[derive(Serialize, ToSchema)]
@@ -49,6 +50,33 @@ pub(super) async fn readyz(State(api): State<Api>) -> Result<Json<Health>, Probl
         .await
         .unwrap_or_else(|_| vec![format!("the checks did not end within {} s", READY_WITHIN.as_secs())]);
     if reasons.is_empty() { Ok(OK) } else { Err(Problem::not_ready(reasons)) }
+}
+
+/// How this coordinator stands.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Status {
+    /// Slices of executions that this coordinator drives at present.
+    partitions_held: usize,
+    partitions: u16,
+    /// Grows with every restore of the store.
+    incarnation: u64,
+    /// What an acknowledged write has survived, as read back from the store.
+    durability: String,
+    refused_outcomes: RefusedOutcomes,
+}
+
+/// How this coordinator stands.
+#[utoipa::path(get, path = "/v1/status", operation_id = "status", tag = "health",
+    responses((status = 200, description = "What it drives and what it refused", body = Status)))]
+pub(super) async fn status(State(api): State<Api>, query: Parameters) -> Result<Json<Status>, Problem> {
+    query.finish()?;
+    Ok(Json(Status {
+        partitions_held: api.service.partitions_held(),
+        partitions: api.service.partitions(),
+        incarnation: api.service.incarnation(),
+        durability: api.service.durability().to_owned(),
+        refused_outcomes: api.service.refused_outcomes(),
+    }))
 }
 
 /// What this server is.

@@ -85,6 +85,7 @@ impl Engine {
             Ok(Err(rejection)) => {
                 tracing::debug!(execution = %id, %rejection, "refused");
                 if let Some(settle) = occasion.settle {
+                    self.refusals.stale();
                     self.settle(Settlement::Ack(settle)); // Late or doubled: the log has decided already.
                 }
                 if let Some(reply) = occasion.reply {

@@ -22,11 +22,13 @@ impl Engine {
         let id = token.execution;
         if !self.key.verify(&tenant, token) {
             tracing::warn!(execution = %id, worker = delivery.message.worker, "an outcome with a forged token was dropped");
+            self.refusals.forged();
             self.settle(Settlement::Ack(delivery.settle));
             return;
         }
         if token.incarnation != self.meta.incarnation {
             tracing::info!(execution = %id, "an outcome of an earlier incarnation of the store was dropped");
+            self.refusals.earlier_incarnation();
             self.settle(Settlement::Ack(delivery.settle));
             return;
         }
@@ -46,11 +48,13 @@ impl Engine {
     pub(super) async fn live_outcome(&mut self, id: ExecutionId, tenant: &TenantId, delivery: Delivery<Outcome>) {
         let Delivery { message, settle, .. } = delivery;
         let Some(live) = self.live.get_mut(&id) else {
+            self.refusals.stale();
             self.settle(Settlement::Ack(settle));
             return;
         };
         if live.execution.tenant() != tenant {
             // A token of another tenant does not verify; this is a second lock on the same door.
+            self.refusals.forged();
             self.settle(Settlement::Ack(settle));
             return;
         }

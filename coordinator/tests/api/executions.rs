@@ -61,6 +61,12 @@ async fn one_key_makes_one_execution() {
     let other = json!({"graph": "echo", "inputs": {"n": 2}});
     server.post_with("/v1/executions", &key, &other).await.refused(422, "idempotency-key-reused");
 
+    // What the name stands for has changed; what was asked has not.
+    server.register(&ECHO.replace("1.0.0", "2.0.0")).await;
+    let later = server.post_with("/v1/executions", &key, &body).await;
+    assert_eq!((later.status.as_u16(), &later.json()["created"]), (200, &json!(false)));
+    assert_eq!(later.json()["execution_id"], first.json()["execution_id"]);
+
     let elsewhere = [key[0], ("stepstream-tenant", "tenant_other")];
     server.send_register_as("tenant_other", ECHO).await;
     let answer = server.post_with("/v1/executions", &elsewhere, &body).await;

@@ -196,8 +196,8 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// Takes the jobs of the default tenant: `echo` gives its input back, `hold` does so when the gate lets it, and
-/// everything else fails for good.
+/// Takes the jobs of the default tenant: `echo` gives its input back, `hold` does so when the gate lets it, `odd` reports
+/// what it must not as well, and everything else fails for good.
 async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
     let queue = QueueId { tenant: TenantId::default_tenant(), name: "default".to_owned() };
     loop {
@@ -206,7 +206,7 @@ async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
             tokio::spawn(async move {
                 let job = &delivery.message;
                 let result = match job.callable.as_str() {
-                    "echo" => OutcomeResult::Completed { output: job.input.clone(), duration_us: 1 },
+                    "echo" | "odd" => OutcomeResult::Completed { output: job.input.clone(), duration_us: 1 },
                     "hold" => {
                         gate.acquire().await.unwrap().forget();
                         OutcomeResult::Completed { output: job.input.clone(), duration_us: 1 }
@@ -225,6 +225,13 @@ async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
                     result,
                 };
                 bus.report(&tenant, job.partition, &outcome).await.unwrap();
+                if job.callable == "odd" {
+                    let late = Outcome { report: 2, ..outcome.clone() };
+                    bus.report(&tenant, job.partition, &late).await.unwrap();
+                    let mut invented = Outcome { report: 3, ..outcome };
+                    invented.token.attempt += 1;
+                    bus.report(&tenant, job.partition, &invented).await.unwrap();
+                }
                 delivery.settle.ack().await.unwrap();
             });
         }

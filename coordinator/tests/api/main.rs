@@ -11,4 +11,5 @@ mod limits;
 mod openapi;
 mod requests;
 mod serving;
+mod status;
 mod tenants;

@@ -148,6 +148,9 @@ pub trait CoordinatorBus: Send + Sync + 'static {
     /// Whether the job published at this place is still there (waiting or being worked on).
     async fn job_exists(&self, sequence: u64) -> Result<bool, BusError>;
 
+    /// Messages that nobody could read and that were removed, since this bus was connected.
+    fn undecodable(&self) -> u64;
+
     /// Stops taking messages of a partition that another coordinator owns now.
     async fn leave(&self, partition: PartitionId);
 }

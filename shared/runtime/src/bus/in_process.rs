@@ -203,6 +203,11 @@ impl CoordinatorBus for InProcessBus {
     }
 
     /// Nothing was prefetched: what is not yet taken waits for the next owner.
+    /// Messages are never bytes here.
+    fn undecodable(&self) -> u64 {
+        0
+    }
+
     async fn leave(&self, _: PartitionId) {}
 }
 

@@ -187,11 +187,6 @@ impl JetStreamBus {
         self.0.feed.get().map_or(0, Feed::dropped)
     }
 
-    /// Messages that were not readable and were removed.
-    pub fn undecodable(&self) -> u64 {
-        self.core().undecodable.load(Ordering::Relaxed)
-    }
-
     fn core(&self) -> &Arc<Core> {
         &self.0.core
     }
@@ -389,6 +384,10 @@ impl CoordinatorBus for JetStreamBus {
             Err(error) if error.is(api::code::NO_MESSAGE) => Ok(false),
             Err(error) => Err(error.about("stream JOBS")),
         }
+    }
+
+    fn undecodable(&self) -> u64 {
+        self.core().undecodable.load(Ordering::Relaxed)
     }
 
     async fn leave(&self, partition: PartitionId) {
