@@ -7,13 +7,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use stepstream_runtime::bus::{CommandRequest, CoordinatorBus};
-use stepstream_shared::data::Data;
-use stepstream_shared::event::Actor;
-use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId};
-use stepstream_shared::wire::TraceContext;
+use stepstream_shared::wire::{Answer, Forwarded};
 use tokio_util::sync::CancellationToken;
 
 use crate::ownership::OwnedPartitions;
@@ -22,66 +18,40 @@ use crate::service::{Service, ServiceError};
 /// How often the set of partitions is compared with what is listened for.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// A request on its way to another coordinator.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Forwarded {
-    pub(crate) execution: ExecutionId,
-    pub(crate) actor: Actor,
-    pub(crate) key: Option<String>,
-    pub(crate) trace: Option<TraceContext>,
-    pub(crate) what: ForwardedRequest,
-}
-
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ForwardedRequest {
-    Start { graph: GraphDigest, inputs: Data, request_hash: Option<Vec<u8>> },
-    Cancel { reason: String },
-}
-
-/// The answer on its way back.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Answer {
-    Done,
-    NotFound,
-    GraphNotFound(String),
-    InvalidInputs(Vec<String>),
-    KeyConflict,
-    Conflict(String),
-    Unavailable(String),
-    Exhausted(String),
-    Internal(String),
-}
-
-impl Answer {
-    pub(crate) fn of(result: Result<(), ServiceError>) -> Self {
-        match result {
-            Ok(()) => Answer::Done,
-            Err(ServiceError::NotFound(_)) => Answer::NotFound,
-            Err(ServiceError::GraphNotFound(graph)) => Answer::GraphNotFound(graph),
-            Err(ServiceError::InvalidInputs(problems)) => Answer::InvalidInputs(problems),
-            Err(ServiceError::KeyConflict) => Answer::KeyConflict,
-            Err(ServiceError::Conflict(text)) => Answer::Conflict(text),
-            Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
-            Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
-            Err(other) => Answer::Internal(other.to_string()),
-        }
+/// What a caller elsewhere is told.
+fn answer_of(result: Result<(), ServiceError>) -> Answer {
+    match result {
+        Ok(()) => Answer::Done,
+        Err(ServiceError::NotFound(_)) => Answer::NotFound,
+        Err(ServiceError::GraphNotFound(graph)) => Answer::GraphNotFound(graph),
+        Err(ServiceError::BadGraph(text)) => Answer::BadGraph(text),
+        Err(ServiceError::InvalidInputs(problems)) => Answer::InvalidInputs(problems),
+        Err(ServiceError::KeyConflict) => Answer::KeyConflict,
+        Err(ServiceError::Conflict(text)) => Answer::Conflict(text),
+        Err(ServiceError::TooLarge(text)) => Answer::TooLarge(text),
+        Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
+        Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
+        Err(ServiceError::Corrupt(text)) => Answer::Corrupt(text),
+        Err(ServiceError::Internal(text)) => Answer::Internal(text),
     }
+}
 
-    pub(crate) fn into_result(self, execution: ExecutionId) -> Result<(), ServiceError> {
-        Err(match self {
-            Answer::Done => return Ok(()),
-            Answer::NotFound => ServiceError::NotFound(execution),
-            Answer::GraphNotFound(graph) => ServiceError::GraphNotFound(graph),
-            Answer::InvalidInputs(problems) => ServiceError::InvalidInputs(problems),
-            Answer::KeyConflict => ServiceError::KeyConflict,
-            Answer::Conflict(text) => ServiceError::Conflict(text),
-            Answer::Unavailable(text) => ServiceError::Unavailable(text),
-            Answer::Exhausted(text) => ServiceError::Exhausted(text),
-            Answer::Internal(text) => ServiceError::Internal(text),
-        })
-    }
+/// What an answer from elsewhere means for a request to this execution.
+pub(crate) fn result_of(answer: Answer, execution: ExecutionId) -> Result<(), ServiceError> {
+    Err(match answer {
+        Answer::Done => return Ok(()),
+        Answer::NotFound => ServiceError::NotFound(execution),
+        Answer::GraphNotFound(graph) => ServiceError::GraphNotFound(graph),
+        Answer::BadGraph(text) => ServiceError::BadGraph(text),
+        Answer::InvalidInputs(problems) => ServiceError::InvalidInputs(problems),
+        Answer::KeyConflict => ServiceError::KeyConflict,
+        Answer::Conflict(text) => ServiceError::Conflict(text),
+        Answer::TooLarge(text) => ServiceError::TooLarge(text),
+        Answer::Unavailable(text) => ServiceError::Unavailable(text),
+        Answer::Exhausted(text) => ServiceError::Exhausted(text),
+        Answer::Corrupt(text) => ServiceError::Corrupt(text),
+        Answer::Internal(text) => ServiceError::Internal(text),
+    })
 }
 
 /// Listens for requests to the partitions held, until `shutdown`.
@@ -138,11 +108,11 @@ async fn listen(service: Service, bus: Arc<dyn CoordinatorBus>, partition: Parti
 }
 
 async fn answer(service: Service, command: CommandRequest) {
-    let result = match serde_json::from_slice::<Forwarded>(&command.body) {
+    let result = match Forwarded::decode(&command.body) {
         Ok(forwarded) => service.carry_out(&command.tenant, forwarded).await,
         Err(error) => Err(ServiceError::Internal(format!("a request of another coordinator is not readable: {error}"))),
     };
-    let body = serde_json::to_vec(&Answer::of(result)).unwrap_or_default();
+    let body = answer_of(result).encode().unwrap_or_default();
     if let Err(error) = command.reply.reply(body.into()).await {
         tracing::debug!(%error, "an answer was not sent; the caller asks again under its key");
     }

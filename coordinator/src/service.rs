@@ -13,11 +13,11 @@ use stepstream_shared::execution::{Command, StartRequest};
 use stepstream_shared::graph::{CompiledGraph, Source, compile};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
-use stepstream_shared::wire::TraceContext;
+use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext};
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::{Input, Request, RequestBody};
-use crate::forwarding::{Answer, Forwarded, ForwardedRequest};
+use crate::forwarding::result_of;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{StoreError, StoreMeta, StoredGraph};
 use crate::reading::{Loaded, ReadError, Reader};
@@ -262,7 +262,7 @@ impl Service {
         let Some(key) = key else {
             let execution = self.fresh_id();
             let what = ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None };
-            self.submit(tenant, Forwarded { execution, actor, key: None, trace, what }).await?;
+            self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
             return Ok(Started { execution, created: true });
         };
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
@@ -283,7 +283,7 @@ impl Service {
                 request_hash: Some(request_hash.clone()),
             };
             let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
-            match self.submit(tenant, Forwarded { execution, actor, key, trace, what }).await {
+            match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
                 Ok(()) => return Ok(Started { execution, created: true }),
                 Err(ServiceError::KeyConflict) => {}
                 Err(other) => return Err(other),
@@ -326,27 +326,22 @@ impl Service {
         actor: Actor,
     ) -> Result<(), ServiceError> {
         let what = ForwardedRequest::Cancel { reason };
-        self.submit(tenant, Forwarded { execution, actor, key: None, trace: None, what }).await
+        self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace: None, what }).await
     }
 
     /// Brings a request to the owner of its partition, whoever that is by then.
     async fn submit(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let partition = PartitionId::of(request.execution, self.0.meta.partitions);
-        let body = serde_json::to_vec(&request).map_err(|error| ServiceError::Internal(error.to_string()))?;
         let execution = request.execution;
         let give_up = Instant::now() + FIND_OWNER;
-        let mut local = Some(request);
         loop {
             let outcome = if self.0.exclusive || self.0.owned.contains(partition) {
-                let request = match local.take() {
-                    Some(request) => request,
-                    None => serde_json::from_slice(&body).map_err(|error| ServiceError::Internal(error.to_string()))?,
-                };
-                self.carry_out(tenant, request).await
+                self.carry_out(tenant, request.clone()).await
             } else {
-                match self.0.bus.request(tenant, partition, body.clone().into(), ONE_TRY).await {
-                    Ok(answer) => match serde_json::from_slice::<Answer>(&answer) {
-                        Ok(answer) => answer.into_result(execution),
+                let body = request.encode().map_err(|error| ServiceError::Internal(error.to_string()))?;
+                match self.0.bus.request(tenant, partition, body.into(), ONE_TRY).await {
+                    Ok(answer) => match Answer::decode(&answer) {
+                        Ok(answer) => result_of(answer, execution),
                         Err(error) => Err(ServiceError::Internal(format!("an answer is not readable: {error}"))),
                     },
                     Err(error) => Err(ServiceError::Unavailable(error.to_string())),
@@ -366,7 +361,7 @@ impl Service {
 
     /// Carries out a request whose partition this coordinator holds.
     pub(crate) async fn carry_out(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
-        let Forwarded { execution, actor, key, trace, what } = request;
+        let Forwarded { protocol: _, execution, actor, key, trace, what } = request;
         let body = match what {
             ForwardedRequest::Start { graph, inputs, request_hash } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;

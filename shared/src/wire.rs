@@ -1,5 +1,8 @@
-//! What coordinator and workers say to each other: MessagePack maps with text keys, so that a worker can be written in
+//! What coordinators and workers say to each other: MessagePack maps with text keys, so that a worker can be written in
 //! any language. Ids are text, values are MessagePack inside a byte string, unknown fields are ignored.
+
+mod control;
+mod forwarded;
 
 use std::fmt;
 
@@ -10,6 +13,9 @@ use crate::error::ExecutionError;
 use crate::graph::Priority;
 use crate::id::{ExecutionId, PartitionId, StepId, TenantId};
 use crate::time::Timestamp;
+
+pub use control::Control;
+pub use forwarded::{Answer, Forwarded, ForwardedRequest};
 
 /// The version of this protocol. A message of a newer one is refused; the worker or coordinator is too old for it.
 pub const PROTOCOL: u8 = 1;

@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use stepstream_runtime::bus::Control;
-use stepstream_shared::wire::ClaimId;
+use stepstream_shared::wire::{ClaimId, Control};
 
 use crate::context::{Context, Stop};
 

@@ -8,11 +8,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::StreamExt;
 use serde_json::Value;
-use stepstream_runtime::bus::{BusError, Control, Delivery, Published, QueueId, Settle, WorkerBus};
+use stepstream_runtime::bus::{BusError, Delivery, Published, QueueId, Settle, WorkerBus};
 use stepstream_shared::data::Data;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, Id, PartitionId, TenantId};
-use stepstream_shared::wire::{Job, MacKey, Outcome, OutcomeResult, PROTOCOL};
+use stepstream_shared::wire::{Control, Job, MacKey, Outcome, OutcomeResult, PROTOCOL};
 use tokio::sync::{Notify, broadcast};
 
 /// Far beyond any healthy run: reaching it means that the worker is wrong, not that the machine is slow.

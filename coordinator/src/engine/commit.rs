@@ -4,13 +4,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepstream_runtime::bus::{Control, CoordinatorBus, Settle};
+use stepstream_runtime::bus::{CoordinatorBus, Settle};
 use stepstream_runtime::random;
 use stepstream_shared::event::view::event_json;
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec, event_id};
 use stepstream_shared::execution::{Asked, Command, Decided, Rejection};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::TraceContext;
+use stepstream_shared::wire::{Control, TraceContext};
 use tokio::sync::oneshot;
 
 use super::Engine;

@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Job, Outcome};
+use stepstream_shared::wire::{Control, Job, Outcome};
 
 /// A queue of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -85,16 +85,6 @@ pub struct CommandRequest {
 #[async_trait]
 pub trait ReplyTo: Send + Sync + 'static {
     async fn reply(&self, body: Bytes) -> Result<(), BusError>;
-}
-
-/// A hint that is not stored: who misses it asks the log.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case", tag = "type")]
-pub enum Control {
-    /// The execution was cancelled (or ended otherwise): its running attempts should stop.
-    Cancel { execution: ExecutionId },
-    /// One attempt was given up (timed out, superseded).
-    Abandon { execution: ExecutionId, ordinal: u32, attempt: u32 },
 }
 
 /// The health of the jobs stream, for finding jobs that the bus lost.

@@ -1,5 +1,7 @@
 use super::*;
 use crate::error::ErrorCategory;
+use crate::event::Actor;
+use crate::graph::GraphDigest;
 
 const KEY: MacKey = MacKey([3; 32]);
 
@@ -37,6 +39,32 @@ fn a_value_of_no_bytes_is_refused_before_it_reaches_the_log() {
         let sent = outcome(result).encode().unwrap();
         assert!(matches!(Outcome::decode(&sent), Err(WireError::Malformed(_))));
     }
+}
+
+fn forwarded(inputs: Data) -> Forwarded {
+    let graph = GraphDigest::from_bytes([5; 20]);
+    let what = ForwardedRequest::Start { graph, inputs, request_hash: Some(vec![1; 16]) };
+    let actor = Actor::User("api".to_owned());
+    Forwarded { protocol: PROTOCOL, execution: ExecutionId::from_bytes([1; 20]), actor, key: None, trace: None, what }
+}
+
+#[test]
+fn what_coordinators_exchange_survives_its_bytes() {
+    let sent = forwarded(Data::of(&[1, 2]).unwrap());
+    assert_eq!(Forwarded::decode(&sent.encode().unwrap()), Ok(sent));
+    for answer in [Answer::Done, Answer::KeyConflict, Answer::InvalidInputs(vec!["n".to_owned()])] {
+        assert_eq!(Answer::decode(&answer.clone().encode().unwrap()), Ok(answer));
+    }
+    let hint = Control::Abandon { execution: ExecutionId::from_bytes([1; 20]), ordinal: 2, attempt: 3 };
+    assert_eq!(Control::decode(&hint.encode().unwrap()), Ok(hint));
+    let unreadable = [&b""[..], b"{", b"\x93\x01\x02\x03", br#"{"type":"unheard_of"}"#];
+    for bytes in unreadable {
+        assert!(Forwarded::decode(bytes).is_err() && Answer::decode(bytes).is_err() && Control::decode(bytes).is_err());
+    }
+    assert!(matches!(Control::decode(&[b' '; 5000]), Err(WireError::TooLarge { .. })));
+    assert!(matches!(Forwarded::decode(&forwarded(Data::hole()).encode().unwrap()), Err(WireError::Malformed(_))));
+    let newer = Forwarded { protocol: PROTOCOL + 1, ..forwarded(Data::null()) }.encode().unwrap();
+    assert!(matches!(Forwarded::decode(&newer), Err(WireError::Newer { .. })));
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::StreamExt;
-use stepstream_runtime::bus::{BusError, Control, CoordinatorBus, Delivery, QueueId, WorkerBus};
+use stepstream_runtime::bus::{BusError, CoordinatorBus, Delivery, QueueId, WorkerBus};
 use stepstream_shared::data::Data;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, Id, PartitionId, TenantId};
-use stepstream_shared::wire::{ClaimId, Job, MacKey, Outcome, OutcomeResult, PROTOCOL};
+use stepstream_shared::wire::{ClaimId, Control, Job, MacKey, Outcome, OutcomeResult, PROTOCOL};
 
 /// What a rule needs of its bus beside the usual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

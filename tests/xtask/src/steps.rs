@@ -1,6 +1,6 @@
 //! The checks, in the order that fails soonest.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Result, bail};
@@ -62,6 +62,7 @@ pub(crate) fn fuzz(seconds: u32) -> Result<()> {
     for target in targets.lines() {
         let mut command = fuzz();
         command.args(["run", "--sanitizer", "none", "--fuzz-dir"]).arg(folder).arg(target);
+        command.arg(folder.join("corpus").join(target)).args(seeds(folder, target));
         let limits = [
             format!("-max_total_time={seconds}"),
             "-rss_limit_mb=4096".to_owned(),
@@ -72,6 +73,16 @@ pub(crate) fn fuzz(seconds: u32) -> Result<()> {
         run(&format!("fuzz {target}"), command.arg("--").args(limits))?;
     }
     Ok(())
+}
+
+/// Folders of real inputs that a target starts from, besides what it found before.
+fn seeds(folder: &Path, target: &str) -> Vec<PathBuf> {
+    let documents = ["examples", "shared/src/graph/tests/good", "shared/src/graph/tests/bad"];
+    match target {
+        "graph_document" => documents.map(PathBuf::from).to_vec(),
+        "wfcommons" => vec!["tests/data".into()],
+        _ => vec![folder.join("seeds").join(target)],
+    }
 }
 
 fn cargo() -> Command {

@@ -22,13 +22,11 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Job, Outcome};
+use stepstream_shared::wire::{Control, Job, Outcome};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{
-    BusError, CommandRequest, Control, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus,
-};
+use super::{BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus};
 use commands::CommandQueue;
 use jobs::JobQueue;
 use outcomes::OutcomeQueue;

@@ -71,7 +71,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::json;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Job, Outcome, WireError};
+use stepstream_shared::wire::{Control, Job, Outcome, WireError};
 use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
@@ -83,9 +83,7 @@ use lane::Lane;
 pub use options::JetStreamOptions;
 use settle::{JetStreamSettle, Stamp};
 
-use super::{
-    BusError, CommandRequest, Control, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus,
-};
+use super::{BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus};
 
 const PROTOCOL_HEADER: &str = "Stepstream-Protocol";
 const MESSAGE_PACK: &str = "application/msgpack";
@@ -336,7 +334,7 @@ impl CoordinatorBus for JetStreamBus {
     }
 
     async fn control(&self, tenant: &TenantId, control: &Control) -> Result<(), BusError> {
-        let body = json!(control).to_string();
+        let body = control.encode().map_err(|error| BusError::Misconfigured(error.to_string()))?;
         let sent = self.core().client.publish(names::control_subject(tenant), body.into());
         match tokio::time::timeout(connect::REQUEST_TIMEOUT, sent).await {
             Ok(Ok(())) => Ok(()),
@@ -447,9 +445,7 @@ impl WorkerBus for JetStreamBus {
             tracing::warn!(%error, "hints of the next moments may be missed");
         }
         let read = |hint: Message| async move {
-            serde_json::from_slice(&hint.payload)
-                .inspect_err(|error| tracing::warn!(%error, "a hint is not readable"))
-                .ok()
+            Control::decode(&hint.payload).inspect_err(|error| tracing::warn!(%error, "a hint is not readable")).ok()
         };
         Ok(hints.filter_map(read).boxed())
     }

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use stepstream_runtime::bus::Control;
 use stepstream_shared::error::ErrorCategory;
+use stepstream_shared::wire::Control;
 
 use super::*;
 use crate::testing::execution;

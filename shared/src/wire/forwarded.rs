@@ -1,0 +1,91 @@
+//! What coordinators say to each other: a request that reached one of them, on its way to the owner of its partition,
+//! and the answer.
+
+use serde::{Deserialize, Serialize};
+
+use super::{PROTOCOL, TraceContext, WireError, decode, encode, holds_values};
+use crate::data::Data;
+use crate::event::Actor;
+use crate::graph::GraphDigest;
+use crate::id::ExecutionId;
+
+/// A request on its way to another coordinator. The tenant stands in the subject, where the bus enforces it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Forwarded {
+    pub protocol: u8,
+    pub execution: ExecutionId,
+    pub actor: Actor,
+    /// The idempotency key, if the caller gave one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
+    pub what: ForwardedRequest,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForwardedRequest {
+    Start {
+        graph: GraphDigest,
+        inputs: Data,
+        #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
+        request_hash: Option<Vec<u8>>,
+    },
+    Cancel {
+        reason: String,
+    },
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answered {
+    protocol: u8,
+    answer: Answer,
+}
+
+/// The answer on its way back: done and durable, or why not.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answer {
+    Done,
+    NotFound,
+    GraphNotFound(String),
+    BadGraph(String),
+    InvalidInputs(Vec<String>),
+    KeyConflict,
+    Conflict(String),
+    TooLarge(String),
+    Unavailable(String),
+    Exhausted(String),
+    Corrupt(String),
+    Internal(String),
+}
+
+impl Forwarded {
+    pub fn encode(&self) -> Result<Vec<u8>, WireError> {
+        encode(self)
+    }
+
+    /// # Errors
+    /// When the bytes are no request, or one of a newer coordinator.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let forwarded = decode(bytes, |forwarded: &Forwarded| forwarded.protocol)?;
+        match &forwarded.what {
+            ForwardedRequest::Start { inputs, .. } => holds_values([inputs])?,
+            ForwardedRequest::Cancel { .. } => {}
+        }
+        Ok(forwarded)
+    }
+}
+
+impl Answer {
+    pub fn encode(self) -> Result<Vec<u8>, WireError> {
+        encode(&Answered { protocol: PROTOCOL, answer: self })
+    }
+
+    /// # Errors
+    /// When the bytes are no answer, or one of a newer coordinator.
+    pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        decode(bytes, |answered: &Answered| answered.protocol).map(|answered| answered.answer)
+    }
+}
