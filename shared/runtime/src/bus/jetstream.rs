@@ -16,32 +16,7 @@
 //! `$JS.API.CONSUMER.MSG.NEXT.JOBS.<its consumers>`, `$JS.ACK.JOBS.>` and `outcomes.<its tenant>.>`; subscribe to its
 //! inbox and `control.<its tenant>`. It also publishes to its own inbox, to learn that the server has heard it.
 //!
-//! # What JetStream does that one would not expect, and what is done about it
-//!
-//! | trap | how it is avoided |
-//! |---|---|
-//! | A publication is acknowledged before it is on disk | Accepted: the log owes every job again; wiping the store is a test |
-//! | `sync_interval: always` syncs every acknowledgement of a work queue | The option `async_persistence` (one replica) makes the streams exempt |
-//! | The client's confirmed acknowledgement takes any answer for a yes, "no such consumer" too | Not used; acknowledgements are plain, and a lost one costs a delivery |
-//! | An acknowledgement is only queued; a process that exits at once loses it | [`JetStreamBus::close`] and [`JetStreamBus::flush`] wait until the server has it (tested) |
-//! | The client's flush and drain end when the bytes are in the socket, not when the server has acted | An echo through an inbox of our own confirms it; what is in flight to a subscription that ends comes again, for a partition at once |
-//! | The acknowledgement of a worker that lost its delivery is accepted | The log fences by attempt and claim; the bus does not pretend to |
-//! | A refusal without a delay ignores any back-off and delivers at once | That is what our `nak(None)` means; retry delays are timers in the log |
-//! | More publications in flight than the client allows, collected before the first is awaited, wait for ever | They are polled together, each with its acknowledgement, at most 1,024 of a caller (tested with several times that) |
-//! | Publications whose acknowledgement nobody reads are dropped beyond a buffer | Every acknowledgement is read, the live feed's too; the feed drops and counts before it publishes |
-//! | Most refusals are "other" to the client library | Codes decide: 10077 and the like are `Full` (tested) |
-//! | Expected-sequence and duplicate checks come in another order on a cluster | No publication carries an expected sequence |
-//! | The duplicate window covers the whole stream, not a subject | Ids carry incarnation, execution, step, attempt and dispatch, or are random |
-//! | Pull streams prefetch 200 messages | Requests are our own: a worker asks for its free slots (tested) |
-//! | More than 512 waiting pull requests at a consumer are refused | `max_waiting` is 16,384, and one request per worker and priority waits |
-//! | 1,000 consumers a stream, by default since 2.15 | That is 333 queues; the refusal names the consumer, and `default_max_consumers` lifts it |
-//! | After `max_deliver` a work-queue message stays for ever, unseen | `max_deliver` is -1; the log counts attempts |
-//! | Delayed refusals count against `max_ack_pending` | Retry delays are timers in the log; only shutdown and release refuse, without delay |
-//! | Autoscalers read the stream's last sequence while the consumer is missing | Consumers exist from the declaration of the queue on, whether or not there are jobs |
-//! | A read from a replica may be older than the write | `job_exists` asks the leader |
-//! | Old servers drop settings that they do not know | Version checked at the connection, settings read back after making them (tested) |
-//! | A stream made just before a power cut disappears | Missing streams and consumers are made again, and the stream's age tells the coordinator to dispatch again (tested) |
-//! | A consumer's deliveries to an owner that died wait for their time | The next owner makes the consumer anew when some are out; the messages stay (tested) |
+//! What JetStream does that one would not expect, and what is done about each, is a table in ARCHITECTURE.md.
 
 mod api;
 mod commands;
