@@ -49,10 +49,8 @@ impl Data {
             if *nodes > MAX_NODES {
                 return Err(DataError::TooManyNodes);
             }
-            if depth > MAX_DEPTH {
-                return Err(DataError::TooDeep);
-            }
             match value {
+                Value::Array(_) | Value::Object(_) if depth >= MAX_DEPTH => Err(DataError::TooDeep),
                 Value::Array(items) => items.iter().try_for_each(|item| check(item, depth + 1, nodes)),
                 Value::Object(entries) => {
                     *nodes += entries.len();

@@ -15,7 +15,6 @@ pub const MAX_MESSAGE_BYTES: usize = 4096;
 
 /// The failure of an attempt, a step or an execution.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct ExecutionError {
     #[serde(rename = "category")]
     pub category: ErrorCategory,

@@ -15,6 +15,20 @@ fn a_value_survives_its_bytes() {
 }
 
 #[test]
+fn both_ways_in_refuse_the_same_depth() {
+    let nested = |levels: usize, innermost: serde_json::Value| (0..levels).fold(innermost, |inner, _| json!([inner]));
+    for innermost in [json!([]), json!({}), json!(1)] {
+        for levels in MAX_DEPTH - 2..=MAX_DEPTH + 1 {
+            let value = nested(levels, innermost.clone());
+            let scanned = check(&rmp_serde::to_vec(&value).unwrap());
+            assert_eq!(Data::from_json(&value), scanned, "{levels} levels around {innermost}");
+        }
+    }
+    assert!(Data::from_json(&nested(MAX_DEPTH, json!(1))).is_ok());
+    assert_eq!(Data::from_json(&nested(MAX_DEPTH, json!([]))), Err(DataError::TooDeep));
+}
+
+#[test]
 fn every_prefix_of_a_value_is_refused() {
     let data = Data::from_json(&json!({"a": [1, 70_000, "text", {"b": 2.5}], "c": "x".repeat(300)})).unwrap();
     for end in 0..data.len() {

@@ -17,6 +17,10 @@ use crate::graph::{CompiledGraph, Edge, EdgeKind, Join, Loop, Node, NodeIx, Node
 /// Events after which one append stops taking in more consequences; a tick at once goes on with the rest. Keeps a row
 /// of the log, and the time that one decision takes, bounded whatever the graph's width.
 pub const EVENTS_PER_APPEND: usize = 4096;
+/// Bytes of values after which it stops: inputs that expressions build are as large as their documents make them.
+pub const BYTES_PER_APPEND: usize = 8 * 1024 * 1024;
+/// Steps of expressions after which it stops: about a fifth of a second of an optimised build.
+pub const WORK_PER_APPEND: u64 = 2_000_000;
 
 impl Decision<'_> {
     /// Records consequences until none is left, the append is full, or the execution is over.
@@ -26,7 +30,7 @@ impl Decision<'_> {
                 ExecutionState::Running | ExecutionState::Paused | ExecutionState::Waiting(_) => {}
                 _ => return Ok(()),
             }
-            if self.events.len() >= EVENTS_PER_APPEND && self.execution.has_more() {
+            if self.is_full() && self.execution.has_more() {
                 return Ok(()); // A tick goes on.
             }
             if let Some(ready) = self.execution.ready.front().copied() {
@@ -47,6 +51,15 @@ impl Decision<'_> {
             self.complete_execution(None)?;
         }
         Ok(())
+    }
+
+    fn is_full(&self) -> bool {
+        self.events.len() >= EVENTS_PER_APPEND || self.bytes >= BYTES_PER_APPEND || self.work.get() >= WORK_PER_APPEND
+    }
+
+    /// What expressions see at a node that is about to run.
+    fn view(&self, place: NodeIx) -> View<'_> {
+        View::before(self.execution, self.graph, place, &self.work)
     }
 
     /// An `end` node completes the execution, which nothing does while it is held. What is ready behind the node waits
@@ -98,7 +111,7 @@ impl Decision<'_> {
         let place = NodeIx(ix);
         match &node.kind {
             NodeKind::Task(task) => {
-                let view = View::before(self.execution, self.graph, place);
+                let view = self.view(place);
                 match self.input(task.with.as_ref(), &view, Input::Inputs) {
                     Ok(input) => self.schedule(step, ix, iterations, input),
                     Err(error) => {
@@ -108,7 +121,7 @@ impl Decision<'_> {
                 }
             }
             NodeKind::Map(map) => {
-                let view = View::before(self.execution, self.graph, place);
+                let view = self.view(place);
                 let items = map.over.evaluate(&view);
                 self.schedule(step, ix, iterations, Input::None)?;
                 match items {
@@ -129,7 +142,7 @@ impl Decision<'_> {
                 self.complete_step(step, Data::null(), 0)
             }
             NodeKind::Transform(template) => {
-                let value = template.evaluate(&View::before(self.execution, self.graph, place));
+                let value = template.evaluate(&self.view(place));
                 self.schedule(step, ix, iterations, Input::None)?;
                 match value {
                     Ok(output) => self.complete_step(step, output, 0),
@@ -137,7 +150,7 @@ impl Decision<'_> {
                 }
             }
             NodeKind::Fail { category, message } => {
-                let text = message.evaluate(&View::before(self.execution, self.graph, place));
+                let text = message.evaluate(&self.view(place));
                 self.schedule(step, ix, iterations, Input::None)?;
                 let error = match text.map(|text| text.to_json()) {
                     Ok(serde_json::Value::String(text)) => ExecutionError::new(*category, text),
@@ -147,10 +160,7 @@ impl Decision<'_> {
                 self.fail_step(step, error, 0)
             }
             NodeKind::End { output } => {
-                let value = output
-                    .as_ref()
-                    .map(|output| output.evaluate(&View::before(self.execution, self.graph, place)))
-                    .transpose();
+                let value = output.as_ref().map(|output| output.evaluate(&self.view(place))).transpose();
                 self.schedule(step, ix, iterations, Input::None)?;
                 match value {
                     Ok(value) => {
@@ -238,7 +248,7 @@ impl Decision<'_> {
             return self.fail_execution(error, Some(map_step));
         }
         let item = run.items.get(index as usize).ok_or_else(unknown)?;
-        let view = View { item: Some((item, index)), ..View::before(self.execution, graph, NodeIx(node_ix)) };
+        let view = View { item: Some((item, index)), ..self.view(NodeIx(node_ix)) };
         let input = self.input(map.task.with.as_ref(), &view, Input::Item);
         let scheduled = |input| EventData::StepScheduled {
             step: ordinal,
@@ -300,7 +310,7 @@ impl Decision<'_> {
                 NodeKind::Map(map) => self.execution.collected(ordinal, map.collect).unwrap_or(OutputView::One(output)),
                 _ => OutputView::One(output),
             };
-            let mut view = View::before(self.execution, self.graph, ix);
+            let mut view = self.view(ix);
             view.ending = Some((ix, given));
             for (place, edge) in edges() {
                 let holds = match &edge.kind {
@@ -329,7 +339,10 @@ impl Decision<'_> {
             )
             .with_code(ErrorCode::new("no_route")));
         }
-        let spent = edges().filter(|(place, _)| taken.contains(place)).find_map(|(_, edge)| self.spent_loop(edge));
+        let spent = taken
+            .iter()
+            .filter_map(|place| self.graph.edge(*node.out.get(*place as usize)?))
+            .find_map(|edge| self.spent_loop(edge));
         if let Some(spent) = spent {
             return Err(loop_limit(self.graph, spent, ""));
         }
@@ -420,6 +433,7 @@ impl Decision<'_> {
                 error: None,
                 item: None,
                 iteration: None,
+                work: &self.work,
             }),
             (None, None) => Ok(self.last_output()),
         };

@@ -1,5 +1,7 @@
 //! What follows a command: events, or a refusal that changes nothing.
 
+use std::cell::Cell;
+
 use super::apply::ApplyError;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 use super::state::{Deadline, Execution};
@@ -143,7 +145,8 @@ impl Execution {
         };
         let graph = graphs.get(&digest).ok_or(Rejection::UnknownGraph(digest))?.clone();
         let at = now.max(self.last_at);
-        let mut decision = Decision { execution: self, graphs, graph: &graph, at, events: Vec::new() };
+        let mut decision =
+            Decision { execution: self, graphs, graph: &graph, at, events: Vec::new(), bytes: 0, work: Cell::new(0) };
         decision.take(command)?;
         let events = decision.events;
         Ok(Decided { at, events })
@@ -157,12 +160,17 @@ pub(super) struct Decision<'a> {
     pub(super) graph: &'a CompiledGraph,
     pub(super) at: Timestamp,
     pub(super) events: Vec<EventData>,
+    /// Of the values in these events.
+    pub(super) bytes: usize,
+    /// Steps that expressions have taken.
+    pub(super) work: Cell<u64>,
 }
 
 impl Decision<'_> {
     pub(super) fn emit(&mut self, data: EventData) -> Result<(), Rejection> {
-        let event = Event { sequence: self.execution.sequence + 1, at: self.at, data };
+        let mut event = Event { sequence: self.execution.sequence + 1, at: self.at, data };
         self.execution.apply(self.graphs, &event)?;
+        event.data.payloads(|value| self.bytes += value.len());
         self.events.push(event.data);
         Ok(())
     }

@@ -46,11 +46,19 @@ impl Execution {
     /// `step` is the step that ended, for the nodes that an error edge leads to.
     pub(super) fn settle_node(&mut self, graph: &CompiledGraph, node_ix: u32, step: Option<u32>, ending: Ending<'_>) {
         let Some(node) = graph.node(NodeIx(node_ix)) else { return };
-        for (place, edge_ix) in (0_u32..).zip(&node.out) {
+        let mut chosen = vec![false; node.out.len()];
+        if let Ending::Completed(Some(places)) | Ending::Failed(places) = ending {
+            for place in places {
+                if let Some(is) = chosen.get_mut(*place as usize) {
+                    *is = true;
+                }
+            }
+        }
+        for (is_chosen, edge_ix) in chosen.into_iter().zip(&node.out) {
             let Some(edge) = graph.edge(*edge_ix) else { continue };
             let taken = match ending {
                 Ending::Completed(None) => matches!(edge.kind, EdgeKind::Plain),
-                Ending::Completed(Some(taken)) | Ending::Failed(taken) => taken.contains(&place),
+                Ending::Completed(Some(_)) | Ending::Failed(_) => is_chosen,
                 Ending::Skipped => false,
             };
             if taken {

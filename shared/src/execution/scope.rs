@@ -1,5 +1,7 @@
 //! What expressions see of an execution.
 
+use std::cell::Cell;
+
 use super::state::{Execution, Step};
 use super::step::StepState;
 use crate::data::Data;
@@ -16,11 +18,18 @@ pub(super) struct View<'a> {
     pub(super) error: Option<&'a ExecutionError>,
     pub(super) item: Option<(&'a Data, u32)>,
     pub(super) iteration: Option<u32>,
+    /// What all evaluations of a decision have taken.
+    pub(super) work: &'a Cell<u64>,
 }
 
 impl<'a> View<'a> {
     /// Seen from a node that is about to run.
-    pub(super) fn before(execution: &'a Execution, graph: &'a CompiledGraph, node: NodeIx) -> Self {
+    pub(super) fn before(
+        execution: &'a Execution,
+        graph: &'a CompiledGraph,
+        node: NodeIx,
+        work: &'a Cell<u64>,
+    ) -> Self {
         let cause = execution.nodes.get(node.0 as usize).and_then(|run| run.cause);
         View {
             execution,
@@ -29,6 +38,7 @@ impl<'a> View<'a> {
             error: cause.and_then(|step| execution.step(step)).and_then(Step::error),
             item: None,
             iteration: execution.iteration_of(graph, node),
+            work,
         }
     }
 }
@@ -107,5 +117,9 @@ impl Scope for View<'_> {
 
     fn execution_id(&self) -> String {
         self.execution.id.to_string()
+    }
+
+    fn spend(&self, steps: u64) {
+        self.work.set(self.work.get().saturating_add(steps));
     }
 }

@@ -46,6 +46,8 @@ pub trait Scope {
     fn iteration(&self) -> Option<u32>;
     /// `execution.id`.
     fn execution_id(&self) -> String;
+    /// Told once for each evaluation: the steps it took. For whoever bounds the sum.
+    fn spend(&self, _steps: u64) {}
 }
 
 /// A node as expressions see it: the latest iteration.

@@ -48,6 +48,41 @@ fn an_append_that_is_full_is_followed_by_a_tick_at_once() {
 }
 
 #[test]
+fn an_append_is_full_when_its_values_are_large() {
+    let mut scenario = given(
+        "nodes: { m: { map: { over: '=inputs.items', max_concurrency: 100 }, task: t, with: { doc: '=inputs.doc', n: '=item' } } }",
+    );
+    let items: Vec<u32> = (0..100).collect();
+    scenario.starts(json!({"doc": "x".repeat(1 << 20), "items": items}));
+    let mut appends = 1;
+    while scenario.execution.has_more() {
+        scenario.ticks();
+        appends += 1;
+    }
+    assert_eq!(scenario.execution.open_steps().count(), 101, "every item is scheduled in the end");
+    // The inputs and the first items make the first append; a mebibyte an item, each further one holds about eight.
+    assert!((12..=15).contains(&appends), "{appends} appends");
+    for append in &scenario.log {
+        assert!(append.events.len() <= 12, "{} events in one append", append.events.len());
+    }
+}
+
+#[test]
+fn an_append_is_full_when_its_expressions_have_worked_much() {
+    let mut scenario = given(
+        "nodes: { m: { map: { over: '=inputs', max_concurrency: 40 }, task: t, with: '=inputs.map(a, inputs.map(b, a + b + item)).size()' } }",
+    );
+    let items: Vec<u32> = (0..300).collect();
+    scenario.starts(json!(items));
+    let first = scenario.log[0].events.len();
+    assert!(first < 20, "{first} events, each with hundreds of thousands of steps behind it");
+    while scenario.execution.has_more() {
+        scenario.ticks();
+    }
+    assert_eq!(scenario.execution.open_steps().count(), 41);
+}
+
+#[test]
 fn an_append_that_is_full_with_the_last_consequence_still_ends_the_execution() {
     // Created, started, and two for each transform: the append is full exactly when nothing is left to do.
     for nodes in EVENTS_PER_APPEND / 2 - 2..=EVENTS_PER_APPEND / 2 + 1 {

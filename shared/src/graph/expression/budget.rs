@@ -53,6 +53,11 @@ impl Budget {
         Budget { ticks: Cell::new(1000), bytes: Cell::new(64 * 1024), nodes: Cell::new(0) }
     }
 
+    /// What was paid of [`Budget::new`]: steps, and decoded nodes, which cost about as much.
+    pub(crate) fn spent(&self) -> u64 {
+        (MAX_TICKS - self.ticks.get()).saturating_add(MAX_DECODED_NODES - self.nodes.get())
+    }
+
     pub(crate) fn tick(&self, cost: u64) -> Result<(), Fault> {
         take(&self.ticks, cost, || {
             format!("it takes more than {MAX_TICKS} steps (expression work limit); loop over less, or use a task")

@@ -24,7 +24,9 @@ pub(crate) fn evaluate(code: &Code, roots: &[Root], scope: &dyn Scope) -> Result
         locals: RefCell::new(Vec::new()),
         budget: &budget,
     };
-    run.value(code)
+    let value = run.value(code);
+    scope.spend(budget.spent());
+    value
 }
 
 /// Evaluates what names nothing from outside.
