@@ -130,7 +130,9 @@ impl From<ReadError> for Problem {
             ReadError::Store(error) => return error.into(),
             ReadError::NotFound(_) | ReadError::GraphNotFound(_) => Exit::NotFound,
             ReadError::BadGraph { .. } => Exit::Refused,
-            ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } => Exit::Diverged,
+            ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } | ReadError::Snapshot { .. } => {
+                Exit::Diverged
+            }
         };
         Problem::new(exit, error.to_string())
     }

@@ -96,6 +96,26 @@ pub struct ListCursor {
     pub execution: ExecutionId,
 }
 
+/// A folded state, kept beside the log: derived from it, so that it may be lost or refused at any time.
+///
+/// It ends where an append of the log does, so that whoever reads it can go on with the append behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    /// Sequence of the last event folded.
+    pub sequence: u64,
+    /// Sequence of the first event of the append that it ends with.
+    pub first_seq: u64,
+    /// The chain hash of that append: a log with another one there is not the log that was folded.
+    pub hash: [u8; 32],
+    /// The version of the form that `state_hash` covers; hashes of different versions are not comparable.
+    pub state_version: u32,
+    pub state_hash: [u8; 32],
+    /// The state, encoded.
+    pub body: Bytes,
+}
+
 /// A graph document as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredGraph {
@@ -208,6 +228,16 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Writes rows of the list, as a rebuild computes them.
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError>;
+
+    /// The snapshot of an execution, as it was written: nothing about it is checked here.
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError>;
+
+    /// Keeps a snapshot in the place of an older one. One that is there and goes further stays, as does one of another
+    /// tenant. Whoever writes need not own the partition: rows of the log never change, so what was folded stays true.
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
+
+    /// Forgets every snapshot, the first step of making them anew.
+    async fn clear_snapshots(&self) -> Result<(), StoreError>;
 
     /// Registers a graph; the same digest again changes nothing.
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError>;

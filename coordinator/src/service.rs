@@ -121,9 +121,11 @@ impl ServiceError {
             ReadError::NotFound(id) => ServiceError::NotFound(*id),
             ReadError::GraphNotFound(reference) => ServiceError::GraphNotFound(reference.clone()),
             ReadError::Store(error) => ServiceError::from_store(error),
-            ReadError::BadGraph { .. } | ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } => {
-                ServiceError::Corrupt(chain(error))
-            }
+            ReadError::BadGraph { .. }
+            | ReadError::Codec { .. }
+            | ReadError::Fold { .. }
+            | ReadError::Gap { .. }
+            | ReadError::Snapshot { .. } => ServiceError::Corrupt(chain(error)),
         }
     }
 }

@@ -52,6 +52,19 @@ create index executions_by_age on executions (tenant, created_at desc, execution
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_unfinished on executions (execution) where not terminal;
 
+-- Derived: the state of a long execution after the append that ends with `sequence`, so that recovery folds only what
+-- follows. Whoever reads one checks its hashes; the row of the log that it names is in `events`.
+create table snapshots (
+    execution     bytea primary key,
+    tenant        text collate "C" not null,
+    sequence      int8 not null check (sequence > 0),
+    first_seq     int8 not null,
+    hash          bytea not null,
+    state_version int8 not null,
+    state_hash    bytea not null,
+    body          bytea not null
+);
+
 create table graphs (
     tenant        text collate "C" not null,
     digest        bytea not null,

@@ -50,6 +50,18 @@ create index executions_by_age on executions (tenant, created_at desc, execution
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_unfinished on executions (execution) where not terminal;
 
+-- A rowid table on purpose: bodies are large.
+create table snapshots (
+    execution     blob primary key,
+    tenant        text not null,
+    sequence      integer not null check (sequence > 0),
+    first_seq     integer not null,
+    hash          blob not null,
+    state_version integer not null,
+    state_hash    blob not null,
+    body          blob not null
+) strict;
+
 create table graphs (
     ordinal       integer primary key autoincrement,
     tenant        text not null,

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
@@ -119,6 +119,19 @@ impl EventStore for WatchedStore {
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         self.store.write_list(rows).await
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        self.store.snapshot(tenant, execution).await
+    }
+
+    // Derived, and done without: when it cannot be written, nothing is lost that anybody waits for.
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.store.put_snapshot(snapshot).await
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.store.clear_snapshots().await
     }
 
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {

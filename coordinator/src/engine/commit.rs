@@ -250,6 +250,7 @@ impl Engine {
                 self.live.remove(&id);
             } else {
                 self.dispatch(id, jobs);
+                self.snapshot_if_due(id, last_seq);
             }
         }
         for hint in control {

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use stepstream_shared::id::PartitionId;
 
-use crate::ports::{Append, StoreError};
+use crate::ports::{Append, Snapshot, StoreError};
 
 /// Refuses a batch with an append that could break the log in a way that the store would not notice.
 ///
@@ -34,6 +34,17 @@ pub(super) fn batch(batch: &[Append], partitions: u16) -> Result<(), StoreError>
         if !executions.insert(*execution) {
             return refuse("shares its batch with another append of the same execution");
         }
+    }
+    Ok(())
+}
+
+/// Refuses a snapshot that no log can have.
+pub(super) fn snapshot(snapshot: &Snapshot) -> Result<(), StoreError> {
+    let Snapshot { execution, first_seq, sequence, .. } = snapshot;
+    if *first_seq == 0 || sequence < first_seq || i64::try_from(*sequence).is_err() {
+        return Err(StoreError::Refused {
+            reason: format!("the snapshot of {execution} ends with an append from {first_seq} to {sequence}"),
+        });
     }
     Ok(())
 }

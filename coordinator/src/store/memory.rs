@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 
 /// A store without a disk. Its clock is tokio's, so that a test with paused time can let leases run out.
@@ -29,6 +29,7 @@ struct Kept {
     members: BTreeMap<String, (String, Instant)>,
     logs: BTreeMap<ExecutionId, Log>,
     list: BTreeMap<ExecutionId, Listed>,
+    snapshots: BTreeMap<ExecutionId, Snapshot>,
     /// In order of registration.
     graphs: Vec<(TenantId, StoredGraph)>,
 }
@@ -213,6 +214,28 @@ impl EventStore for MemoryStore {
                 kept.list.insert(row.execution, row.clone());
             }
         }
+        Ok(())
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(self.kept().snapshots.get(&execution).filter(|snapshot| snapshot.tenant == *tenant).cloned())
+    }
+
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        check::snapshot(snapshot)?;
+        let mut kept = self.kept();
+        let replaces = kept
+            .snapshots
+            .get(&snapshot.execution)
+            .is_none_or(|old| old.tenant == snapshot.tenant && old.sequence <= snapshot.sequence);
+        if replaces {
+            kept.snapshots.insert(snapshot.execution, snapshot.clone());
+        }
+        Ok(())
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.kept().snapshots.clear();
         Ok(())
     }
 

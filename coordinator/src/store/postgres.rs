@@ -12,6 +12,7 @@ mod graphs;
 mod list;
 mod ownership;
 mod session;
+mod snapshots;
 
 use std::future::Future;
 use std::time::Duration;
@@ -26,8 +27,8 @@ pub use self::session::PostgresOptions;
 use self::append::Writers;
 use super::{check, rows};
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 
 /// Longest that anything but an append may take, the wait for a connection included: a server that is alive answers in
@@ -158,6 +159,19 @@ impl EventStore for PostgresStore {
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         patiently(list::write(&self.pool, rows)).await
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        patiently(snapshots::find(&self.pool, tenant, execution)).await
+    }
+
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        check::snapshot(snapshot)?;
+        patiently(snapshots::put(&self.pool, snapshot)).await
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        patiently(snapshots::clear(&self.pool)).await
     }
 
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {

@@ -6,12 +6,16 @@ use bytes::Bytes;
 use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
-use crate::ports::{Append, Appended, Listed, PartitionOwner, StoreError, StoredAppend, StoredGraph, Summary};
+use crate::ports::{
+    Append, Appended, Listed, PartitionOwner, Snapshot, StoreError, StoredAppend, StoredGraph, Summary,
+};
 
 /// first_seq, last_seq, epoch, hash, body.
 pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>);
 /// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at.
 pub(super) type ListRow = (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64);
+/// tenant, execution, sequence, first_seq, hash, state_version, state_hash, body.
+pub(super) type SnapshotRow = (String, Vec<u8>, i64, i64, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 /// digest, name, version, document, registered_at.
 pub(super) type GraphRow = (Vec<u8>, String, String, String, i64);
 /// id, owner, epoch, expired.
@@ -40,7 +44,7 @@ pub(super) fn id<K>(bytes: &[u8], what: &str) -> Result<Id<K>, StoreError> {
 }
 
 pub(super) fn hash(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
-    bytes.try_into().map_err(|_| corrupt(format!("a chain hash has {} bytes instead of 32", bytes.len())))
+    bytes.try_into().map_err(|_| corrupt(format!("a hash has {} bytes instead of 32", bytes.len())))
 }
 
 pub(super) fn tenant(text: &str) -> Result<TenantId, StoreError> {
@@ -75,6 +79,20 @@ pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
             created_at: Timestamp::from_micros(created_at),
             updated_at: Timestamp::from_micros(updated_at),
         },
+    })
+}
+
+pub(super) fn snapshot(row: SnapshotRow) -> Result<Snapshot, StoreError> {
+    let (tenant_text, execution, sequence, first_seq, hash_bytes, state_version, state_hash, body) = row;
+    Ok(Snapshot {
+        tenant: tenant(&tenant_text)?,
+        execution: id(&execution, "an execution")?,
+        sequence: unsigned(sequence, "the sequence of a snapshot")?,
+        first_seq: unsigned(first_seq, "a first sequence")?,
+        hash: hash(&hash_bytes)?,
+        state_version: u32::try_from(state_version).map_err(|_| corrupt(format!("a version is {state_version}")))?,
+        state_hash: hash(&state_hash)?,
+        body: Bytes::from(body),
     })
 }
 

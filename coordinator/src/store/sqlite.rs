@@ -12,6 +12,7 @@ mod graphs;
 mod list;
 mod ownership;
 mod session;
+mod snapshots;
 
 use std::path::Path;
 use std::time::Duration;
@@ -23,8 +24,8 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use self::session::Session;
 use super::{check, rows};
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 
 /// A store in a file.
@@ -137,6 +138,19 @@ impl EventStore for SqliteStore {
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         self.session.write_list(rows).await
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        self.session.snapshot(tenant, execution).await
+    }
+
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        check::snapshot(snapshot)?;
+        self.session.put_snapshot(snapshot).await
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.session.clear_snapshots().await
     }
 
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {

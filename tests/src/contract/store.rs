@@ -9,6 +9,7 @@ mod ownership;
 mod racing;
 mod reading;
 mod sample;
+mod snapshots;
 
 pub use appending::*;
 pub use graphs::*;
@@ -17,6 +18,7 @@ pub use ownership::*;
 pub use racing::*;
 pub use reading::*;
 pub use sample::{PARTITIONS, SharedStore, append, execution, following, graph, own, stored_graph, summary, tenant};
+pub use snapshots::*;
 
 /// A test for each rule, for an adapter that `$fresh` makes: an async function that takes a rule and runs it on a fresh
 /// store.
@@ -48,6 +50,10 @@ macro_rules! store_contract {
             unfinished_leaves_out_what_is_terminal_and_other_partitions
             a_list_that_was_cleared_can_be_written_anew_from_the_logs
             rebuilding_the_list_does_not_undo_what_is_newer
+            a_snapshot_is_kept_for_one_tenant_until_a_newer_one_takes_its_place
+            an_older_snapshot_or_another_tenants_changes_nothing
+            snapshots_can_be_forgotten_and_the_logs_stay
+            a_large_snapshot_survives_and_an_impossible_one_is_refused
             a_graph_is_registered_once_and_for_one_tenant
             a_graph_is_found_by_name_and_version_the_last_one_registered
             graphs_are_listed_by_name_and_then_the_newest_first

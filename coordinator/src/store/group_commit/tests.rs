@@ -9,7 +9,7 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::ports::{ListCursor, Listed, Member, PartitionOwner, StoreMeta, StoredAppend, StoredGraph};
+use crate::ports::{ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreMeta, StoredAppend, StoredGraph};
 use crate::store::MemoryStore;
 
 const PARTITIONS: u16 = 8;
@@ -112,6 +112,15 @@ impl EventStore for Moody {
     }
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         self.inner.write_list(rows).await
+    }
+    async fn snapshot(&self, t: &TenantId, e: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.snapshot(t, e).await
+    }
+    async fn put_snapshot(&self, s: &Snapshot) -> Result<(), StoreError> {
+        self.inner.put_snapshot(s).await
+    }
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.inner.clear_snapshots().await
     }
     async fn put_graph(&self, t: &TenantId, g: &StoredGraph) -> Result<(), StoreError> {
         self.inner.put_graph(t, g).await
