@@ -12,6 +12,7 @@ pub mod graph;
 pub mod import;
 pub mod replay;
 pub mod resume;
+mod rights;
 pub mod run;
 pub mod validate;
 

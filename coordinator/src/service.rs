@@ -46,6 +46,8 @@ pub struct Start {
     pub idempotency_key: Option<String>,
     pub actor: Actor,
     pub trace: Option<TraceContext>,
+    /// Whatever the caller wants to find again in the first event.
+    pub metadata: Option<Data>,
 }
 
 /// An execution that exists, durably.
@@ -260,10 +262,10 @@ impl Service {
 
     /// Brings an execution into being; durable when this returns.
     pub async fn start(&self, tenant: &TenantId, start: Start) -> Result<Started, ServiceError> {
-        let Start { graph, named, inputs, idempotency_key: key, actor, trace } = start;
+        let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata } = start;
         let Some(key) = key else {
             let execution = self.fresh_id();
-            let what = ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None };
+            let what = ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None, metadata };
             self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
             return Ok(Started { execution, created: true });
         };
@@ -283,6 +285,7 @@ impl Service {
                 graph: graph.digest,
                 inputs: inputs.clone(),
                 request_hash: Some(request_hash.clone()),
+                metadata: metadata.clone(),
             };
             let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
             match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
@@ -365,7 +368,7 @@ impl Service {
     pub(crate) async fn carry_out(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let Forwarded { protocol: _, execution, actor, key, trace, what } = request;
         let body = match what {
-            ForwardedRequest::Start { graph, inputs, request_hash } => {
+            ForwardedRequest::Start { graph, inputs, request_hash, metadata } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;
                 let request = StartRequest {
                     graph: graph.digest,
@@ -374,7 +377,7 @@ impl Service {
                     parent: None,
                     origin: None,
                     request_hash,
-                    metadata: None,
+                    metadata,
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
             }

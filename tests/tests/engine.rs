@@ -60,6 +60,7 @@ impl Fixture {
             idempotency_key: None,
             actor: Actor::User("test".to_owned()),
             trace: None,
+            metadata: None,
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }

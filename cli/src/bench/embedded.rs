@@ -144,6 +144,7 @@ impl Driver for Embedded {
             idempotency_key: None,
             actor: Actor::User("bench".to_owned()),
             trace: None,
+            metadata: None,
         };
         let started = self.service.start(&TenantId::default_tenant(), start).await?;
         if let Some(ended) = self.ends.wait(started.execution) {

@@ -11,7 +11,7 @@ use stepstream_coordinator::reading::Reader;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use super::run::{self, WorkerArgs};
-use super::{Format, execution_id};
+use super::{Format, execution_id, rights};
 use crate::app::{App, LOGS_OF_A_RUN};
 use crate::client::Client;
 use crate::embedded::{Embedded, WorkerPlan};
@@ -76,19 +76,28 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
     let ended = async {
         let ids = wanted(&args, here.service.reader(), &place.tenant).await?;
         let mut queues = Vec::new();
+        let mut allowed_then = false;
         let mut progress = Progress::new(app.loudness, ids.len() > 1);
         for id in &ids {
             let loaded = here.service.load(&place.tenant, *id, None).await?;
-            run::warn_of_missing(&loaded.graph, allow_process);
+            let open = !loaded.execution.state().is_terminal();
+            if open && !allow_process && run::runs_programs(&loaded.graph) {
+                if !rights::given(&here.service, &place.tenant, *id).await? {
+                    return Err(not_allowed(*id, place));
+                }
+                allowed_then = true;
+            }
+            run::warn_of_missing(&loaded.graph, allow_process || allowed_then);
             queues.extend(run::queues(&loaded.graph));
             let name = id.to_string();
             progress.history(&name, loaded.execution.sequence());
-            if !loaded.execution.state().is_terminal() {
+            if open {
                 let counts = loaded.execution.counts();
                 progress.say(&format!("resuming {name}: {} steps were completed", counts.completed));
                 here.or_trouble(here.service.wake(&place.tenant, *id)).await?;
             }
         }
+        let allow_process = allow_process || allowed_then;
         here.start_worker(WorkerPlan { tenant: place.tenant.clone(), queues, slots, allow_process })?;
         let mut ended = Vec::with_capacity(ids.len());
         // One after the other is enough: all of them run, and those that are over answer at once.
@@ -131,6 +140,13 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     print(&args, app, place, ended)
 }
 
+/// Nobody ever allowed it: to go on would fail its steps for good.
+fn not_allowed(id: ExecutionId, place: &Place) -> Problem {
+    let text = format!("{id} runs programs on this machine, which is not allowed here, so its steps would fail");
+    Problem::new(Exit::Refused, text)
+        .hint(format!("resume with: stepstream resume {id}{} --allow-process", place.as_arguments()))
+}
+
 /// What `--all` prints.
 #[derive(Serialize)]
 struct Items<'a> {
@@ -145,7 +161,7 @@ fn print(
 ) -> Result<Exit, Problem> {
     if !args.all {
         let Some((id, ended)) = ended.into_iter().next() else { return Ok(Exit::Done) };
-        return run::finish(ended, &id, place, args.output, app.loudness);
+        return run::finish(ended, &run::how_to_resume(&id, place), args.output, app.loudness);
     }
     let mut reports: Vec<Report> = Vec::new();
     let mut stopped: Option<Stopped> = None;
@@ -159,7 +175,7 @@ fn print(
                 reports.push(*report);
             }
             Ok(Ended::Stopped(why)) => {
-                output::note(&run::how_to_go_on(why, place, &id));
+                output::note(&run::how_to_go_on(why, &run::how_to_resume(&id, place)));
                 stopped = Some(why);
             }
             Err(problem) => {

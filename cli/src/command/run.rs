@@ -10,7 +10,7 @@ use stepstream_shared::event::Actor;
 use stepstream_shared::graph::{CompiledGraph, NodeKind};
 use stepstream_worker::{Registry, builtin};
 
-use super::Format;
+use super::{Format, rights};
 use crate::app::{App, LOGS_OF_A_RUN};
 use crate::client::Client;
 use crate::embedded::{Embedded, WorkerPlan, check_slots, default_slots};
@@ -143,6 +143,7 @@ impl Job<'_> {
             idempotency_key: self.args.idempotency_key.clone(),
             actor: Actor::User("cli".to_owned()),
             trace: None,
+            metadata: Some(rights::recorded(allow_process)?),
         };
         let started = here.or_trouble(here.service.start(tenant, start)).await?;
         let id = started.execution;
@@ -155,7 +156,7 @@ impl Job<'_> {
         here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process })?;
         let ended = follow::embedded(&here.service, &here.trouble, tenant, id, &mut progress, stop).await;
         drop(progress);
-        finish(ended, &id.to_string(), &self.place, self.args.output, self.app.loudness)
+        finish(ended, &self.how_to_resume(&id.to_string()), self.args.output, self.app.loudness)
     }
 
     async fn server(self, url: &str, inputs: &serde_json::Value) -> Result<Exit, Problem> {
@@ -177,7 +178,11 @@ impl Job<'_> {
         progress.say(&begun(&self.graph, &id));
         let ended = follow::server(&client, &id, &mut progress, &stop).await;
         drop(progress);
-        finish(ended, &id, &self.place, self.args.output, self.app.loudness)
+        finish(ended, &self.how_to_resume(&id), self.args.output, self.app.loudness)
+    }
+
+    fn how_to_resume(&self, id: &str) -> String {
+        how_to_resume(id, &self.place)
     }
 
     fn detached(&self, id: &str) -> Result<Exit, Problem> {
@@ -186,7 +191,7 @@ impl Job<'_> {
             Format::Json => output::json(&serde_json::json!({"execution_id": id, "graph": self.graph.name}))?,
         }
         if self.app.loudness > Loudness::Quiet && matches!(self.place.target, Target::Data(_)) {
-            output::note(&format!("run it with: stepstream resume {id}{}", self.place.as_arguments()));
+            output::note(&format!("run it with: {}", self.how_to_resume(id)));
         }
         Ok(Exit::Done)
     }
@@ -200,8 +205,7 @@ fn begun(graph: &CompiledGraph, id: &str) -> String {
 /// Prints the result, or how to go on.
 pub fn finish(
     ended: Result<Ended, Problem>,
-    id: &str,
-    place: &Place,
+    how_to_resume: &str,
     format: Format,
     loudness: Loudness,
 ) -> Result<Exit, Problem> {
@@ -214,25 +218,33 @@ pub fn finish(
             Ok(report.exit())
         }
         Ok(Ended::Stopped(stopped)) => {
-            output::note(&how_to_go_on(stopped, place, id));
+            output::note(&how_to_go_on(stopped, how_to_resume));
             Ok(stopped.exit())
         }
         // The execution exists and is durable up to here: whatever went wrong, it can go on.
         Err(problem) if matches!(problem.exit, Exit::Exhausted | Exit::Unreachable | Exit::Refused) => {
-            Err(problem.hint(format!("resume with: stepstream resume {id}{}", place.as_arguments())))
+            Err(problem.hint(format!("resume with: {how_to_resume}")))
         }
         Err(problem) => Err(problem),
     }
 }
 
+/// The command that goes on with an execution.
+pub fn how_to_resume(id: &str, place: &Place) -> String {
+    let rest = match place.target {
+        Target::Server(_) => "  # the server goes on with it meanwhile",
+        _ => "",
+    };
+    format!("stepstream resume {id}{}{rest}", place.as_arguments())
+}
+
 /// Said when somebody gives up waiting for something that can go on.
-pub fn how_to_go_on(stopped: Stopped, place: &Place, id: &str) -> String {
+pub fn how_to_go_on(stopped: Stopped, how_to_resume: &str) -> String {
     let what = match stopped {
         Stopped::TimedOut => "timed out",
         Stopped::Interrupted => "interrupted",
     };
-    let still = if matches!(place.target, Target::Server(_)) { " (the server goes on with it)" } else { "" };
-    format!("{what}{still}; resume with: stepstream resume {id}{}", place.as_arguments())
+    format!("{what}; resume with: {how_to_resume}")
 }
 
 /// The result alone.
@@ -269,6 +281,11 @@ fn tasks(graph: &CompiledGraph) -> impl Iterator<Item = &stepstream_shared::grap
         NodeKind::Map(map) => Some(&map.task),
         _ => None,
     })
+}
+
+/// Whether a worker must be allowed to run programs for this graph.
+pub fn runs_programs(graph: &CompiledGraph) -> bool {
+    tasks(graph).any(|task| task.callable == "process")
 }
 
 /// Says before anything runs what will fail here.

@@ -98,9 +98,23 @@ fn an_interrupted_run_says_how_to_go_on_and_can() {
         assert_eq!(ran.code, 130, "{ran:#?}");
         let id = desk.last_execution();
         assert!(ran.stderr.contains(&format!("resume with: stepstream resume {id}\n")), "{}", ran.stderr);
-        let report = desk.expect(0, &["resume", &id, "--allow-process", "-o", "json"]).json();
+        // It was allowed to run programs when it was begun.
+        let report = desk.expect(0, &["resume", &id, "-o", "json"]).json();
         assert_eq!(report["steps"]["completed"], 10);
     }
+}
+
+#[test]
+fn an_execution_that_was_never_allowed_to_run_programs_is_not_ruined_by_a_resume() {
+    let desk = Desk::new();
+    desk.slow_graph();
+    let id = desk.expect(0, &["run", "slow.yaml", "--detach", "-q"]).stdout.trim().to_owned();
+    let refused = desk.expect(6, &["resume", &id]);
+    assert!(refused.stderr.contains(&format!("stepstream resume {id} --allow-process")), "{}", refused.stderr);
+    desk.expect(6, &["resume", "--all"]);
+    assert!(desk.side().is_empty());
+    let report = desk.expect(0, &["resume", &id, "--allow-process", "-o", "json"]).json();
+    assert_eq!(report["steps"]["completed"], 10);
 }
 
 #[test]

@@ -210,8 +210,10 @@ pub(super) async fn start(
     let named = body.graph.as_str().map(str::to_owned);
     let graph = resolve(&api, &tenant, body.graph).await?;
     let actor = Actor::User(CALLER.to_owned());
-    let Started { execution, created } =
-        api.service.start(&tenant, Start { graph, named, inputs, idempotency_key, actor, trace }).await?;
+    let Started { execution, created } = api
+        .service
+        .start(&tenant, Start { graph, named, inputs, idempotency_key, actor, trace, metadata: None })
+        .await?;
     let status = if created { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/v1/executions/{execution}"))];
     Ok((status, location, Json(Begun { execution_id: execution, created })).into_response())

@@ -31,6 +31,8 @@ pub enum ForwardedRequest {
         inputs: Data,
         #[serde(default, skip_serializing_if = "Option::is_none", with = "serde_bytes")]
         request_hash: Option<Vec<u8>>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        metadata: Option<Data>,
     },
     Cancel {
         reason: String,
@@ -71,7 +73,7 @@ impl Forwarded {
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let forwarded = decode(bytes, |forwarded: &Forwarded| forwarded.protocol)?;
         match &forwarded.what {
-            ForwardedRequest::Start { inputs, .. } => holds_values([inputs])?,
+            ForwardedRequest::Start { inputs, metadata, .. } => holds_values([inputs].into_iter().chain(metadata))?,
             ForwardedRequest::Cancel { .. } => {}
         }
         Ok(forwarded)

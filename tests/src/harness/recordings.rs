@@ -1,5 +1,6 @@
 //! Recorded workflows to run: those of the collection where its folder is there, and small ones of our own.
 
+use std::collections::{HashMap, VecDeque};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -15,6 +16,45 @@ pub struct Recording {
     pub critical_path: f64,
     /// Seconds of all tasks.
     pub work: f64,
+    /// For each task its seconds, and its parents by place.
+    order: Vec<(f64, Vec<usize>)>,
+}
+
+impl Recording {
+    /// Seconds below which no schedule on so many slots can stay.
+    pub fn bound(&self, slots: usize) -> f64 {
+        self.critical_path.max(self.work / slots as f64)
+    }
+
+    /// Seconds that a scheduler takes that costs nothing and starts what is ready in the order in which it became so:
+    /// the last tasks seldom fill all slots, so that some recordings cannot come near the bound on some numbers of slots.
+    pub fn greedy(&self, slots: usize) -> f64 {
+        let mut missing: Vec<usize> = self.order.iter().map(|(_, parents)| parents.len()).collect();
+        let mut children: Vec<Vec<usize>> = vec![Vec::new(); self.order.len()];
+        for (task, (_, parents)) in self.order.iter().enumerate() {
+            parents.iter().for_each(|parent| children[*parent].push(task));
+        }
+        let mut ready: VecDeque<usize> = (0..self.order.len()).filter(|task| missing[*task] == 0).collect();
+        let mut running: Vec<(f64, usize)> = Vec::new();
+        let mut now = 0.0;
+        loop {
+            while running.len() < slots
+                && let Some(task) = ready.pop_front()
+            {
+                running.push((now + self.order[task].0, task));
+            }
+            let first = running.iter().enumerate().min_by(|(_, a), (_, b)| a.0.total_cmp(&b.0)).map(|(place, _)| place);
+            let Some(first) = first else { return now };
+            let (end, task) = running.swap_remove(first);
+            now = end;
+            for child in &children[task] {
+                missing[*child] -= 1;
+                if missing[*child] == 0 {
+                    ready.push_back(*child);
+                }
+            }
+        }
+    }
 }
 
 /// Our own, always there.
@@ -49,14 +89,14 @@ pub fn read(path: &Path) -> Recording {
     let document: Value = serde_json::from_slice(&std::fs::read(path).expect("readable")).expect("JSON");
     let workflow = &document["workflow"];
     let specified = workflow["specification"]["tasks"].as_array().expect("tasks");
-    let seconds: std::collections::HashMap<&str, f64> = workflow["execution"]["tasks"]
+    let seconds: HashMap<&str, f64> = workflow["execution"]["tasks"]
         .as_array()
         .expect("runs")
         .iter()
         .map(|task| (task["id"].as_str().expect("an id"), task["runtimeInSeconds"].as_f64().unwrap_or(0.0)))
         .collect();
     // Until nothing changes any more: recordings are small, and in no order that we may rely on.
-    let mut ends: std::collections::HashMap<&str, f64> = std::collections::HashMap::new();
+    let mut ends: HashMap<&str, f64> = HashMap::new();
     loop {
         let mut changed = false;
         for task in specified {
@@ -73,7 +113,18 @@ pub fn read(path: &Path) -> Recording {
             break;
         }
     }
+    let place: HashMap<&str, usize> =
+        specified.iter().enumerate().map(|(place, task)| (task["id"].as_str().expect("an id"), place)).collect();
+    let order = specified
+        .iter()
+        .map(|task| {
+            let parents = task["parents"].as_array().map(Vec::as_slice).unwrap_or_default();
+            let parents = parents.iter().map(|parent| place[parent.as_str().expect("an id")]).collect();
+            (seconds.get(task["id"].as_str().expect("an id")).copied().unwrap_or(0.0), parents)
+        })
+        .collect();
     Recording {
+        order,
         name: path.file_stem().expect("a file").to_string_lossy().into_owned(),
         path: path.to_owned(),
         tasks: specified.len(),

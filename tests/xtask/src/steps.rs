@@ -62,7 +62,9 @@ pub(crate) fn fuzz(seconds: u32) -> Result<()> {
     for target in targets.lines() {
         let mut command = fuzz();
         command.args(["run", "--sanitizer", "none", "--fuzz-dir"]).arg(folder).arg(target);
-        command.arg(folder.join("corpus").join(target)).args(seeds(folder, target));
+        let corpus = folder.join("corpus").join(target);
+        std::fs::create_dir_all(&corpus)?;
+        command.arg(corpus).args(seeds(folder, target));
         let limits = [
             format!("-max_total_time={seconds}"),
             "-rss_limit_mb=4096".to_owned(),
