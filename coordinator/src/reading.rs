@@ -180,7 +180,7 @@ impl Reader {
         cursor.finish()
     }
 
-    /// Walks the log of an execution from its beginning.
+    /// Walks the log of an execution from its beginning, which may lie in the log of another that it continues.
     pub fn cursor(&self, tenant: &TenantId, execution: ExecutionId) -> LogCursor {
         LogCursor {
             reader: self.clone(),
@@ -229,8 +229,12 @@ impl Reader {
         // Before the log: what grows meanwhile is then the log, and the snapshot is not ahead of it.
         let snapshot = self.store.snapshot(tenant, execution).await?;
         let mut check = snapshot::Check::new(snapshot);
+        let lineage = self.store.lineage(tenant, execution).await?;
         let mut cursor = self.cursor(tenant, execution);
         cursor.verify = true;
+        if let Some(root) = lineage.last() {
+            cursor.head = genesis(tenant, root.execution);
+        }
         while cursor.fold_next().await? {
             check.pass(&cursor)?;
         }
@@ -359,3 +363,6 @@ impl LogCursor {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

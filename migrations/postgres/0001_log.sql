@@ -24,12 +24,17 @@ create table members (
 );
 
 -- One row is one append: all events of one decision. Rows are never updated.
+--
+-- An execution that continues another's log has, in the place of what it does not copy, one row without a body: from 1 to
+-- the last event that it shares, the log that has them in `origin`, and the hash of the append that ends there. So the
+-- key admits one beginning, whatever its kind. `origin` is null everywhere else, and costs no room there.
 create table events (
     tenant    text collate "C" not null,
     execution bytea not null,
     first_seq int8 not null check (first_seq > 0),
     last_seq  int8 not null,
     epoch     int8 not null,
+    origin    bytea,
     hash      bytea not null,
     body      bytea not null,
     primary key (execution, first_seq),

@@ -23,12 +23,14 @@ create table members (
 ) strict, without rowid;
 
 -- A rowid table on purpose: bodies can be large, and new rows go to the end of it.
+-- `origin`: see the other schema. It stands before the body, so that reading it does not walk over that.
 create table events (
     tenant    text not null,
     execution blob not null,
     first_seq integer not null check (first_seq > 0),
     last_seq  integer not null,
     epoch     integer not null,
+    origin    blob,
     hash      blob not null,
     body      blob not null,
     primary key (execution, first_seq),

@@ -75,6 +75,7 @@ impl Fleet {
         let start = Start {
             graph: registered.graph,
             named: None,
+            metadata: None,
             inputs: Data::from_json(&json!({"items": vec![1; ITEMS]})).unwrap(),
             idempotency_key: None,
             actor: Actor::User("test".to_owned()),

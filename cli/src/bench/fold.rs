@@ -149,6 +149,7 @@ pub(super) async fn replay(args: &BenchArgs, directory: &Path, report: &mut Repo
             first_seq: sequence + 1,
             last_seq: sequence + count,
             previous_first_seq: previous,
+            origin: None,
             hash: encoded.hash,
             body: encoded.body,
             summary,

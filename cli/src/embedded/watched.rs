@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
     StoredAppend, StoredGraph,
 };
 use stepstream_shared::graph::GraphDigest;
@@ -80,6 +80,10 @@ impl EventStore for WatchedStore {
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError> {
         self.store.read(tenant, execution, after, limit).await
+    }
+
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        self.store.lineage(tenant, execution).await
     }
 
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {

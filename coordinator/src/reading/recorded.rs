@@ -14,7 +14,7 @@ use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
 
 use super::Reader;
-use crate::ports::{Append, Appended, EventStore, StoredGraph};
+use crate::ports::{Append, Appended, EventStore, Lineage, StoredGraph};
 use crate::store::MemoryStore;
 
 const PARTITIONS: u16 = 1;
@@ -37,6 +37,8 @@ pub(super) struct Recorded {
     graph: Arc<CompiledGraph>,
     pub(super) head: ChainHash,
     pub(super) last_first_seq: u64,
+    /// What the next append continues, if it is the first of a continuation.
+    origin: Option<Lineage>,
 }
 
 impl Recorded {
@@ -65,6 +67,7 @@ impl Recorded {
             tenant,
             id,
             last_first_seq: 0,
+            origin: None,
         };
         let start = StartRequest {
             graph: recorded.graph.digest,
@@ -98,6 +101,7 @@ impl Recorded {
             first_seq: last_seq + 1 - count,
             last_seq,
             previous_first_seq: self.last_first_seq,
+            origin: self.origin.take(),
             hash: encoded.hash,
             body: encoded.body,
             summary: None,
@@ -105,6 +109,32 @@ impl Recorded {
         assert_eq!(self.store.append(std::slice::from_ref(&append)).await.unwrap(), [Appended::Committed]);
         self.head = append.hash;
         self.last_first_seq = append.first_seq;
+    }
+
+    /// An execution that continues this one's log behind the append that ends with this event, in the same store. Its
+    /// log begins with its first decision.
+    pub(super) async fn fork(&self, number: u8, at: u64) -> Self {
+        let id = ExecutionId::from_bytes([number; 20]);
+        let mut execution = Execution::empty(id, self.tenant.clone());
+        let mut cursor = self.reader.cursor(&self.tenant, self.id);
+        while cursor.read_to < at {
+            for event in cursor.next().await.unwrap().expect("the log is longer").events {
+                execution.apply(&self.graphs, &event).unwrap();
+            }
+        }
+        assert_eq!(cursor.read_to, at, "no append ends there");
+        Recorded {
+            store: self.store.clone(),
+            reader: self.reader.clone(),
+            tenant: self.tenant.clone(),
+            id,
+            execution,
+            graphs: self.graphs.clone(),
+            graph: self.graph.clone(),
+            head: cursor.head,
+            last_first_seq: cursor.last_first_seq,
+            origin: Some(Lineage { execution: self.id, sequence: at }),
+        }
     }
 
     /// Completes steps until the log is at least this long.

@@ -28,6 +28,11 @@ pub(super) fn batch(batch: &[Append], partitions: u16) -> Result<(), StoreError>
         if i64::try_from(append.epoch).is_err() {
             return refuse("has an impossible epoch");
         }
+        if let Some(origin) = append.origin
+            && (origin.execution == *execution || origin.sequence.checked_add(1) != Some(*first_seq))
+        {
+            return refuse(&format!("cannot continue {} after {}", origin.execution, origin.sequence));
+        }
         if append.partition != PartitionId::of(*execution, partitions) {
             return refuse(&format!("names partition {}, which is not the execution's", append.partition));
         }
@@ -35,7 +40,15 @@ pub(super) fn batch(batch: &[Append], partitions: u16) -> Result<(), StoreError>
             return refuse("shares its batch with another append of the same execution");
         }
     }
-    Ok(())
+    // What begins in a batch is not there for the rest of it, in whatever order an adapter writes.
+    let begun: HashSet<_> =
+        batch.iter().filter(|append| append.origin.is_some()).map(|append| append.execution).collect();
+    match batch.iter().find(|append| append.origin.is_some_and(|origin| begun.contains(&origin.execution))) {
+        None => Ok(()),
+        Some(Append { execution, .. }) => Err(StoreError::Refused {
+            reason: format!("{execution} cannot continue a log that begins in the same batch"),
+        }),
+    }
 }
 
 /// Refuses a snapshot that no log can have.

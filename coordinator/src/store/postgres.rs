@@ -11,6 +11,7 @@ mod failure;
 mod graphs;
 mod list;
 mod ownership;
+mod reading;
 mod session;
 mod snapshots;
 
@@ -25,9 +26,9 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 pub use self::session::PostgresOptions;
 
 use self::append::Writers;
-use super::{check, rows};
+use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
     StoredAppend, StoredGraph,
 };
 
@@ -98,28 +99,11 @@ impl EventStore for PostgresStore {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError> {
-        // The row that holds `after + 1` has the greatest first sequence up to it: so the scan starts at a key, and
-        // the hundredth page costs what the first did.
-        const SQL: &str = "
-            select first_seq, last_seq, epoch, hash, body from events
-            where tenant = $1 and execution = $2 and last_seq > $3
-              and first_seq >= coalesce(
-                (select max(first_seq) from events where execution = $2 and first_seq <= $4), 0)
-            order by first_seq limit $5";
-        patiently(async {
-            let after = rows::signed(after);
-            let found: Vec<rows::AppendRow> = sqlx::query_as(SQL)
-                .bind(tenant.as_str())
-                .bind(execution.as_bytes().as_slice())
-                .bind(after)
-                .bind(after.saturating_add(1))
-                .bind(i64::from(limit))
-                .fetch_all(&self.pool)
-                .await
-                .map_err(failure::reading)?;
-            rows::collect(found, rows::stored)
-        })
-        .await
+        patiently(reading::page(&self.pool, tenant, execution, after, limit)).await
+    }
+
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        patiently(reading::lineage(&self.pool, tenant, execution)).await
     }
 
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {

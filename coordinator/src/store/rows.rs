@@ -7,11 +7,14 @@ use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
 use crate::ports::{
-    Append, Appended, Listed, PartitionOwner, Snapshot, StoreError, StoredAppend, StoredGraph, Summary,
+    Append, Appended, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, Snapshot, StoreError, StoredAppend, StoredGraph,
+    Summary,
 };
 
-/// first_seq, last_seq, epoch, hash, body.
-pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>);
+/// first_seq, last_seq, epoch, hash, body, stands for another log's.
+pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>, bool);
+/// origin, last_seq.
+pub(super) type LineageRow = (Vec<u8>, i64);
 /// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at.
 pub(super) type ListRow = (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64);
 /// tenant, execution, sequence, first_seq, hash, state_version, state_hash, body.
@@ -55,13 +58,32 @@ pub(super) fn partition(number: i64) -> Result<PartitionId, StoreError> {
     u16::try_from(number).map(PartitionId).map_err(|_| corrupt(format!("a partition is {number}")))
 }
 
-pub(super) fn stored((first_seq, last_seq, epoch, hash_bytes, body): AppendRow) -> Result<StoredAppend, StoreError> {
+fn stored((first_seq, last_seq, epoch, hash_bytes, body, _): AppendRow) -> Result<StoredAppend, StoreError> {
     Ok(StoredAppend {
         first_seq: unsigned(first_seq, "a first sequence")?,
         last_seq: unsigned(last_seq, "a last sequence")?,
         epoch: unsigned(epoch, "an epoch")?,
         hash: hash(&hash_bytes)?,
         body: Bytes::from(body),
+    })
+}
+
+/// A page as the table has it: whether it begins with a row that stands for another log's, and the rows that hold
+/// events.
+pub(super) fn page(mut rows: Vec<AppendRow>) -> Result<(bool, Vec<StoredAppend>), StoreError> {
+    let continues = rows.first().is_some_and(|(.., stands_for_others)| *stands_for_others);
+    if continues {
+        rows.remove(0);
+    }
+    Ok((continues, collect(rows, stored)?))
+}
+
+pub(super) fn lineage(rows: Vec<LineageRow>) -> Result<Vec<Lineage>, StoreError> {
+    if rows.len() > LINEAGE_DEPTH {
+        return Err(corrupt(format!("a log continues more than {LINEAGE_DEPTH} others")));
+    }
+    collect(rows, |(execution, sequence)| {
+        Ok(Lineage { execution: id(&execution, "an origin")?, sequence: unsigned(sequence, "a last sequence")? })
     })
 }
 

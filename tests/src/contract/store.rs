@@ -4,6 +4,7 @@
 
 mod appending;
 mod graphs;
+mod lineage;
 mod list;
 mod ownership;
 mod racing;
@@ -13,6 +14,7 @@ mod snapshots;
 
 pub use appending::*;
 pub use graphs::*;
+pub use lineage::*;
 pub use list::*;
 pub use ownership::*;
 pub use racing::*;
@@ -43,6 +45,17 @@ macro_rules! store_contract {
             another_tenant_reads_and_finds_nothing
             pages_of_a_log_follow_each_other
             a_page_may_begin_in_the_middle_of_an_append
+            a_log_that_continues_another_reads_as_one
+            a_log_and_its_continuation_grow_apart
+            a_continuation_can_be_continued_anywhere
+            what_an_origin_does_not_have_cannot_be_continued
+            an_execution_begins_once_by_itself_or_as_a_continuation
+            a_continuation_is_seen_by_its_tenant_only
+            continuations_stand_or_fall_one_by_one_among_other_appends
+            a_continuation_under_a_lost_partition_is_fenced
+            a_continuation_that_no_correct_caller_builds_is_refused
+            a_lineage_has_a_limit_and_is_read_up_to_it
+            of_many_beginnings_of_one_execution_one_wins
             the_list_shows_the_newest_first_page_by_page
             the_list_can_be_limited_to_a_state
             a_list_row_changes_only_with_a_summary
