@@ -113,7 +113,9 @@ impl ServiceError {
         match error {
             StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
             StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
-            StoreError::NewerSchema { .. } | StoreError::Refused { .. } => ServiceError::Internal(chain(error)),
+            StoreError::Absent { .. } | StoreError::NewerSchema { .. } | StoreError::Refused { .. } => {
+                ServiceError::Internal(chain(error))
+            }
             StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
         }
     }

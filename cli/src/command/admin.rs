@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use stepstream_coordinator::ports::{EventStore, Listed, Summary};
 use stepstream_coordinator::reading::{Reader, next_snapshot};
-use stepstream_coordinator::store::{PostgresStore, SqliteStore};
+use stepstream_coordinator::store::{PostgresOptions, PostgresStore, SqliteStore};
 
 use super::Format;
 use crate::app::App;
@@ -64,7 +64,7 @@ pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
             exit
         }
         Target::Postgres(url) => {
-            rebuild(Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await?), args.output).await
+            rebuild(Arc::new(PostgresStore::open(&PostgresOptions::existing(url)).await?), args.output).await
         }
         Target::Server(_) => Err(Problem::usage("`admin rebuild` works on the store itself")
             .hint("name it with --data DIR or --postgres URL")),

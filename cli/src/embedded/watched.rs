@@ -49,6 +49,7 @@ impl WatchedStore {
         if let Err(error) = &answer {
             let exit = match error {
                 StoreError::Unavailable(_) | StoreError::Unknown(_) => None,
+                StoreError::Absent { .. } => Some(Exit::Unreachable),
                 StoreError::Exhausted { .. } => Some(Exit::Exhausted),
                 StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => {
                     Some(Exit::Refused)

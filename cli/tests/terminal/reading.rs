@@ -131,6 +131,35 @@ fn snapshots_are_made_anew_from_the_log_and_checked_against_it() {
 }
 
 #[test]
+fn looking_where_nothing_is_leaves_nothing_behind() {
+    const ID: &str = "exec_3MPx4UMAZKkyVFTlNPY96WZX49Y";
+    let desk = Desk::new();
+    let empty = tempfile::tempdir().unwrap();
+    let places = [vec![], vec!["--data", "no/such/directory"], vec!["--data", empty.path().to_str().unwrap()]];
+    for place in places {
+        for what in [
+            vec!["get", "executions"],
+            vec!["get", "execution", ID],
+            vec!["get", "graphs"],
+            vec!["events", ID],
+            vec!["replay", ID, "--verify"],
+            vec!["graph", "hello"],
+            vec!["admin", "rebuild"],
+        ] {
+            let ran = desk.expect(7, &[what, place.clone()].concat());
+            assert!(ran.stderr.contains("there is no store in"), "{ran:#?}");
+        }
+    }
+    for directory in [desk.path(), empty.path()] {
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
+    }
+    // Nobody listens there.
+    for what in [vec!["get", "executions"], vec!["events", ID], vec!["replay", ID], vec!["admin", "rebuild"]] {
+        desk.expect(5, &[what, vec!["--postgres", "postgres://u@127.0.0.1:1/x"]].concat());
+    }
+}
+
+#[test]
 fn what_there_is_can_be_listed() {
     let (desk, id) = one_run();
     let row = desk.expect(0, &["get", "executions", "-o", "json"]).json()["items"][0].clone();

@@ -275,7 +275,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::Exhausted { .. } => Problem::exhausted(detail),
             StoreError::Corrupt { .. } => Problem::corrupt(detail),
-            StoreError::NewerSchema { .. } => Problem::unavailable(detail),
+            StoreError::Absent { .. } | StoreError::NewerSchema { .. } => Problem::unavailable(detail),
             StoreError::Refused { .. } => Problem::internal(&detail),
         }
     }

@@ -55,6 +55,16 @@ impl PostgresStore {
         Self::open(&PostgresOptions::new(url, partitions)).await
     }
 
+    /// Opens the store that is in the database of this URL, to read it: nothing is created and nothing brought up to
+    /// date, and whatever would write is refused by the server ([`StoreError::Exhausted`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] when there is no such database, or no store in it; otherwise as
+    /// [`PostgresStore::connect_or_create`].
+    pub async fn open_read_only(url: &str) -> Result<Self, StoreError> {
+        Self::open(&PostgresOptions::existing(url).read_only()).await
+    }
+
     /// As [`PostgresStore::connect_or_create`], with everything that can be chosen.
     ///
     /// # Errors

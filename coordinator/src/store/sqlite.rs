@@ -51,7 +51,8 @@ impl SqliteStore {
     /// cannot be written to.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when there is no store; [`StoreError::NewerSchema`].
+    /// [`StoreError::Absent`] when there is no file, [`StoreError::Refused`] when it does not hold a store;
+    /// [`StoreError::NewerSchema`].
     pub async fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Ok(SqliteStore { session: Session::open_read_only(path.as_ref()).await?, insert: append::Statements::new() })
     }
