@@ -9,7 +9,7 @@ mod fleet;
 mod floors;
 mod fold;
 mod graphs;
-
+mod log;
 mod sample;
 mod statistics;
 mod usage;

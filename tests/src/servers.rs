@@ -3,24 +3,13 @@
 
 use std::path::PathBuf;
 
-use stepstream_runtime::servers::find::Search;
+use stepstream_runtime::servers::find::{Search, cached_tools};
 use stepstream_runtime::servers::{NatsOptions, NatsServer, PostgresOptions, PostgresServer, ServerError};
 
-/// Overrides the folder of the tools.
-pub const TOOLS_VARIABLE: &str = "STEPSTREAM_TOOLS_DIR";
-
-/// Where servers are installed when the system has none: the folder that `cargo xtask tools` fills, so that a test run
-/// by hand finds what is already there.
-pub fn tools_directory() -> PathBuf {
-    let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
-    let cache = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
-    of(TOOLS_VARIABLE)
-        .or_else(|| Some(cache()?.join("stepstream").join("tools")))
-        .unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools"))
-}
-
+/// Where servers are looked for, and installed when they are nowhere: shared by all test binaries.
 pub fn search() -> Search {
-    Search { explicit: None, tools: Some(tools_directory()), install: true }
+    let tools = cached_tools().unwrap_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../target/tools"));
+    Search { explicit: None, tools: Some(tools), install: true }
 }
 
 /// A server in a fresh directory that is removed with it, or when the test binary ends.

@@ -134,7 +134,9 @@ async fn a_full_disk_ends_a_run_with_its_own_code_and_loses_nothing() {
          echo \"run $?\"
          \"$PROGRAM\" get executions --data small/data -o json | tr -d '\\n '
          echo
-         mount -o remount,size=64m small
+         \"$PROGRAM\" resume --data small/data --allow-process
+         echo \"still full $?\"
+         mount -o remount,size=64m none small
          \"$PROGRAM\" resume --data small/data --allow-process -o json > resumed.json
          echo \"resume $?\"
          id=$(sed -n 's/.*\"execution_id\": *\"\\([^\"]*\\)\".*/\\1/p' resumed.json | head -n 1)
@@ -144,6 +146,7 @@ async fn a_full_disk_ends_a_run_with_its_own_code_and_loses_nothing() {
     let said = in_a_namespace(directory.path(), &script).await;
     assert!(said.stdout.contains("run 9"), "{said:#?}");
     assert!(said.stderr.contains("small/data"), "the message names the path: {said:#?}");
+    assert!(said.stdout.contains("still full 9"), "{said:#?}");
     assert!(said.stdout.contains("resume 0"), "{said:#?}");
     assert!(said.stdout.contains("verify 0"), "{said:#?}");
     let resumed: Value =
@@ -163,7 +166,7 @@ async fn a_read_only_disk_ends_a_run_with_its_own_code() {
          set +e
          \"$PROGRAM\" run '{graph}' --input '{input}' --data small/data --allow-process -o json > first.json
          echo \"first $?\"
-         mount -o remount,ro small
+         mount -o remount,ro none small
          \"$PROGRAM\" run '{graph}' --input '{input}' --data small/data --allow-process
          echo \"second $?\"
          \"$PROGRAM\" run '{graph}' --input '{input}' --data small/other --allow-process

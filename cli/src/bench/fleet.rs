@@ -14,7 +14,7 @@ use stepstream_coordinator::ports::EventStore;
 use stepstream_coordinator::reading::Reader;
 use stepstream_coordinator::store::PostgresStore;
 use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
-use stepstream_runtime::servers::find::Search;
+use stepstream_runtime::servers::find::{Search, cached_tools};
 use stepstream_runtime::servers::{NatsOptions, NatsServer, PostgresOptions, PostgresServer};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use tokio::io::{AsyncBufReadExt, BufReader};
@@ -90,7 +90,7 @@ impl Ends {
 
 impl Fleet {
     pub(super) async fn start(args: &BenchArgs, directory: &Path) -> Result<Self> {
-        let search = Search { explicit: None, tools: Some(tools(directory)), install: true };
+        let search = Search { explicit: None, tools: cached_tools(), install: true };
         eprintln!("starting nats-server and PostgreSQL in {}", directory.display());
         let nats =
             NatsServer::start(NatsOptions { search: search.clone(), ..NatsOptions::new(directory.join("nats")) })
@@ -167,20 +167,6 @@ impl Fleet {
             processes,
             _poll: stop.drop_guard(),
         })
-    }
-}
-
-/// Where servers are installed when there are none: kept from run to run.
-fn tools(directory: &Path) -> PathBuf {
-    if let Some(given) = std::env::var_os("STEPSTREAM_TOOLS_DIR") {
-        return given.into();
-    }
-    match std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache")))
-    {
-        Some(cache) => cache.join("stepstream").join("tools"),
-        None => directory.join("tools"),
     }
 }
 

@@ -6,91 +6,24 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use serde_json::json;
-use stepstream_coordinator::ports::{Append, EventStore, Summary};
+use stepstream_coordinator::ports::EventStore;
 use stepstream_coordinator::reading::Reader;
-use stepstream_coordinator::store::SqliteStore;
-use stepstream_runtime::clock::{Clock, SystemClock};
-use stepstream_runtime::random;
-use stepstream_shared::data::Data;
-use stepstream_shared::event::{Actor, Causation, Envelope, Event, codec};
-use stepstream_shared::execution::{Command, Execution, StartRequest};
-use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
-use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::ClaimId;
+use stepstream_coordinator::store::{PostgresStore, SqliteStore};
+use stepstream_runtime::servers::find::{Search, cached_tools};
+use stepstream_runtime::servers::{PostgresOptions, PostgresServer};
+use stepstream_shared::event::Event;
+use stepstream_shared::execution::Execution;
+use stepstream_shared::id::TenantId;
 
-use super::{BenchArgs, Report, Shape, floors, graphs};
-use stepstream_coordinator::ports::StoredGraph;
+use super::usage::{Process, Usage};
+use super::{BenchArgs, Profile, Report, floors, log};
 
 /// How long folding goes on.
 const FOR: Duration = Duration::from_secs(2);
 
-/// A log as it would have been written, with no store and no worker.
-struct Log {
-    id: ExecutionId,
-    graph: Arc<CompiledGraph>,
-    graphs: Graphs,
-    appends: Vec<(Envelope, Vec<stepstream_shared::event::EventData>)>,
-}
-
-fn write_log(args: &BenchArgs) -> Result<Log> {
-    let fan = BenchArgs { shape: Shape::Fan, ..args.clone() };
-    let document = graphs::document(&fan);
-    let graph = compile(&Source { name: "bench", text: &document })
-        .map(Arc::new)
-        .map_err(|problems| anyhow::anyhow!("{problems}"))?;
-    let set = Graphs::one(graph.clone());
-    let id = ExecutionId::from_bytes(random::bytes());
-    let mut execution = Execution::empty(id, TenantId::default_tenant());
-    let clock = SystemClock;
-    let mut appends = Vec::new();
-    let create = Command::Create(Box::new(StartRequest {
-        graph: graph.digest,
-        inputs: Data::from_json(&graphs::inputs(&fan))?,
-        planning: false,
-        parent: None,
-        origin: None,
-        request_hash: None,
-        metadata: None,
-    }));
-    let mut take = |command: Command, execution: &mut Execution| -> Result<()> {
-        let decided = execution.decide_in_place(&set, command, clock.now())?;
-        let envelope = Envelope {
-            at: decided.at,
-            actor: Actor::Worker("bench".to_owned()),
-            causation: Causation::Outcome,
-            trace: None,
-        };
-        appends.push((envelope, decided.events));
-        Ok(())
-    };
-    take(create, &mut execution)?;
-    while execution.has_more() {
-        take(Command::Tick { chance: 0.0 }, &mut execution)?;
-    }
-    loop {
-        let Some(step) = execution.open_steps().find(|step| execution.job(&graph, *step).is_some()) else { break };
-        let done = Command::Completed {
-            step,
-            attempt: 1,
-            worker: "bench".to_owned(),
-            claim: ClaimId(u128::from(step)),
-            output: Data::null(),
-            duration_us: 1,
-        };
-        take(done, &mut execution)?;
-    }
-    anyhow::ensure!(execution.state().is_terminal(), "the bench's own log does not end: {}", execution.state());
-    Ok(Log { id, graph, graphs: set, appends })
-}
-
-fn default_width(args: &BenchArgs) -> BenchArgs {
-    // A width nobody chose is too small a log to time.
-    BenchArgs { width: if args.width == 100 { 10_000 } else { args.width }, ..args.clone() }
-}
-
 pub(super) fn fold(args: &BenchArgs, report: &mut Report) -> Result<()> {
-    let args = default_width(args);
-    let log = write_log(&args)?;
+    let args = log::default_width(args);
+    let log = log::write(&args)?;
     let events: Vec<Event> = log
         .appends
         .iter()
@@ -109,67 +42,58 @@ pub(super) fn fold(args: &BenchArgs, report: &mut Report) -> Result<()> {
     report.steps = u64::from(args.width);
     report.durability = "none: in memory".to_owned();
     report.floors = json!({});
+    report.peak_rss_mib = Usage::of(&[this_process()]).peak_rss_mib();
     Ok(())
 }
 
+/// Reads from the store of the profile.
 pub(super) async fn replay(args: &BenchArgs, directory: &Path, report: &mut Report) -> Result<()> {
-    let args = default_width(args);
-    let log = write_log(&args)?;
-    let tenant = TenantId::default_tenant();
-    let store = Arc::new(SqliteStore::open(directory.join("stepstream.db"), 1).await?);
-    let stored = StoredGraph {
-        digest: log.graph.digest,
-        name: log.graph.name.clone(),
-        version: log.graph.version.clone(),
-        document: log.graph.canonical.clone(),
-        registered_at: SystemClock.now(),
-    };
-    store.put_graph(&tenant, &stored).await?;
-    let partition = PartitionId(0);
-    let epoch =
-        store.acquire(partition, "bench", Duration::from_secs(600), true).await?.context("a new store has no owner")?;
-    let mut head = codec::genesis(&tenant, log.id);
-    let (mut sequence, mut previous) = (0_u64, 0_u64);
-    for (envelope, events) in log.appends {
-        let count = events.len() as u64;
-        let encoded = codec::encode(&head, &envelope, events, random::salt())?;
-        let summary = (sequence == 0).then(|| Summary {
-            state: "Running".to_owned(),
-            terminal: false,
-            graph: log.graph.digest,
-            graph_name: log.graph.name.clone(),
-            created_at: envelope.at,
-            updated_at: envelope.at,
-        });
-        let append = Append {
-            tenant: tenant.clone(),
-            execution: log.id,
-            partition,
-            epoch,
-            first_seq: sequence + 1,
-            last_seq: sequence + count,
-            previous_first_seq: previous,
-            origin: None,
-            hash: encoded.hash,
-            body: encoded.body,
-            summary,
-        };
-        head = encoded.hash;
-        previous = sequence + 1;
-        sequence += count;
-        store.append(&[append]).await?;
+    match args.profile {
+        Profile::Embedded => {
+            let store = Arc::new(SqliteStore::open(directory.join("stepstream.db"), 1).await?);
+            replay_from(args, directory, store, &[this_process()], report).await
+        }
+        Profile::Distributed => {
+            let search = Search { explicit: None, tools: cached_tools(), install: true };
+            let options = PostgresOptions { search, ..PostgresOptions::new(directory.join("postgres")) };
+            let mut server = PostgresServer::start(options).await.context("starting PostgreSQL")?;
+            server.create_database("stepstream").await?;
+            let store = Arc::new(PostgresStore::connect_or_create(&server.url("stepstream"), 1).await?);
+            let processes = [Process { name: "postgres".to_owned(), pid: server.pid() }, this_process()];
+            let replayed = replay_from(args, directory, store.clone(), &processes, report).await;
+            store.close().await;
+            server.stop().await;
+            replayed
+        }
     }
+}
+
+async fn replay_from(
+    args: &BenchArgs,
+    directory: &Path,
+    store: Arc<dyn EventStore>,
+    processes: &[Process],
+    report: &mut Report,
+) -> Result<()> {
+    let args = log::default_width(args);
+    let tenant = TenantId::default_tenant();
+    let id = log::write(&args)?.store(&*store).await?;
     let reader = Reader::new(store.clone());
-    reader.load(&tenant, log.id, None).await?; // Warm.
+    reader.load(&tenant, id, None).await?; // Warm.
     let began = Instant::now();
     let mut read = 0_u64;
     while began.elapsed() < FOR {
-        read += reader.load(&tenant, log.id, None).await?.execution.sequence();
+        read += reader.load(&tenant, id, None).await?.execution.sequence();
     }
     report.seconds = began.elapsed().as_secs_f64();
     report.events_per_s = Some((read as f64 / report.seconds).round());
     report.steps = u64::from(args.width);
     report.durability = store.meta().await?.durability;
     report.floors = json!({ "fsyncs_per_s": floors::fsyncs_per_s(directory)? });
+    report.peak_rss_mib = Usage::of(processes).peak_rss_mib();
     Ok(())
+}
+
+fn this_process() -> Process {
+    Process { name: "stepstream".to_owned(), pid: std::process::id() }
 }

@@ -119,11 +119,11 @@ impl EventStore for WatchedStore {
     }
 
     async fn clear_list(&self) -> Result<(), StoreError> {
-        self.store.clear_list().await
+        self.listen(self.store.clear_list().await)
     }
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
-        self.store.write_list(rows).await
+        self.listen(self.store.write_list(rows).await)
     }
 
     async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
@@ -166,7 +166,7 @@ impl EventStore for WatchedStore {
     }
 
     async fn heartbeat(&self, member: &Member, ttl: Duration) -> Result<Vec<Member>, StoreError> {
-        self.store.heartbeat(member, ttl).await
+        self.listen(self.store.heartbeat(member, ttl).await)
     }
 
     async fn leave(&self, member: &str) -> Result<(), StoreError> {
@@ -193,7 +193,7 @@ impl EventStore for WatchedStore {
         held: &[(PartitionId, u64)],
         ttl: Duration,
     ) -> Result<Vec<PartitionId>, StoreError> {
-        self.store.renew(member, held, ttl).await
+        self.listen(self.store.renew(member, held, ttl).await)
     }
 
     async fn release(&self, member: &str, partition: PartitionId, epoch: u64) -> Result<(), StoreError> {

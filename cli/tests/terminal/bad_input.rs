@@ -184,7 +184,7 @@ fn a_disk_without_room_ends_the_run_and_what_was_acknowledged_goes_on_later() {
         "$0" run slow.yaml --allow-process --detach -q --data small/d > id || exit 1
         head -c 1000000 /dev/zero > small/filler
         "$0" resume --allow-process --data small/d; echo "full $?"
-        rm small/filler; mount -o remount,size=20m small
+        rm small/filler; mount -o remount,size=20m none small
         "$0" resume --allow-process --data small/d > output; echo "room $?"
         "$0" replay "$(cat id)" --verify --data small/d > verified; echo "verified $?"
         "#,
@@ -201,7 +201,7 @@ fn a_read_only_directory_cannot_be_run_in_but_can_be_read() {
         &desk,
         r#"
         "$0" run hello.yaml -q --data small/d > said || exit 1
-        mount -o remount,ro small
+        mount -o remount,ro none small
         "$0" run hello.yaml --data small/d; echo "run $?"
         "$0" run hello.yaml --data small/new; echo "new $?"
         "$0" get executions -o json --data small/d > list; echo "get $?"

@@ -35,6 +35,16 @@ pub struct Search {
     pub install: bool,
 }
 
+/// Overrides [`cached_tools`].
+pub const TOOLS_VARIABLE: &str = "STEPSTREAM_TOOLS_DIR";
+
+/// A folder for tools that is kept from run to run: `STEPSTREAM_TOOLS_DIR`, or a folder of the user's cache.
+pub fn cached_tools() -> Option<PathBuf> {
+    let of = |variable: &str| std::env::var_os(variable).map(PathBuf::from);
+    let cache = || of("XDG_CACHE_HOME").or_else(|| Some(of("HOME")?.join(".cache")));
+    of(TOOLS_VARIABLE).or_else(|| Some(cache()?.join("stepstream").join("tools")))
+}
+
 /// The `nats-server` binary.
 ///
 /// # Errors
