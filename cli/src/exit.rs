@@ -116,7 +116,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => Exit::Unreachable,
+            StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Absent { .. } => Exit::Unreachable,
             StoreError::Exhausted { .. } => Exit::Exhausted,
             StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => Exit::Refused,
         };
@@ -130,7 +130,9 @@ impl From<ReadError> for Problem {
             ReadError::Store(error) => return error.into(),
             ReadError::NotFound(_) | ReadError::GraphNotFound(_) => Exit::NotFound,
             ReadError::BadGraph { .. } => Exit::Refused,
-            ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } => Exit::Diverged,
+            ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } | ReadError::Snapshot { .. } => {
+                Exit::Diverged
+            }
         };
         Problem::new(exit, error.to_string())
     }

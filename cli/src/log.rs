@@ -10,14 +10,11 @@ use crate::data_dir::existing_log;
 use crate::exit::Problem;
 use crate::target::Target;
 
-/// What a store of PostgreSQL would be created with; one that is only read is there already.
-const PARTITIONS: u16 = 64;
-
-/// Opens the log for reading; `None` where it belongs to a server.
+/// Opens the log for reading; `None` where it belongs to a server. Where there is no store, none is made.
 pub async fn open(target: &Target) -> Result<Option<Reader>, Problem> {
     let store: Arc<dyn EventStore> = match target {
         Target::Data(data) => Arc::new(SqliteStore::open_read_only(existing_log(data)?).await?),
-        Target::Postgres(url) => Arc::new(PostgresStore::connect_or_create(url, PARTITIONS).await?),
+        Target::Postgres(url) => Arc::new(PostgresStore::open_read_only(url).await?),
         Target::Server(_) => return Ok(None),
     };
     Ok(Some(Reader::new(store)))

@@ -18,6 +18,7 @@ mod live;
 mod loading;
 mod outcome;
 mod request;
+mod snapshots;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
@@ -101,6 +102,7 @@ pub(crate) struct Engine {
     sender: mpsc::WeakSender<Input>,
     publisher: mpsc::Sender<Vec<stepstream_shared::wire::Job>>,
     settler: mpsc::UnboundedSender<dispatch::Settlement>,
+    snapshots: mpsc::Sender<(TenantId, ExecutionId)>,
     hints: broadcast::Sender<Hint>,
     owned: OwnedPartitions,
     refusals: Refusals,
@@ -152,6 +154,7 @@ impl Engine {
         let (sender, inputs) = mpsc::channel(INPUTS);
         let publisher = dispatch::spawn_publisher(parts.bus.clone(), sender.downgrade());
         let settler = dispatch::spawn_settler();
+        let snapshots = snapshots::spawn_snapshots(parts.reader.clone());
         let engine = Engine {
             key: MacKey(parts.meta.mac_key),
             settings: parts.settings,
@@ -165,6 +168,7 @@ impl Engine {
             sender: sender.downgrade(),
             publisher,
             settler,
+            snapshots,
             hints: parts.hints,
             owned: parts.owned,
             refusals: parts.refusals,

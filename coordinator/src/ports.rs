@@ -21,6 +21,18 @@ pub struct StoreMeta {
     pub durability: String,
 }
 
+/// Most logs that one log can continue, one through the other. Each is another place to read from.
+pub const LINEAGE_DEPTH: usize = 64;
+
+/// Where an execution that continues another's log leaves it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lineage {
+    /// Whose log it continues.
+    pub execution: ExecutionId,
+    /// The last event that both have. An append ends with it.
+    pub sequence: u64,
+}
+
 /// All events of one decision: the unit that is stored, as one row.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Append {
@@ -29,12 +41,16 @@ pub struct Append {
     pub partition: PartitionId,
     /// The epoch under which the caller owns the partition.
     pub epoch: u64,
-    /// Sequence of the first event; 1 starts the log. The log must end right before it.
+    /// Sequence of the first event; 1 starts the log. The log must end right before it, and so must the log that
+    /// `origin` names.
     pub first_seq: u64,
     /// Sequence of the last event; at least `first_seq`.
     pub last_seq: u64,
-    /// `first_seq` of the append before this one; 0 when this is the first.
+    /// `first_seq` of the append before this one, in the origin's log if there is an origin; 0 when this is the first.
     pub previous_first_seq: u64,
+    /// Given with the first append of an execution that continues another's log, and with no other: the origin is of
+    /// the same tenant, and its log, which may itself continue another's, has an append that ends with that event.
+    pub origin: Option<Lineage>,
     /// The chain hash of this append; identifies it, so that an unknown commit can be resolved.
     pub hash: [u8; 32],
     /// Envelope, events and payloads, encoded.
@@ -96,6 +112,26 @@ pub struct ListCursor {
     pub execution: ExecutionId,
 }
 
+/// A folded state, kept beside the log: derived from it, so that it may be lost or refused at any time.
+///
+/// It ends where an append of the log does, so that whoever reads it can go on with the append behind it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Snapshot {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    /// Sequence of the last event folded.
+    pub sequence: u64,
+    /// Sequence of the first event of the append that it ends with.
+    pub first_seq: u64,
+    /// The chain hash of that append: a log with another one there is not the log that was folded.
+    pub hash: [u8; 32],
+    /// The version of the form that `state_hash` covers; hashes of different versions are not comparable.
+    pub state_version: u32,
+    pub state_hash: [u8; 32],
+    /// The state, encoded.
+    pub body: Bytes,
+}
+
 /// A graph document as registered.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredGraph {
@@ -136,6 +172,9 @@ pub enum StoreError {
     /// Written or not, nobody knows: read the place again before anything else.
     #[error("the store did not confirm the commit")]
     Unknown(#[source] anyhow::Error),
+    /// There is no store in this place, and none was to be made.
+    #[error("there is no store: {reason}")]
+    Absent { reason: String },
     /// The disk is full or read-only, or a limit of the database was reached.
     #[error("the store cannot write: {reason}")]
     Exhausted { reason: String },
@@ -153,14 +192,17 @@ pub enum StoreError {
 /// The log and what is kept beside it.
 ///
 /// Guarantees of every adapter: an append that is answered `Committed` is durable as [`StoreMeta::durability`] says;
-/// the sequences of an execution run from 1 without gap or overlap; the appends of a batch stand or fall one by one
-/// (an append that conflicts leaves the others be) but commit together; rows never change; a read under another tenant
-/// finds nothing.
+/// the sequences of an execution run from 1 without gap or overlap, through the logs that it continues, if it does; an
+/// execution begins once, by itself or as a continuation; the appends of a batch stand or fall one by one (an append that
+/// conflicts leaves the others be) but commit together; rows never change; a read under another tenant finds nothing.
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     async fn meta(&self) -> Result<StoreMeta, StoreError>;
 
     /// Commits a batch in one transaction. At most one append per execution in a batch. Answers in the batch's order.
+    ///
+    /// What an append's origin names must have been committed by an earlier batch. An origin that is not there, is
+    /// another tenant's, has no append that ends there, or has [`LINEAGE_DEPTH`] logs before it is a conflict.
     ///
     /// # Errors
     /// [`StoreError::Unknown`] when the commit's fate is open: the same batch may be given again, and what had been
@@ -168,6 +210,9 @@ pub trait EventStore: Send + Sync + 'static {
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError>;
 
     /// Up to `limit` appends whose last sequence is above `after`, in order. Empty for another tenant's execution.
+    ///
+    /// The log of an execution that continues another's begins with the other's appends, as they are stored there. They
+    /// are not copied, so their epochs are of another partition. A page goes across the border.
     async fn read(
         &self,
         tenant: &TenantId,
@@ -175,6 +220,11 @@ pub trait EventStore: Send + Sync + 'static {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError>;
+
+    /// Whose logs an execution continues, the nearest first. Empty for one that began by itself, and for another
+    /// tenant's. Each is the log that has the append, which is not always the one that was named: what an origin has
+    /// from its own origin, is continued from there.
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError>;
 
     /// The execution's row in the list.
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError>;
@@ -208,6 +258,16 @@ pub trait EventStore: Send + Sync + 'static {
 
     /// Writes rows of the list, as a rebuild computes them.
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError>;
+
+    /// The snapshot of an execution, as it was written: nothing about it is checked here.
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError>;
+
+    /// Keeps a snapshot in the place of an older one. One that is there and goes further stays, as does one of another
+    /// tenant. Whoever writes need not own the partition: rows of the log never change, so what was folded stays true.
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError>;
+
+    /// Forgets every snapshot, the first step of making them anew.
+    async fn clear_snapshots(&self) -> Result<(), StoreError>;
 
     /// Registers a graph; the same digest again changes nothing.
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError>;

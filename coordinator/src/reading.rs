@@ -1,6 +1,11 @@
 //! Reading executions from the log alone: no engine, no bus, no worker.
 //!
-//! Whatever is shown of an execution is folded from its log by the same function that the engine uses.
+//! Whatever is shown of an execution is folded from its log by the same function that the engine uses. The engine itself
+//! may begin with a snapshot ([`Reader::load_present`]); what checks a log never does ([`Reader::verify`]).
+
+#[cfg(test)]
+mod recorded;
+mod snapshot;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,6 +17,8 @@ use stepstream_shared::event::{ChainHash, Event, EventData};
 use stepstream_shared::execution::{ApplyError, Execution};
 use stepstream_shared::graph::{CompiledGraph, GraphDigest, Graphs};
 use stepstream_shared::id::{ExecutionId, TenantId};
+
+pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};
 
 use crate::ports::{EventStore, ListCursor, Listed, StoreError, StoredAppend, StoredGraph};
 
@@ -47,6 +54,14 @@ pub enum ReadError {
     },
     #[error("the log of {execution} has a gap: event {found} follows event {after}")]
     Gap { execution: ExecutionId, after: u64, found: u64 },
+    /// What is kept beside the log is not what the log says: one of them was changed.
+    #[error("the snapshot of {execution} after event {sequence} and its log disagree: {source}")]
+    Snapshot {
+        execution: ExecutionId,
+        sequence: u64,
+        #[source]
+        source: BadSnapshot,
+    },
 }
 
 /// An execution folded from its log, and where its log ends.
@@ -59,6 +74,8 @@ pub struct Loaded {
     pub head: ChainHash,
     /// Sequence of the first event of that append; 0 when there is none.
     pub last_first_seq: u64,
+    /// Sequence of the snapshot that the fold began with; 0 when it began with the log.
+    pub snapshot: u64,
 }
 
 /// Reads executions and graphs of a store.
@@ -163,7 +180,7 @@ impl Reader {
         cursor.finish()
     }
 
-    /// Walks the log of an execution from its beginning.
+    /// Walks the log of an execution from its beginning, which may lie in the log of another that it continues.
     pub fn cursor(&self, tenant: &TenantId, execution: ExecutionId) -> LogCursor {
         LogCursor {
             reader: self.clone(),
@@ -173,6 +190,7 @@ impl Reader {
             read_to: 0,
             head: genesis(tenant, execution),
             last_first_seq: 0,
+            snapshot: 0,
             verify: false,
             execution: Execution::empty(execution, tenant.clone()),
             graph: None,
@@ -201,16 +219,28 @@ impl Reader {
         Ok(found)
     }
 
-    /// Checks an execution's log from end to end: gaps, the hash chain, and that it folds.
+    /// Checks an execution's log from end to end: gaps, the hash chain, that it folds, and that its snapshot, if there
+    /// is one, is what it folds to.
+    ///
+    /// # Errors
+    /// [`ReadError::Snapshot`] for a snapshot that does not hold; what is wrong with the log itself comes first. A
+    /// snapshot of another state version is not comparable, and not looked at.
     pub async fn verify(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Loaded, ReadError> {
+        // Before the log: what grows meanwhile is then the log, and the snapshot is not ahead of it.
+        let snapshot = self.store.snapshot(tenant, execution).await?;
+        let mut check = snapshot::Check::new(snapshot);
+        let lineage = self.store.lineage(tenant, execution).await?;
         let mut cursor = self.cursor(tenant, execution);
         cursor.verify = true;
-        while let Some(appended) = cursor.next().await? {
-            for event in &appended.events {
-                cursor.apply(event)?;
-            }
+        if let Some(root) = lineage.last() {
+            cursor.head = genesis(tenant, root.execution);
         }
-        cursor.finish()
+        while cursor.fold_next().await? {
+            check.pass(&cursor)?;
+        }
+        let loaded = cursor.finish()?;
+        check.end()?;
+        Ok(loaded)
     }
 }
 
@@ -236,6 +266,7 @@ pub struct LogCursor {
     read_to: u64,
     head: ChainHash,
     last_first_seq: u64,
+    snapshot: u64,
     verify: bool,
     execution: Execution,
     graph: Option<Arc<CompiledGraph>>,
@@ -245,9 +276,7 @@ pub struct LogCursor {
 impl LogCursor {
     /// The next append, not applied yet; `None` at the present end of the log.
     pub async fn next(&mut self) -> Result<Option<Appended>, ReadError> {
-        if self.page.is_empty() {
-            self.page = self.reader.store.read(&self.tenant, self.id, self.read_to, PAGE).await?.into();
-        }
+        self.fill().await?;
         let Some(stored) = self.page.pop_front() else { return Ok(None) };
         if stored.first_seq != self.read_to + 1 || stored.last_seq < stored.first_seq {
             return Err(ReadError::Gap { execution: self.id, after: self.read_to, found: stored.first_seq });
@@ -271,6 +300,23 @@ impl LogCursor {
             self.graph = Some(graph);
         }
         Ok(Some(Appended { hash: stored.hash, envelope, events }))
+    }
+
+    /// Reads ahead, unless that was done already.
+    async fn fill(&mut self) -> Result<(), ReadError> {
+        if self.page.is_empty() {
+            self.page = self.reader.store.read(&self.tenant, self.id, self.read_to, PAGE).await?.into();
+        }
+        Ok(())
+    }
+
+    /// Folds the next append; `false` at the present end of the log.
+    async fn fold_next(&mut self) -> Result<bool, ReadError> {
+        let Some(appended) = self.next().await? else { return Ok(false) };
+        for event in &appended.events {
+            self.apply(event)?;
+        }
+        Ok(true)
     }
 
     /// Folds one event of the append that came last.
@@ -311,8 +357,12 @@ impl LogCursor {
                 graphs: self.graphs,
                 head: self.head,
                 last_first_seq: self.last_first_seq,
+                snapshot: self.snapshot,
             }),
             _ => Err(ReadError::NotFound(self.id)),
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

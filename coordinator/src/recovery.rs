@@ -1,4 +1,5 @@
-//! Takeover: every unfinished execution of a partition is folded from its log and handed to the engine.
+//! Takeover: every unfinished execution of a partition is folded from its log, a long one from its snapshot on, and
+//! handed to the engine.
 
 use std::time::Duration;
 
@@ -40,7 +41,7 @@ pub(crate) fn recover(reader: Reader, partition: PartitionId, engine: mpsc::Send
                     if stop.is_cancelled() {
                         return;
                     }
-                    match reader.load(&listed.tenant, id, None).await {
+                    match reader.load_present(&listed.tenant, id).await {
                         Err(ReadError::Store(error)) => {
                             tracing::warn!(execution = %id, %error, "an execution was not loaded; trying again");
                             tokio::time::sleep(REST).await;

@@ -135,7 +135,7 @@ async fn open(args: &CoordinatorArgs, choice: StoreChoice, name: &str) -> Result
 
 fn store_failed(error: &StoreError) -> (u8, String) {
     let code = match error {
-        StoreError::Unavailable(_) | StoreError::Unknown(_) => EXIT_UNREACHABLE,
+        StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Absent { .. } => EXIT_UNREACHABLE,
         StoreError::Exhausted { .. } => EXIT_EXHAUSTED,
         StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => EXIT_REFUSED,
     };

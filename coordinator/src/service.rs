@@ -113,7 +113,9 @@ impl ServiceError {
         match error {
             StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
             StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
-            StoreError::NewerSchema { .. } | StoreError::Refused { .. } => ServiceError::Internal(chain(error)),
+            StoreError::Absent { .. } | StoreError::NewerSchema { .. } | StoreError::Refused { .. } => {
+                ServiceError::Internal(chain(error))
+            }
             StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
         }
     }
@@ -123,9 +125,11 @@ impl ServiceError {
             ReadError::NotFound(id) => ServiceError::NotFound(*id),
             ReadError::GraphNotFound(reference) => ServiceError::GraphNotFound(reference.clone()),
             ReadError::Store(error) => ServiceError::from_store(error),
-            ReadError::BadGraph { .. } | ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } => {
-                ServiceError::Corrupt(chain(error))
-            }
+            ReadError::BadGraph { .. }
+            | ReadError::Codec { .. }
+            | ReadError::Fold { .. }
+            | ReadError::Gap { .. }
+            | ReadError::Snapshot { .. } => ServiceError::Corrupt(chain(error)),
         }
     }
 }

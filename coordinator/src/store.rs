@@ -9,9 +9,14 @@
 //! The log of an execution is a chain of rows. A row is written only when its predecessor is there and ends right
 //! before it, or when it is the first; the key (execution, first sequence) admits one row per place. By induction there
 //! is never a gap and never an overlap, whoever writes, and however many at once. Rows are never changed.
+//!
+//! A log can continue another one. Its first row then stands for what it shares, at the place where a log that begins by
+//! itself has its first append, and is written together with the append behind it: so the same key admits one beginning,
+//! and the induction holds. Reading goes through such rows to the logs that have the events.
 
 mod check;
 pub mod group_commit;
+mod lineage;
 pub mod memory;
 pub mod postgres;
 mod rows;

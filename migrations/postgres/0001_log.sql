@@ -24,12 +24,17 @@ create table members (
 );
 
 -- One row is one append: all events of one decision. Rows are never updated.
+--
+-- An execution that continues another's log has, in the place of what it does not copy, one row without a body: from 1 to
+-- the last event that it shares, the log that has them in `origin`, and the hash of the append that ends there. So the
+-- key admits one beginning, whatever its kind. `origin` is null everywhere else, and costs no room there.
 create table events (
     tenant    text collate "C" not null,
     execution bytea not null,
     first_seq int8 not null check (first_seq > 0),
     last_seq  int8 not null,
     epoch     int8 not null,
+    origin    bytea,
     hash      bytea not null,
     body      bytea not null,
     primary key (execution, first_seq),
@@ -51,6 +56,19 @@ create table executions (
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_unfinished on executions (execution) where not terminal;
+
+-- Derived: the state of a long execution after the append that ends with `sequence`, so that recovery folds only what
+-- follows. Whoever reads one checks its hashes; the row of the log that it names is in `events`.
+create table snapshots (
+    execution     bytea primary key,
+    tenant        text collate "C" not null,
+    sequence      int8 not null check (sequence > 0),
+    first_seq     int8 not null,
+    hash          bytea not null,
+    state_version int8 not null,
+    state_hash    bytea not null,
+    body          bytea not null
+);
 
 create table graphs (
     tenant        text collate "C" not null,

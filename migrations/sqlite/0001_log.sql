@@ -23,12 +23,14 @@ create table members (
 ) strict, without rowid;
 
 -- A rowid table on purpose: bodies can be large, and new rows go to the end of it.
+-- `origin`: see the other schema. It stands before the body, so that reading it does not walk over that.
 create table events (
     tenant    text not null,
     execution blob not null,
     first_seq integer not null check (first_seq > 0),
     last_seq  integer not null,
     epoch     integer not null,
+    origin    blob,
     hash      blob not null,
     body      blob not null,
     primary key (execution, first_seq),
@@ -49,6 +51,18 @@ create table executions (
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_unfinished on executions (execution) where not terminal;
+
+-- A rowid table on purpose: bodies are large.
+create table snapshots (
+    execution     blob primary key,
+    tenant        text not null,
+    sequence      integer not null check (sequence > 0),
+    first_seq     integer not null,
+    hash          blob not null,
+    state_version integer not null,
+    state_hash    blob not null,
+    body          blob not null
+) strict;
 
 create table graphs (
     ordinal       integer primary key autoincrement,

@@ -63,6 +63,7 @@ pub(super) async fn appends_per_s(store: &dyn EventStore) -> Result<f64> {
                 first_seq: 1,
                 last_seq: 3,
                 previous_first_seq: 0,
+                origin: None,
                 hash: random::bytes(),
                 body: vec![7; ROW_BYTES].into(),
                 summary: None,

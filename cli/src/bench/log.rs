@@ -119,6 +119,7 @@ impl Log {
                 first_seq: sequence + 1,
                 last_seq: sequence + count,
                 previous_first_seq: previous,
+                origin: None,
                 hash: encoded.hash,
                 body: encoded.body,
                 summary,

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use clap::{Args, Subcommand};
 use serde_json::json;
 use stepstream_coordinator::ports::{EventStore, Listed, Summary};
-use stepstream_coordinator::reading::Reader;
-use stepstream_coordinator::store::{PostgresStore, SqliteStore};
+use stepstream_coordinator::reading::{Reader, next_snapshot};
+use stepstream_coordinator::store::{PostgresOptions, PostgresStore, SqliteStore};
 
 use super::Format;
 use crate::app::App;
@@ -28,10 +28,11 @@ pub struct AdminArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Make the list of executions anew from the log, of all tenants
+    /// Make the list of executions and the snapshots anew from the log, of all tenants
     #[command(after_help = "\
-Everything but the log and the graphs is derived: the list of executions is emptied and written again from what the
-log says. Executions that are started meanwhile by a coordinator are not lost; run it again if the list misses some.")]
+Everything but the log and the graphs is derived. The list of executions is emptied and written again from what the
+log says; so are the snapshots, for executions that have not ended and whose logs are long. Executions that are started
+meanwhile by a coordinator are not lost; run it again if the list misses some.")]
     Rebuild(RebuildArgs),
 }
 
@@ -63,7 +64,7 @@ pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
             exit
         }
         Target::Postgres(url) => {
-            rebuild(Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await?), args.output).await
+            rebuild(Arc::new(PostgresStore::open(&PostgresOptions::existing(url)).await?), args.output).await
         }
         Target::Server(_) => Err(Problem::usage("`admin rebuild` works on the store itself")
             .hint("name it with --data DIR or --postgres URL")),
@@ -73,7 +74,8 @@ pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
 async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Problem> {
     let reader = Reader::new(store.clone());
     store.clear_list().await?;
-    let (mut written, mut unreadable) = (0_usize, Vec::new());
+    store.clear_snapshots().await?;
+    let (mut written, mut snapshots, mut unreadable) = (0_usize, 0_usize, Vec::new());
     let mut after = None;
     loop {
         let page = store.logged(after, PAGE).await?;
@@ -82,7 +84,12 @@ async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Pro
         let mut rows = Vec::with_capacity(page.len());
         for (tenant, execution, partition) in page {
             match reader.load(&tenant, execution, None).await {
-                Ok(loaded) => rows.push(Listed { summary: summary(&loaded.execution), tenant, execution, partition }),
+                Ok(loaded) => {
+                    rows.push(Listed { summary: summary(&loaded.execution), tenant, execution, partition });
+                    if loaded.execution.sequence() >= next_snapshot(0) && reader.keep_snapshot(loaded).await? {
+                        snapshots += 1;
+                    }
+                }
                 // One log that cannot be read must not keep the others from the list.
                 Err(error) => {
                     output::warn(&format!("{execution} is left out: {error}"));
@@ -94,8 +101,13 @@ async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Pro
         written += rows.len();
     }
     match format {
-        Format::Text => output::line(&format!("{written} executions listed, {} left out", unreadable.len()))?,
-        Format::Json => output::json(&json!({"executions": written, "unreadable": unreadable}))?,
+        Format::Text => output::line(&format!(
+            "{written} executions listed, {snapshots} snapshots kept, {} left out",
+            unreadable.len()
+        ))?,
+        Format::Json => {
+            output::json(&json!({"executions": written, "snapshots": snapshots, "unreadable": unreadable}))?;
+        }
     }
     Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Diverged })
 }

@@ -1,8 +1,8 @@
 //! `replay`: an execution's state, folded from its log and from nothing else.
 //!
 //! Nothing is run again: no callable, no expression, no network but the store's. With `--verify` the log is checked
-//! first: its sequence has no gap, each append is chained to the one before, everything folds, and the list of
-//! executions agrees with where the log ends.
+//! first: its sequence has no gap, each append is chained to the one before, everything folds, and what is derived from
+//! it agrees: the snapshot with the state at its place, the list of executions with where the log ends.
 
 use clap::Args;
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ pub struct ReplayArgs {
     #[arg(long, value_name = "N")]
     to: Option<u64>,
 
-    /// Check the log from end to end: gaps, hash chain, fold
+    /// Check the log from end to end: gaps, hash chain, fold, and its snapshot if there is one
     #[arg(long)]
     verify: bool,
 
@@ -122,6 +122,8 @@ fn diverged(error: ReadError) -> Problem {
         ReadError::BadGraph { .. } | ReadError::GraphNotFound(_) | ReadError::Store(StoreError::Corrupt { .. }) => {
             Problem::new(Exit::Diverged, crate::exit::chain(&error))
         }
+        ReadError::Snapshot { .. } => Problem::from(error)
+            .hint("if the log is right, `stepstream admin rebuild` makes the snapshots anew from it"),
         other => other.into(),
     }
 }

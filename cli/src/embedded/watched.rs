@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
@@ -49,6 +49,7 @@ impl WatchedStore {
         if let Err(error) = &answer {
             let exit = match error {
                 StoreError::Unavailable(_) | StoreError::Unknown(_) => None,
+                StoreError::Absent { .. } => Some(Exit::Unreachable),
                 StoreError::Exhausted { .. } => Some(Exit::Exhausted),
                 StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => {
                     Some(Exit::Refused)
@@ -80,6 +81,10 @@ impl EventStore for WatchedStore {
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError> {
         self.store.read(tenant, execution, after, limit).await
+    }
+
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        self.store.lineage(tenant, execution).await
     }
 
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
@@ -119,6 +124,19 @@ impl EventStore for WatchedStore {
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         self.listen(self.store.write_list(rows).await)
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        self.store.snapshot(tenant, execution).await
+    }
+
+    // Derived, and done without: when it cannot be written, nothing is lost that anybody waits for.
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        self.store.put_snapshot(snapshot).await
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.store.clear_snapshots().await
     }
 
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {

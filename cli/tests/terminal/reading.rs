@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use crate::harness::Desk;
+use crate::harness::{Desk, until};
 
 /// Changes the store behind everybody's back.
 pub fn tamper(desk: &Desk, statement: &'static str) {
@@ -80,6 +80,83 @@ fn the_list_is_made_anew_from_the_log() {
     assert_eq!(list(), json!({"items": []}));
     desk.expect(0, &["admin", "rebuild"]);
     assert_eq!(list(), before);
+}
+
+/// An execution with a long log that was killed before its last step ended.
+fn long_run() -> (Desk, String) {
+    let desk = Desk::new();
+    let graph = "
+stepstream: 1
+name: long
+nodes:
+  each: { map: { over: '=inputs.items', max_concurrency: 1000 }, task: echo, with: '=item', next: [ { to: last } ] }
+  last: { task: process, with: { argv: [sleep, '30'] } }
+";
+    desk.write("long.yaml", graph);
+    desk.write("input.json", json!({"items": vec![1; 2_500]}).to_string());
+    let mut run = desk.start(&["run", "long.yaml", "--input", "@input.json", "--allow-process"]);
+    until("only the last step is open", || {
+        let list = desk.run(&["get", "executions", "-o", "json"]);
+        list.code == 0
+            && list.json()["items"][0]["execution_id"].as_str().is_some_and(|id| {
+                let execution = desk.run(&["get", "execution", id, "-o", "json"]);
+                execution.code == 0 && execution.json()["steps"]["completed"] == 2_501
+            })
+    });
+    run.kill().unwrap();
+    run.wait().unwrap();
+    let id = desk.last_execution();
+    (desk, id)
+}
+
+#[test]
+fn snapshots_are_made_anew_from_the_log_and_checked_against_it() {
+    let (desk, id) = long_run();
+    for loss in ["delete from snapshots", "update snapshots set state_hash = zeroblob(32)"] {
+        tamper(&desk, loss);
+        let rebuilt = desk.expect(0, &["admin", "rebuild", "-o", "json"]).json();
+        assert_eq!(rebuilt, json!({"executions": 1, "snapshots": 1, "unreadable": []}), "{loss}");
+        desk.expect(0, &["replay", &id, "--verify"]);
+    }
+    tamper(&desk, "update snapshots set state_hash = zeroblob(32)");
+    let ran = desk.expect(8, &["replay", &id, "--verify"]);
+    assert!(ran.stderr.contains("snapshot") && ran.stderr.contains("admin rebuild"), "{ran:#?}");
+    assert!(desk.expect(0, &["admin", "rebuild"]).stdout.contains("1 snapshots kept"));
+
+    // What has ended needs none.
+    desk.expect(0, &["cancel", &id]);
+    let rebuilt = desk.expect(0, &["admin", "rebuild", "-o", "json"]).json();
+    assert_eq!(rebuilt, json!({"executions": 1, "snapshots": 0, "unreadable": []}));
+    desk.expect(0, &["replay", &id, "--verify"]);
+}
+
+#[test]
+fn looking_where_nothing_is_leaves_nothing_behind() {
+    const ID: &str = "exec_3MPx4UMAZKkyVFTlNPY96WZX49Y";
+    let desk = Desk::new();
+    let empty = tempfile::tempdir().unwrap();
+    let places = [vec![], vec!["--data", "no/such/directory"], vec!["--data", empty.path().to_str().unwrap()]];
+    for place in places {
+        for what in [
+            vec!["get", "executions"],
+            vec!["get", "execution", ID],
+            vec!["get", "graphs"],
+            vec!["events", ID],
+            vec!["replay", ID, "--verify"],
+            vec!["graph", "hello"],
+            vec!["admin", "rebuild"],
+        ] {
+            let ran = desk.expect(7, &[what, place.clone()].concat());
+            assert!(ran.stderr.contains("there is no store in"), "{ran:#?}");
+        }
+    }
+    for directory in [desk.path(), empty.path()] {
+        assert_eq!(std::fs::read_dir(directory).unwrap().count(), 0);
+    }
+    // Nobody listens there.
+    for what in [vec!["get", "executions"], vec!["events", ID], vec!["replay", ID], vec!["admin", "rebuild"]] {
+        desk.expect(5, &[what, vec!["--postgres", "postgres://u@127.0.0.1:1/x"]].concat());
+    }
 }
 
 #[test]

@@ -256,9 +256,11 @@ impl From<ReadError> for Problem {
         match error {
             ReadError::NotFound(_) | ReadError::GraphNotFound(_) => Problem::not_found(detail),
             ReadError::Store(error) => error.into(),
-            ReadError::BadGraph { .. } | ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } => {
-                Problem::corrupt(detail)
-            }
+            ReadError::BadGraph { .. }
+            | ReadError::Codec { .. }
+            | ReadError::Fold { .. }
+            | ReadError::Gap { .. }
+            | ReadError::Snapshot { .. } => Problem::corrupt(detail),
         }
     }
 }
@@ -273,7 +275,7 @@ impl From<StoreError> for Problem {
             }
             StoreError::Exhausted { .. } => Problem::exhausted(detail),
             StoreError::Corrupt { .. } => Problem::corrupt(detail),
-            StoreError::NewerSchema { .. } => Problem::unavailable(detail),
+            StoreError::Absent { .. } | StoreError::NewerSchema { .. } => Problem::unavailable(detail),
             StoreError::Refused { .. } => Problem::internal(&detail),
         }
     }

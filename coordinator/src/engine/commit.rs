@@ -146,6 +146,7 @@ impl Engine {
             first_seq,
             last_seq,
             previous_first_seq: live.last_first_seq,
+            origin: None,
             hash: encoded.hash,
             body: encoded.body,
             summary: live.summary(),
@@ -250,6 +251,7 @@ impl Engine {
                 self.live.remove(&id);
             } else {
                 self.dispatch(id, jobs);
+                self.snapshot_if_due(id, last_seq);
             }
         }
         for hint in control {

@@ -32,6 +32,8 @@ pub(super) struct Live {
     /// Chain hash of the last append, on its way or durable.
     pub(super) head: ChainHash,
     pub(super) last_first_seq: u64,
+    /// Sequence of the last snapshot that there is, or was asked for; 0 when there is none.
+    pub(super) snapshot: u64,
     /// Appends on their way.
     pub(super) in_flight: u32,
     /// The state that the list shows, once the appends on their way are durable.
@@ -64,6 +66,7 @@ impl Live {
             generation,
             head: loaded.head,
             last_first_seq: loaded.last_first_seq,
+            snapshot: loaded.snapshot,
             in_flight: 0,
             deadline: None,
             dispatched: HashMap::new(),

@@ -31,7 +31,7 @@ impl Engine {
         self.loading.insert(id, vec![waiting]);
         let (reader, tenant, sender) = (self.reader.clone(), tenant.clone(), self.sender.clone());
         tokio::spawn(async move {
-            let loaded = reader.load(&tenant, id, None).await;
+            let loaded = reader.load_present(&tenant, id).await;
             if let Some(sender) = sender.upgrade() {
                 let _ = sender.send(Input::Loaded(id, Box::new(loaded))).await; // The engine may have stopped.
             }

@@ -78,6 +78,7 @@ impl Engine {
                     generation: self.next_generation,
                     head: codec::genesis(&tenant, id),
                     last_first_seq: 0,
+                    snapshot: 0,
                     in_flight: 0,
                     listed: None,
                     deadline: None,

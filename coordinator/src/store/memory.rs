@@ -12,8 +12,8 @@ use tokio::time::Instant;
 
 use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
+    StoreError, StoreMeta, StoredAppend, StoredGraph,
 };
 
 /// A store without a disk. Its clock is tokio's, so that a test with paused time can let leases run out.
@@ -29,6 +29,7 @@ struct Kept {
     members: BTreeMap<String, (String, Instant)>,
     logs: BTreeMap<ExecutionId, Log>,
     list: BTreeMap<ExecutionId, Listed>,
+    snapshots: BTreeMap<ExecutionId, Snapshot>,
     /// In order of registration.
     graphs: Vec<(TenantId, StoredGraph)>,
 }
@@ -49,6 +50,8 @@ impl Partition {
 struct Log {
     tenant: TenantId,
     partition: PartitionId,
+    /// The log that this one continues: the one that has the append that ends there.
+    origin: Option<Lineage>,
     appends: Vec<StoredAppend>,
 }
 
@@ -70,7 +73,40 @@ impl MemoryStore {
     }
 }
 
+impl Log {
+    /// Its own appends.
+    fn stretch(&self, after: u64, to: u64) -> impl Iterator<Item = &StoredAppend> {
+        let start = self.appends.partition_point(|row| row.last_seq <= after);
+        self.appends[start..].iter().take_while(move |row| row.last_seq <= to)
+    }
+
+    fn has(&self, first_seq: u64, last_seq: u64) -> bool {
+        let place = self.appends.binary_search_by_key(&first_seq, |row| row.first_seq);
+        place.is_ok_and(|place| self.appends[place].last_seq == last_seq)
+    }
+}
+
 impl Kept {
+    fn log(&self, tenant: &TenantId, execution: ExecutionId) -> Option<&Log> {
+        self.logs.get(&execution).filter(|log| log.tenant == *tenant)
+    }
+
+    fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Vec<Lineage> {
+        let origin = |execution| self.log(tenant, execution).and_then(|log| log.origin);
+        std::iter::successors(origin(execution), |nearer| origin(nearer.execution)).take(LINEAGE_DEPTH).collect()
+    }
+
+    /// The log that has the append from `first_seq` to the origin's sequence: the origin's, or one that it continues.
+    fn holder(&self, tenant: &TenantId, origin: Lineage, first_seq: u64) -> Option<Lineage> {
+        // What a log has behind the border, it has for itself alone.
+        let further = self.lineage(tenant, origin.execution);
+        let mut line = std::iter::once(origin.execution)
+            .chain(further.into_iter().take_while(|each| origin.sequence <= each.sequence).map(|each| each.execution));
+        let execution =
+            line.find(|execution| self.log(tenant, *execution).is_some_and(|log| log.has(first_seq, origin.sequence)))?;
+        (self.lineage(tenant, execution).len() < LINEAGE_DEPTH).then_some(Lineage { execution, ..origin })
+    }
+
     fn append(&mut self, append: &Append) -> Appended {
         let log = self.logs.get(&append.execution);
         let there = log.and_then(|log| {
@@ -83,10 +119,13 @@ impl Kept {
         if self.partitions.get(usize::from(append.partition.0)).is_none_or(|owned| owned.epoch != append.epoch) {
             return Appended::Fenced;
         }
+        let holder = append.origin.and_then(|origin| self.holder(&append.tenant, origin, append.previous_first_seq));
         let follows = match log {
+            None if append.origin.is_some() => holder.is_some(),
             None => append.first_seq == 1,
             Some(log) => {
-                log.tenant == append.tenant
+                append.origin.is_none()
+                    && log.tenant == append.tenant
                     && log.appends.last().is_some_and(|last| {
                         last.first_seq == append.previous_first_seq && last.last_seq == append.first_seq - 1
                     })
@@ -98,6 +137,7 @@ impl Kept {
         let log = self.logs.entry(append.execution).or_insert_with(|| Log {
             tenant: append.tenant.clone(),
             partition: append.partition,
+            origin: holder,
             appends: Vec::new(),
         });
         log.appends.push(StoredAppend {
@@ -134,7 +174,16 @@ impl EventStore for MemoryStore {
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
         check::batch(batch, self.meta.partitions)?;
         let mut kept = self.kept();
-        Ok(batch.iter().map(|append| kept.append(append)).collect())
+        let mut answers = vec![Appended::Conflict; batch.len()];
+        // What continues a log sees it as it was before the batch.
+        for continues in [true, false] {
+            for (append, answer) in batch.iter().zip(&mut answers) {
+                if append.origin.is_some() == continues {
+                    *answer = kept.append(append);
+                }
+            }
+        }
+        Ok(answers)
     }
 
     async fn read(
@@ -145,11 +194,14 @@ impl EventStore for MemoryStore {
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError> {
         let kept = self.kept();
-        let Some(log) = kept.logs.get(&execution).filter(|log| log.tenant == *tenant) else {
-            return Ok(Vec::new());
-        };
-        let start = log.appends.partition_point(|row| row.last_seq <= after);
-        Ok(log.appends[start..].iter().take(limit as usize).cloned().collect())
+        let mut line = kept.lineage(tenant, execution);
+        line.insert(0, Lineage { execution, sequence: u64::MAX });
+        let logs = line.iter().rev().filter_map(|each| Some((kept.log(tenant, each.execution)?, each.sequence)));
+        Ok(logs.flat_map(|(log, to)| log.stretch(after, to)).take(limit as usize).cloned().collect())
+    }
+
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        Ok(self.kept().lineage(tenant, execution))
     }
 
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
@@ -213,6 +265,28 @@ impl EventStore for MemoryStore {
                 kept.list.insert(row.execution, row.clone());
             }
         }
+        Ok(())
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        Ok(self.kept().snapshots.get(&execution).filter(|snapshot| snapshot.tenant == *tenant).cloned())
+    }
+
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        check::snapshot(snapshot)?;
+        let mut kept = self.kept();
+        let replaces = kept
+            .snapshots
+            .get(&snapshot.execution)
+            .is_none_or(|old| old.tenant == snapshot.tenant && old.sequence <= snapshot.sequence);
+        if replaces {
+            kept.snapshots.insert(snapshot.execution, snapshot.clone());
+        }
+        Ok(())
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.kept().snapshots.clear();
         Ok(())
     }
 

@@ -11,7 +11,9 @@ mod failure;
 mod graphs;
 mod list;
 mod ownership;
+mod reading;
 mod session;
+mod snapshots;
 
 use std::future::Future;
 use std::time::Duration;
@@ -24,10 +26,10 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 pub use self::session::PostgresOptions;
 
 use self::append::Writers;
-use super::{check, rows};
+use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 
 /// Longest that anything but an append may take, the wait for a connection included: a server that is alive answers in
@@ -51,6 +53,16 @@ impl PostgresStore {
     /// database that does not work; [`StoreError::Unavailable`] when the server does not answer.
     pub async fn connect_or_create(url: &str, partitions: u16) -> Result<Self, StoreError> {
         Self::open(&PostgresOptions::new(url, partitions)).await
+    }
+
+    /// Opens the store that is in the database of this URL, to read it: nothing is created and nothing brought up to
+    /// date, and whatever would write is refused by the server ([`StoreError::Exhausted`]).
+    ///
+    /// # Errors
+    /// [`StoreError::Absent`] when there is no such database, or no store in it; otherwise as
+    /// [`PostgresStore::connect_or_create`].
+    pub async fn open_read_only(url: &str) -> Result<Self, StoreError> {
+        Self::open(&PostgresOptions::existing(url).read_only()).await
     }
 
     /// As [`PostgresStore::connect_or_create`], with everything that can be chosen.
@@ -97,28 +109,11 @@ impl EventStore for PostgresStore {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError> {
-        // The row that holds `after + 1` has the greatest first sequence up to it: so the scan starts at a key, and
-        // the hundredth page costs what the first did.
-        const SQL: &str = "
-            select first_seq, last_seq, epoch, hash, body from events
-            where tenant = $1 and execution = $2 and last_seq > $3
-              and first_seq >= coalesce(
-                (select max(first_seq) from events where execution = $2 and first_seq <= $4), 0)
-            order by first_seq limit $5";
-        patiently(async {
-            let after = rows::signed(after);
-            let found: Vec<rows::AppendRow> = sqlx::query_as(SQL)
-                .bind(tenant.as_str())
-                .bind(execution.as_bytes().as_slice())
-                .bind(after)
-                .bind(after.saturating_add(1))
-                .bind(i64::from(limit))
-                .fetch_all(&self.pool)
-                .await
-                .map_err(failure::reading)?;
-            rows::collect(found, rows::stored)
-        })
-        .await
+        patiently(reading::page(&self.pool, tenant, execution, after, limit)).await
+    }
+
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        patiently(reading::lineage(&self.pool, tenant, execution)).await
     }
 
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
@@ -158,6 +153,19 @@ impl EventStore for PostgresStore {
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         patiently(list::write(&self.pool, rows)).await
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        patiently(snapshots::find(&self.pool, tenant, execution)).await
+    }
+
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        check::snapshot(snapshot)?;
+        patiently(snapshots::put(&self.pool, snapshot)).await
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        patiently(snapshots::clear(&self.pool)).await
     }
 
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {

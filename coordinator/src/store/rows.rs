@@ -6,12 +6,19 @@ use bytes::Bytes;
 use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
-use crate::ports::{Append, Appended, Listed, PartitionOwner, StoreError, StoredAppend, StoredGraph, Summary};
+use crate::ports::{
+    Append, Appended, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, Snapshot, StoreError, StoredAppend, StoredGraph,
+    Summary,
+};
 
-/// first_seq, last_seq, epoch, hash, body.
-pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>);
+/// first_seq, last_seq, epoch, hash, body, stands for another log's.
+pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>, bool);
+/// origin, last_seq.
+pub(super) type LineageRow = (Vec<u8>, i64);
 /// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at.
 pub(super) type ListRow = (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64);
+/// tenant, execution, sequence, first_seq, hash, state_version, state_hash, body.
+pub(super) type SnapshotRow = (String, Vec<u8>, i64, i64, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 /// digest, name, version, document, registered_at.
 pub(super) type GraphRow = (Vec<u8>, String, String, String, i64);
 /// id, owner, epoch, expired.
@@ -40,7 +47,7 @@ pub(super) fn id<K>(bytes: &[u8], what: &str) -> Result<Id<K>, StoreError> {
 }
 
 pub(super) fn hash(bytes: &[u8]) -> Result<[u8; 32], StoreError> {
-    bytes.try_into().map_err(|_| corrupt(format!("a chain hash has {} bytes instead of 32", bytes.len())))
+    bytes.try_into().map_err(|_| corrupt(format!("a hash has {} bytes instead of 32", bytes.len())))
 }
 
 pub(super) fn tenant(text: &str) -> Result<TenantId, StoreError> {
@@ -51,13 +58,32 @@ pub(super) fn partition(number: i64) -> Result<PartitionId, StoreError> {
     u16::try_from(number).map(PartitionId).map_err(|_| corrupt(format!("a partition is {number}")))
 }
 
-pub(super) fn stored((first_seq, last_seq, epoch, hash_bytes, body): AppendRow) -> Result<StoredAppend, StoreError> {
+fn stored((first_seq, last_seq, epoch, hash_bytes, body, _): AppendRow) -> Result<StoredAppend, StoreError> {
     Ok(StoredAppend {
         first_seq: unsigned(first_seq, "a first sequence")?,
         last_seq: unsigned(last_seq, "a last sequence")?,
         epoch: unsigned(epoch, "an epoch")?,
         hash: hash(&hash_bytes)?,
         body: Bytes::from(body),
+    })
+}
+
+/// A page as the table has it: whether it begins with a row that stands for another log's, and the rows that hold
+/// events.
+pub(super) fn page(mut rows: Vec<AppendRow>) -> Result<(bool, Vec<StoredAppend>), StoreError> {
+    let continues = rows.first().is_some_and(|(.., stands_for_others)| *stands_for_others);
+    if continues {
+        rows.remove(0);
+    }
+    Ok((continues, collect(rows, stored)?))
+}
+
+pub(super) fn lineage(rows: Vec<LineageRow>) -> Result<Vec<Lineage>, StoreError> {
+    if rows.len() > LINEAGE_DEPTH {
+        return Err(corrupt(format!("a log continues more than {LINEAGE_DEPTH} others")));
+    }
+    collect(rows, |(execution, sequence)| {
+        Ok(Lineage { execution: id(&execution, "an origin")?, sequence: unsigned(sequence, "a last sequence")? })
     })
 }
 
@@ -75,6 +101,20 @@ pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
             created_at: Timestamp::from_micros(created_at),
             updated_at: Timestamp::from_micros(updated_at),
         },
+    })
+}
+
+pub(super) fn snapshot(row: SnapshotRow) -> Result<Snapshot, StoreError> {
+    let (tenant_text, execution, sequence, first_seq, hash_bytes, state_version, state_hash, body) = row;
+    Ok(Snapshot {
+        tenant: tenant(&tenant_text)?,
+        execution: id(&execution, "an execution")?,
+        sequence: unsigned(sequence, "the sequence of a snapshot")?,
+        first_seq: unsigned(first_seq, "a first sequence")?,
+        hash: hash(&hash_bytes)?,
+        state_version: u32::try_from(state_version).map_err(|_| corrupt(format!("a version is {state_version}")))?,
+        state_hash: hash(&state_hash)?,
+        body: Bytes::from(body),
     })
 }
 

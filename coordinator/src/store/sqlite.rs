@@ -9,9 +9,12 @@
 mod append;
 mod failure;
 mod graphs;
+mod heirs;
 mod list;
 mod ownership;
+mod reading;
 mod session;
+mod snapshots;
 
 use std::path::Path;
 use std::time::Duration;
@@ -21,10 +24,10 @@ use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use self::session::Session;
-use super::{check, rows};
+use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, ListCursor, Listed, Member, PartitionOwner, StoreError, StoreMeta, StoredAppend,
-    StoredGraph,
+    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
+    StoredAppend, StoredGraph,
 };
 
 /// A store in a file.
@@ -48,7 +51,8 @@ impl SqliteStore {
     /// cannot be written to.
     ///
     /// # Errors
-    /// [`StoreError::Refused`] when there is no store; [`StoreError::NewerSchema`].
+    /// [`StoreError::Absent`] when there is no file, [`StoreError::Refused`] when it does not hold a store;
+    /// [`StoreError::NewerSchema`].
     pub async fn open_read_only(path: impl AsRef<Path>) -> Result<Self, StoreError> {
         Ok(SqliteStore { session: Session::open_read_only(path.as_ref()).await?, insert: append::Statements::new() })
     }
@@ -80,24 +84,11 @@ impl EventStore for SqliteStore {
         after: u64,
         limit: u32,
     ) -> Result<Vec<StoredAppend>, StoreError> {
-        // The row that holds `after + 1` has the greatest first sequence up to it: so the scan starts at a key, and
-        // the hundredth page costs what the first did.
-        const SQL: &str = "
-            select first_seq, last_seq, epoch, hash, body from events
-            where tenant = ?1 and execution = ?2 and last_seq > ?3
-              and first_seq >= coalesce((select max(first_seq) from events where execution = ?2 and first_seq <= ?4), 0)
-            order by first_seq limit ?5";
-        let after = rows::signed(after);
-        let found: Vec<rows::AppendRow> = sqlx::query_as(SQL)
-            .bind(tenant.as_str())
-            .bind(execution.as_bytes().as_slice())
-            .bind(after)
-            .bind(after.saturating_add(1))
-            .bind(i64::from(limit))
-            .fetch_all(&self.session.readers)
-            .await
-            .map_err(|error| self.session.failure(error))?;
-        rows::collect(found, rows::stored)
+        self.session.read(tenant, execution, after, limit).await
+    }
+
+    async fn lineage(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        self.session.lineage(tenant, execution).await
     }
 
     async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
@@ -137,6 +128,19 @@ impl EventStore for SqliteStore {
 
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         self.session.write_list(rows).await
+    }
+
+    async fn snapshot(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        self.session.snapshot(tenant, execution).await
+    }
+
+    async fn put_snapshot(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        check::snapshot(snapshot)?;
+        self.session.put_snapshot(snapshot).await
+    }
+
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.session.clear_snapshots().await
     }
 
     async fn put_graph(&self, tenant: &TenantId, graph: &StoredGraph) -> Result<(), StoreError> {

@@ -101,7 +101,8 @@ fn is_outcome(causation: &&Causation) -> bool {
     matches!(causation, Causation::Outcome)
 }
 
-/// What the first append of a log is chained to.
+/// What the first append of a log is chained to. Where an execution continues another's log, its own first append is
+/// chained to the last one that both have, and the genesis is that of the log that began by itself.
 pub fn genesis(tenant: &TenantId, execution: ExecutionId) -> ChainHash {
     let mut hasher = blake3::Hasher::new_derive_key("stepstream 2026 log genesis");
     hasher.update(execution.as_bytes());

@@ -4,19 +4,23 @@
 
 mod appending;
 mod graphs;
+mod lineage;
 mod list;
 mod ownership;
 mod racing;
 mod reading;
 mod sample;
+mod snapshots;
 
 pub use appending::*;
 pub use graphs::*;
+pub use lineage::*;
 pub use list::*;
 pub use ownership::*;
 pub use racing::*;
 pub use reading::*;
 pub use sample::{PARTITIONS, SharedStore, append, execution, following, graph, own, stored_graph, summary, tenant};
+pub use snapshots::*;
 
 /// A test for each rule, for an adapter that `$fresh` makes: an async function that takes a rule and runs it on a fresh
 /// store.
@@ -41,6 +45,17 @@ macro_rules! store_contract {
             another_tenant_reads_and_finds_nothing
             pages_of_a_log_follow_each_other
             a_page_may_begin_in_the_middle_of_an_append
+            a_log_that_continues_another_reads_as_one
+            a_log_and_its_continuation_grow_apart
+            a_continuation_can_be_continued_anywhere
+            what_an_origin_does_not_have_cannot_be_continued
+            an_execution_begins_once_by_itself_or_as_a_continuation
+            a_continuation_is_seen_by_its_tenant_only
+            continuations_stand_or_fall_one_by_one_among_other_appends
+            a_continuation_under_a_lost_partition_is_fenced
+            a_continuation_that_no_correct_caller_builds_is_refused
+            a_lineage_has_a_limit_and_is_read_up_to_it
+            of_many_beginnings_of_one_execution_one_wins
             the_list_shows_the_newest_first_page_by_page
             the_list_can_be_limited_to_a_state
             a_list_row_changes_only_with_a_summary
@@ -48,6 +63,10 @@ macro_rules! store_contract {
             unfinished_leaves_out_what_is_terminal_and_other_partitions
             a_list_that_was_cleared_can_be_written_anew_from_the_logs
             rebuilding_the_list_does_not_undo_what_is_newer
+            a_snapshot_is_kept_for_one_tenant_until_a_newer_one_takes_its_place
+            an_older_snapshot_or_another_tenants_changes_nothing
+            snapshots_can_be_forgotten_and_the_logs_stay
+            a_large_snapshot_survives_and_an_impossible_one_is_refused
             a_graph_is_registered_once_and_for_one_tenant
             a_graph_is_found_by_name_and_version_the_last_one_registered
             graphs_are_listed_by_name_and_then_the_newest_first

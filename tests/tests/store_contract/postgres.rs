@@ -73,6 +73,8 @@ async fn a_newer_schema_is_refused_before_anything_is_touched() {
         .unwrap();
     let error = failure(PostgresStore::connect_or_create(&url, PARTITIONS).await);
     assert!(matches!(error, StoreError::NewerSchema { found: 9000, known: 1.. }), "{error}");
+    let error = failure(PostgresStore::open_read_only(&url).await);
+    assert!(matches!(error, StoreError::NewerSchema { found: 9000, known: 1.. }), "{error}");
     let graphs: Option<String> =
         sqlx::query_scalar("select to_regclass('graphs')::text").fetch_one(&mut connection).await.unwrap();
     assert_eq!(graphs, None);
@@ -91,6 +93,52 @@ async fn what_does_not_work_says_why() {
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let error = failure(PostgresStore::connect_or_create(&format!("postgres://u@{nobody}/x"), 8).await);
     assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_to_be_there_already_is_not_made() {
+    async fn scalar(url: &str, sql: &'static str) -> i64 {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::query_scalar(sql).fetch_one(&mut connection).await.unwrap()
+    }
+    const DATABASES: &str = "select count(*) from pg_database where datname = 'not_there'";
+    const TABLES: &str = "select count(*) from pg_class where relnamespace not in (
+        select oid from pg_namespace where nspname in ('pg_catalog', 'information_schema', 'pg_toast'))";
+    let empty = fresh_database().await;
+    let missing = server().await.url("not_there");
+    for (url, what) in [(&empty, "holds none"), (&missing, "not_there")] {
+        let existing = PostgresOptions::existing(url);
+        for options in [existing.clone(), existing.read_only(), PostgresOptions::new(url, 8).read_only()] {
+            let error = failure(PostgresStore::open(&options).await);
+            assert!(matches!(error, StoreError::Absent { .. }) && error.to_string().contains(what), "{error}");
+        }
+    }
+    assert_eq!((scalar(&empty, DATABASES).await, scalar(&empty, TABLES).await), (0, 0));
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let error = failure(PostgresStore::open_read_only(&format!("postgres://u@{nobody}/x")).await);
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_opened_for_reading_is_read_and_not_written() {
+    let url = fresh_database().await;
+    let store: SharedStore = Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await.unwrap());
+    own(&store, "a").await;
+    let first = append(&tenant("x"), execution(1), 1, 2);
+    assert_eq!(store.append(std::slice::from_ref(&first)).await.unwrap(), [Appended::Committed]);
+    let reader = PostgresStore::open_read_only(&url).await.unwrap();
+    assert_eq!(reader.meta().await.unwrap().partitions, PARTITIONS);
+    assert_eq!(reader.read(&tenant("x"), execution(1), 0, 10).await.unwrap().len(), 1);
+    let refused = |error| matches!(error, StoreError::Exhausted { .. });
+    assert!(refused(failure(reader.append(&[following(&first, 1)]).await)));
+    assert!(refused(failure(reader.clear_snapshots().await)));
+    assert!(refused(failure(reader.acquire(PartitionId(0), "b", Duration::from_secs(9), true).await)));
+    assert_eq!(store.read(&tenant("x"), execution(1), 0, 10).await.unwrap().len(), 1);
+
+    // To be repaired, it is opened for writing, and kept as it is.
+    let existing = PostgresStore::open(&PostgresOptions::existing(&url)).await.unwrap();
+    existing.clear_snapshots().await.unwrap();
+    assert_eq!(existing.append(&[following(&first, 1)]).await.unwrap(), [Appended::Committed]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -9,7 +9,9 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use tokio::sync::Semaphore;
 
 use super::*;
-use crate::ports::{ListCursor, Listed, Member, PartitionOwner, StoreMeta, StoredAppend, StoredGraph};
+use crate::ports::{
+    Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreMeta, StoredAppend, StoredGraph,
+};
 use crate::store::MemoryStore;
 
 const PARTITIONS: u16 = 8;
@@ -85,6 +87,9 @@ impl EventStore for Moody {
     async fn read(&self, t: &TenantId, e: ExecutionId, a: u64, l: u32) -> Result<Vec<StoredAppend>, StoreError> {
         self.inner.read(t, e, a, l).await
     }
+    async fn lineage(&self, t: &TenantId, e: ExecutionId) -> Result<Vec<Lineage>, StoreError> {
+        self.inner.lineage(t, e).await
+    }
     async fn find(&self, t: &TenantId, e: ExecutionId) -> Result<Option<Listed>, StoreError> {
         self.inner.find(t, e).await
     }
@@ -112,6 +117,15 @@ impl EventStore for Moody {
     }
     async fn write_list(&self, rows: &[Listed]) -> Result<(), StoreError> {
         self.inner.write_list(rows).await
+    }
+    async fn snapshot(&self, t: &TenantId, e: ExecutionId) -> Result<Option<Snapshot>, StoreError> {
+        self.inner.snapshot(t, e).await
+    }
+    async fn put_snapshot(&self, s: &Snapshot) -> Result<(), StoreError> {
+        self.inner.put_snapshot(s).await
+    }
+    async fn clear_snapshots(&self) -> Result<(), StoreError> {
+        self.inner.clear_snapshots().await
     }
     async fn put_graph(&self, t: &TenantId, g: &StoredGraph) -> Result<(), StoreError> {
         self.inner.put_graph(t, g).await
@@ -163,6 +177,7 @@ fn append(number: u64, n: u64) -> Append {
         first_seq: n,
         last_seq: n,
         previous_first_seq: n - 1,
+        origin: None,
         hash,
         body: Bytes::from_static(b"body"),
         summary: None,

@@ -14,6 +14,16 @@ pub(super) fn reading(error: sqlx::Error) -> StoreError {
     classify(error, Stage::Reading)
 }
 
+/// An error of connecting to a database that is to be there already.
+pub(super) fn finding(error: sqlx::Error) -> StoreError {
+    match error.as_database_error() {
+        Some(missing) if missing.code().is_some_and(|code| code == "3D000") => {
+            StoreError::Absent { reason: format!("PostgreSQL: {}", missing.message()) }
+        }
+        _ => reading(error),
+    }
+}
+
 /// An error of a statement that commits by itself: without a word from the server its fate is open.
 pub(super) fn committing(error: sqlx::Error) -> StoreError {
     classify(error, Stage::Committing)

@@ -26,7 +26,9 @@ const POOL_CONNECTIONS: u32 = 8;
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
     url: String,
-    partitions: u16,
+    /// For a store that may have to be created.
+    partitions: Option<u16>,
+    read_only: bool,
     member: Option<String>,
     connections: u32,
 }
@@ -34,7 +36,26 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     /// A store in the database of this URL; `partitions` counts only when the store has to be created.
     pub fn new(url: impl Into<String>, partitions: u16) -> Self {
-        PostgresOptions { url: url.into(), partitions, member: None, connections: POOL_CONNECTIONS }
+        PostgresOptions { partitions: Some(partitions), ..Self::existing(url) }
+    }
+
+    /// A store that is in the database of this URL: where there is none, none is created.
+    pub fn existing(url: impl Into<String>) -> Self {
+        PostgresOptions {
+            url: url.into(),
+            partitions: None,
+            read_only: false,
+            member: None,
+            connections: POOL_CONNECTIONS,
+        }
+    }
+
+    /// Only reads: nothing is created or brought up to date, and the server refuses to write for these sessions. A
+    /// standby is good enough.
+    #[must_use]
+    pub fn read_only(mut self) -> Self {
+        self.read_only = true;
+        self
     }
 
     /// The member that connects: it names the sessions, for `pg_stat_activity`.
@@ -59,7 +80,7 @@ pub(super) struct Opened {
 }
 
 pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, StoreError> {
-    if options.partitions == 0 {
+    if options.partitions == Some(0) {
         return Err(StoreError::Refused { reason: "a store has at least one partition".to_owned() });
     }
     let base = base(options)?;
@@ -75,7 +96,15 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, StoreError
         ("jit", "off"),
     ]);
 
-    create(&general, options.partitions).await?;
+    match options.partitions {
+        Some(partitions) if !options.read_only => create(&general, partitions).await?,
+        _ => {
+            find(&general).await?;
+            if !options.read_only {
+                migrate(&general).await?.close().await.map_err(failure::reading)?;
+            }
+        }
+    }
     let pool = PgPoolOptions::new()
         .max_connections(options.connections)
         .acquire_timeout(CONNECT_PATIENCE)
@@ -96,6 +125,7 @@ fn base(options: &PostgresOptions) -> Result<PgConnectOptions, StoreError> {
         return Err(refused("it begins with neither postgres:// nor postgresql://".to_owned()));
     }
     let parsed = PgConnectOptions::from_str(&options.url).map_err(|error| refused(error.to_string()))?;
+    let parsed = if options.read_only { parsed.options([("default_transaction_read_only", "on")]) } else { parsed };
     Ok(parsed
         .application_name(&session_name(options.member.as_deref()))
         // A statement with a few hundred rows bound is no log line.
@@ -124,8 +154,15 @@ fn session_name(member: Option<&str>) -> String {
 }
 
 pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
+    connect_or(options, failure::reading).await
+}
+
+async fn connect_or(
+    options: &PgConnectOptions,
+    failure: fn(sqlx::Error) -> StoreError,
+) -> Result<PgConnection, StoreError> {
     match tokio::time::timeout(CONNECT_PATIENCE, options.connect()).await {
-        Ok(connected) => connected.map_err(failure::reading),
+        Ok(connected) => connected.map_err(failure),
         Err(_) => Err(StoreError::Unavailable(anyhow::anyhow!(
             "PostgreSQL did not accept a connection within {} s",
             CONNECT_PATIENCE.as_secs()
@@ -133,15 +170,37 @@ pub(super) async fn connect(options: &PgConnectOptions) -> Result<PgConnection, 
     }
 }
 
-/// Brings the schema up to date and makes the store's one row, both of which any number of coordinators may do at once:
-/// the migrator holds an advisory lock meanwhile. On a connection of its own, because an error leaves that lock held.
-async fn create(options: &PgConnectOptions, partitions: u16) -> Result<(), StoreError> {
+/// Finds a store that this build can read, and makes nothing.
+async fn find(options: &PgConnectOptions) -> Result<(), StoreError> {
+    let mut connection = connect_or(options, failure::finding).await?;
+    let there: bool = sqlx::query_scalar("select to_regclass('store_meta') is not null")
+        .fetch_one(&mut connection)
+        .await
+        .map_err(failure::reading)?;
+    if !there {
+        let database = options.get_database().unwrap_or("of that user");
+        return Err(StoreError::Absent {
+            reason: format!("the database {database} holds none; a coordinator makes one when it starts"),
+        });
+    }
+    refuse_newer_schema(&mut connection).await?;
+    connection.close().await.map_err(failure::reading)
+}
+
+/// Brings the schema up to date, which any number of coordinators may do at once: the migrator holds an advisory lock
+/// meanwhile. On a connection of its own, because an error leaves that lock held.
+async fn migrate(options: &PgConnectOptions) -> Result<PgConnection, StoreError> {
     // Waiting for another coordinator's migration may take longer than a statement usually may.
     let options = options.clone().options([("statement_timeout", "0"), ("lock_timeout", "0")]);
     let mut connection = connect(&options).await?;
     refuse_newer_schema(&mut connection).await?;
     MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(migration_failure)?;
+    Ok(connection)
+}
 
+/// Brings the schema up to date and makes the store's one row where there is none.
+async fn create(options: &PgConnectOptions, partitions: u16) -> Result<(), StoreError> {
+    let mut connection = migrate(options).await?;
     let mac_key: [u8; 32] = random::bytes();
     let mut transaction = connection.begin().await.map_err(failure::reading)?;
     let created = sqlx::query(

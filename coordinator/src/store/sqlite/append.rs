@@ -3,7 +3,8 @@
 //! The first begins and inserts all rows whose partition is still ours and whose predecessor ends right before them,
 //! leaving out those whose place is taken. When every row went in, the second writes the list rows and commits. When
 //! one did not, the transaction is undone and the batch is written again with the names of the inserted rows asked
-//! for: that happens only when another writer was faster or a commit's answer was lost.
+//! for: that happens only when another writer was faster or a commit's answer was lost, and for batches in which some
+//! append continues another log (`heirs`).
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Executor, Sqlite, SqliteConnection};
 use stepstream_shared::id::ExecutionId;
 
+use super::heirs;
 use super::session::Session;
 use crate::ports::{Append, Appended, StoreError, Summary};
 use crate::store::rows::{self, PlaceRow, signed};
@@ -110,7 +112,8 @@ fn bind_summary<'q>(query: Bound<'q>, append: &'q Append, summary: &'q Summary) 
 impl Session {
     pub(super) async fn append(&self, statements: &Statements, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {
         self.write(async |connection| {
-            if write_all(connection, statements, batch).await? {
+            let continues = batch.iter().any(|append| append.origin.is_some());
+            if !continues && write_all(connection, statements, batch).await? {
                 return Ok(vec![Appended::Committed; batch.len()]);
             }
             write_some(connection, statements, batch).await
@@ -155,9 +158,16 @@ async fn write_some(
 
     sqlx::query("begin immediate").execute(&mut *connection).await?;
     let mut written: HashSet<ExecutionId> = HashSet::new();
-    for rows in batch.chunks(MOST_ROWS) {
+    let (heirs, others): (Vec<&Append>, Vec<&Append>) = batch.iter().partition(|append| append.origin.is_some());
+    // First, so that they see the logs that they continue as these were before the batch.
+    for append in heirs {
+        if heirs::begin(connection, append).await? {
+            written.insert(append.execution);
+        }
+    }
+    for rows in others.chunks(MOST_ROWS) {
         let query = sqlx::query(pick(&statements.insert_and_name, rows.len()));
-        let inserted = rows.iter().fold(query, bind_append).fetch_all(&mut *connection).await?;
+        let inserted = rows.iter().copied().fold(query, bind_append).fetch_all(&mut *connection).await?;
         for row in inserted {
             let execution: Vec<u8> = row.try_get(0)?;
             written.extend(execution.as_slice().try_into().ok().map(ExecutionId::from_bytes));

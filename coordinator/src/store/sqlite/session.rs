@@ -80,7 +80,7 @@ impl Session {
 
     pub(super) async fn open_read_only(path: &Path) -> Result<Self, StoreError> {
         if !path.is_file() {
-            return Err(StoreError::Refused { reason: format!("there is no store at {}", path.display()) });
+            return Err(StoreError::Absent { reason: format!("{} is no file", path.display()) });
         }
         let options = SqliteConnectOptions::new()
             .filename(path)
