@@ -1,8 +1,9 @@
 //! `process`: runs a program on the worker's machine.
 //!
 //! There is no shell between the input and the program, and of the worker's environment only `PATH`, `HOME` and `LANG`
-//! pass. The program leads a process group of its own; when the attempt ends, for whatever reason, no member of that
-//! group is left. (A program that moves its children to another session escapes this; a container does not.)
+//! pass. The program leads a process group of its own; when the attempt ends, no member of that group is left. Two things
+//! escape this: a program that moves its children to another session, and all of them when the worker itself is ended
+//! by `kill -9` or lack of memory, because nothing is left to end them. A container around the worker catches both.
 
 mod group;
 
@@ -32,7 +33,7 @@ pub const MAX_OUTPUT_BYTES: usize = data::MAX_BYTES;
 /// What of standard error goes into a failure's details.
 const STDERR_TAIL_BYTES: usize = 2048;
 /// Between asking a group to end (TERM) and ending it (KILL). Shorter than the time a callable has to clean up.
-const TERM_TO_KILL: Duration = Duration::from_secs(1);
+const TERM_TO_KILL: Duration = Duration::from_millis(1_800);
 /// How long the pipes may stay open after the group is gone: only an escaped process can hold them.
 const PIPES_CLOSE: Duration = Duration::from_secs(1);
 /// The part of the worker's environment that programs see: enough to be found, to find a home, and to write UTF-8.
@@ -105,6 +106,7 @@ impl Callable for Process {
                 let _ = pipe.write_all(text.as_bytes()).await;
             }
             drop(stdin);
+            Ok(())
         };
         let exit = async {
             let status = child.wait().await;
@@ -112,10 +114,15 @@ impl Callable for Process {
             group.kill();
             status
         };
-        let read = async { tokio::try_join!(bounded(stdout, "stdout", limit), bounded(stderr, "stderr", limit)) };
+        // The first that is beyond its limit ends all three: a program that writes need not ever read.
+        let read = async {
+            let (stdout, stderr, ()) =
+                tokio::try_join!(bounded(stdout, "stdout", limit), bounded(stderr, "stderr", limit), feed)?;
+            Ok::<_, Failure>((stdout, stderr))
+        };
         let finished = async {
             let mut exit = std::pin::pin!(exit);
-            let mut read = std::pin::pin!(async { tokio::join!(read, feed).0 });
+            let mut read = std::pin::pin!(read);
             tokio::select! {
                 read_first = &mut read => {
                     let (stdout, stderr) = read_first?;

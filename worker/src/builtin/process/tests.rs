@@ -106,6 +106,19 @@ async fn output_beyond_its_limit_ends_the_program_and_names_the_limit() {
     assert!(call("process", exact).await.is_ok());
 }
 
+#[tokio::test]
+async fn output_beyond_its_limit_ends_a_program_that_never_reads_its_input() {
+    let dir = tempfile::tempdir().unwrap();
+    let script = "echo $$ > pid; yes; sleep 1000";
+    let input = json!({
+        "argv": ["sh", "-c", script], "cwd": dir.path(), "max_output_bytes": 1000, "stdin": "x".repeat(1024 * 1024),
+    });
+    let failure = tokio::time::timeout(crate::testing::FAR, call("process", input)).await.unwrap().unwrap_err();
+    assert_eq!(code(&failure), "output_invalid");
+    let pid = std::fs::read_to_string(dir.path().join("pid")).unwrap();
+    until("it is gone", || !lives(&pid)).await;
+}
+
 /// Whether a process exists and is no zombie.
 fn lives(pid: &str) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
