@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::DataDir;
 use crate::exit::{Exit, Problem};
+use crate::stop::Stop;
 use watched::WatchedStore;
 
 pub use watched::Trouble;
@@ -27,8 +28,11 @@ const PARTITIONS: u16 = 1;
 /// Steps mostly wait for programs and networks: more of them than processors, and never just one or two.
 const SLOTS_PER_CPU: usize = 4;
 const LEAST_SLOTS: usize = 8;
-/// Time for attempts in flight to stop after they were told to; then their programs are ended.
-const WORKER_STOPS: Duration = Duration::from_secs(3);
+/// Nobody who stops a run wants to wait for what is in flight: it is told to stop, has the time that callables have to
+/// clean up, and is run again by whoever resumes.
+const GRACE: Duration = Duration::ZERO;
+/// Within this the worker has stopped, whatever its callables do.
+const WORKER_STOPS: Duration = Duration::from_secs(4);
 
 /// Slots unless somebody says otherwise.
 pub fn default_slots() -> usize {
@@ -50,7 +54,7 @@ pub struct Embedded {
     pub trouble: Trouble,
     coordinator: Coordinator,
     bus: InProcessBus,
-    worker: Option<(Shutdown, JoinHandle<()>)>,
+    worker: Option<(Shutdown, JoinHandle<()>, Stop)>,
     stop: CancellationToken,
     store: Arc<SqliteStore>,
     // Last: the directory is free only when all of the above is over.
@@ -84,8 +88,8 @@ impl Embedded {
         }
     }
 
-    /// Starts running steps.
-    pub fn start_worker(&mut self, plan: WorkerPlan) -> Result<(), Problem> {
+    /// Starts running steps. Whoever asks twice for a stop wants programs ended at once.
+    pub fn start_worker(&mut self, plan: WorkerPlan, stop: &Stop) -> Result<(), Problem> {
         let stock = builtin::Options { allow_process: plan.allow_process, jq_program: None };
         let worker = Worker::builder()
             .bus(Arc::new(self.bus.clone()))
@@ -93,7 +97,7 @@ impl Embedded {
             .queues(plan.queues)
             .slots(plan.slots)
             .name(format!("embedded-{}", std::process::id()))
-            .grace(WORKER_STOPS)
+            .grace(GRACE)
             .callables(|registry| builtin::register_all(registry, stock))
             .build()
             .map_err(|error| Problem::usage(error.to_string()))?;
@@ -104,15 +108,23 @@ impl Embedded {
                 tracing::error!(%error, "the worker ended");
             }
         });
-        self.worker = Some((shutdown, running));
+        self.worker = Some((shutdown, running, stop.clone()));
         Ok(())
     }
 
-    /// Ends attempts in flight, writes what is on its way, and gives the directory back.
+    /// Ends attempts in flight, writes what is on its way, and gives the directory back. Programs are asked to end and
+    /// have a moment for it, unless whoever stops this asks twice.
     pub async fn close(self) {
-        if let Some((shutdown, mut running)) = self.worker {
-            shutdown.request_now();
-            if tokio::time::timeout(WORKER_STOPS + WORKER_STOPS, &mut running).await.is_err() {
+        if let Some((shutdown, mut running, stop)) = self.worker {
+            shutdown.request();
+            let stopping = async {
+                tokio::select! {
+                    _ = &mut running => return,
+                    () = stop.impatient() => shutdown.request_now(),
+                }
+                let _ = (&mut running).await;
+            };
+            if tokio::time::timeout(WORKER_STOPS, stopping).await.is_err() {
                 running.abort();
             }
         }

@@ -6,6 +6,9 @@ use stepstream_runtime::shutdown::Shutdown;
 
 use crate::exit::{Exit, Problem};
 
+/// Between a second signal and the end of the process.
+const LAST_MOMENT: Duration = Duration::from_millis(300);
+
 #[derive(Clone)]
 pub struct Stop {
     signals: Shutdown,
@@ -29,17 +32,18 @@ impl Stopped {
 }
 
 impl Stop {
-    /// From now on SIGINT and SIGTERM are wishes; a second one ends the process at once.
+    /// From now on SIGINT, SIGTERM and SIGHUP are wishes; a second one ends the process, and its programs, at once.
     pub fn new(timeout: Option<Duration>) -> Result<Self, Problem> {
         let signals = Shutdown::on_signal()
             .map_err(|error| Problem::new(Exit::Refused, format!("cannot listen for signals: {error}")))?;
-        let impatient = signals.clone();
-        tokio::spawn(async move {
-            impatient.requested_now().await;
-            std::process::exit(Exit::Interrupted as i32);
-        });
+        end_when_impatient(signals.clone());
         // A time beyond what can be counted is no bound.
         Ok(Stop { signals, deadline: timeout.and_then(|timeout| Instant::now().checked_add(timeout)) })
+    }
+
+    /// Ends when somebody asked twice.
+    pub async fn impatient(&self) {
+        self.signals.requested_now().await;
     }
 
     /// Ends when nobody waits any more.
@@ -56,6 +60,16 @@ impl Stop {
             () = timeout => Stopped::TimedOut,
         }
     }
+}
+
+/// At the second signal the process ends, whatever still runs in it.
+pub fn end_when_impatient(signals: Shutdown) {
+    tokio::spawn(async move {
+        signals.requested_now().await;
+        // The worker heard it too and ends its programs: they lead groups of their own, and would stay.
+        tokio::time::sleep(LAST_MOMENT).await;
+        std::process::exit(Exit::Interrupted as i32);
+    });
 }
 
 /// A number and its unit, as on the command line: `500ms`, `30s`, `2m`, `1h`, `1.5h`.

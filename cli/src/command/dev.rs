@@ -26,6 +26,7 @@ use crate::data_dir::DataDir;
 use crate::exit::{Exit, Problem, chain};
 use crate::output;
 use crate::settings::env;
+use crate::stop::end_when_impatient;
 use crate::target::{Target, TargetArgs};
 use servers::Children;
 
@@ -96,7 +97,7 @@ pub async fn run(args: DevArgs, app: &App) -> Result<Exit, Problem> {
     .resolve(&settings)?;
     let Target::Data(dir) = &place.target else { return Err(Problem::usage("`dev` needs a data directory")) };
     let slots = args.worker.slots(app)?;
-    let allow_process = args.worker.allow_process(app);
+    let allow_process = args.worker.allow_process(app)?;
     let port = match (args.port, env("STEPSTREAM_PORT")) {
         (Some(port), _) => port,
         (None, Some(text)) => {
@@ -106,11 +107,7 @@ pub async fn run(args: DevArgs, app: &App) -> Result<Exit, Problem> {
     };
     let shutdown = Shutdown::on_signal()
         .map_err(|error| Problem::new(Exit::Refused, format!("cannot listen for signals: {error}")))?;
-    let impatient = shutdown.clone();
-    tokio::spawn(async move {
-        impatient.requested_now().await;
-        std::process::exit(Exit::Interrupted as i32);
-    });
+    end_when_impatient(shutdown.clone());
 
     let listener = TcpListener::bind(("127.0.0.1", port)).await.map_err(|error| busy(port, &error))?;
     let address = listener.local_addr().map_err(|error| busy(port, &error))?;

@@ -31,6 +31,8 @@ const PAGE: u32 = 500;
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Without an id, the one execution that has not ended is resumed. An execution that has ended is only reported.
+That an execution was allowed to run programs stands in its log and needs not be said again, so trust a data directory
+that you resume from as you would trust a program that you run.
 With a server, which drives executions by itself, `resume` waits for them.")]
 pub struct ResumeArgs {
     /// The execution; the only unfinished one if not given
@@ -69,7 +71,7 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
     app.start_logs(LOGS_OF_A_RUN)?;
     crate::data_dir::existing_log(dir)?;
     let slots = args.worker.slots(app)?;
-    let allow_process = args.worker.allow_process(app);
+    let allow_process = args.worker.allow_process(app)?;
     let stop = Stop::new(args.timeout)?;
     // Nothing is driven before it is known what: what is not resumed rests.
     let mut here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
@@ -98,7 +100,7 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
             }
         }
         let allow_process = allow_process || allowed_then;
-        here.start_worker(WorkerPlan { tenant: place.tenant.clone(), queues, slots, allow_process })?;
+        here.start_worker(WorkerPlan { tenant: place.tenant.clone(), queues, slots, allow_process }, &stop)?;
         let mut ended = Vec::with_capacity(ids.len());
         // One after the other is enough: all of them run, and those that are over answer at once.
         for id in &ids {

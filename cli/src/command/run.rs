@@ -77,9 +77,18 @@ pub struct WorkerArgs {
 }
 
 impl WorkerArgs {
-    pub fn allow_process(&self, app: &App) -> bool {
-        let configured = || env_switch("STEPSTREAM_ALLOW_PROCESS").or(app.settings.allow_process).unwrap_or(false);
-        self.allow_process || configured()
+    pub fn allow_process(&self, app: &App) -> Result<bool, Problem> {
+        let switch = env_switch("STEPSTREAM_ALLOW_PROCESS")?;
+        if self.allow_process {
+            return Ok(true);
+        }
+        if switch.is_none() && app.settings.allow_process_ignored {
+            output::warn(
+                "`allow-process` in the stepstream.toml of the working directory is ignored: say --allow-process, or \
+                 name the file with --config",
+            );
+        }
+        Ok(switch.or(app.settings.allow_process).unwrap_or(false))
     }
 
     pub fn slots(&self, app: &App) -> Result<usize, Problem> {
@@ -114,7 +123,7 @@ struct Job<'a> {
 
 impl Job<'_> {
     async fn embedded(self, dir: &std::path::Path, inputs: stepstream_shared::data::Data) -> Result<Exit, Problem> {
-        let allow_process = self.args.worker.allow_process(self.app);
+        let allow_process = self.args.worker.allow_process(self.app)?;
         let slots = self.args.worker.slots(self.app)?;
         warn_of_missing(&self.graph, allow_process);
         self.app.start_logs(LOGS_OF_A_RUN)?;
@@ -153,7 +162,7 @@ impl Job<'_> {
         let mut progress = Progress::new(self.app.loudness, false);
         progress.say(&begun(&self.graph, &id.to_string()));
         let queues = queues(&self.graph);
-        here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process })?;
+        here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process }, stop)?;
         let ended = follow::embedded(&here.service, &here.trouble, tenant, id, &mut progress, stop).await;
         drop(progress);
         finish(ended, &self.how_to_resume(&id.to_string()), self.args.output, self.app.loudness)

@@ -17,8 +17,22 @@ fn every_key_is_read() {
         tenant: Some("tenant_a".into()),
         allow_process: Some(true),
         slots: Some(3),
+        allow_process_ignored: false,
     };
     assert_eq!(settings, expected);
+}
+
+#[test]
+fn a_switch_is_a_word_that_says_yes_or_no() {
+    for (words, meaning) in [("1 true T yes y ON", true), ("0 false f no N off Off", false)] {
+        for word in words.split(' ') {
+            assert_eq!(switch("X", word).unwrap(), meaning, "{word}");
+        }
+    }
+    for word in ["maybe", "disabled", "2", " "] {
+        let problem = switch("STEPSTREAM_X", word).unwrap_err();
+        assert!(problem.exit == crate::exit::Exit::Usage && problem.message.contains("STEPSTREAM_X"), "{word}");
+    }
 }
 
 #[test]

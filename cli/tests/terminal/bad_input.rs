@@ -105,6 +105,38 @@ fn programs_do_not_run_unless_allowed() {
 }
 
 #[test]
+fn programs_run_only_where_a_switch_says_so_plainly() {
+    let desk = Desk::new();
+    desk.slow_graph();
+    let run = |value: &str| {
+        let mut command = desk.command();
+        ended(command.args(["run", "slow.yaml"]).env("STEPSTREAM_ALLOW_PROCESS", value).spawn().unwrap())
+    };
+    for no in ["off", "n", "F", "0"] {
+        assert_eq!(run(no).code, 1, "{no}");
+    }
+    for neither in ["disabled", "maybe"] {
+        let ran = run(neither);
+        assert_eq!(ran.code, 2, "{ran:#?}");
+        says(&ran, &["STEPSTREAM_ALLOW_PROCESS", neither]);
+    }
+    assert_eq!(desk.side(), Vec::<String>::new());
+    assert_eq!(run("on").code, 0);
+}
+
+#[test]
+fn a_configuration_that_lies_about_allows_no_programs() {
+    let desk = Desk::new();
+    desk.slow_graph();
+    desk.write("stepstream.toml", "allow-process = true\n");
+    let ran = desk.expect(1, &["run", "slow.yaml"]);
+    says(&ran, &["is ignored", "--config"]);
+    assert_eq!(desk.side(), Vec::<String>::new());
+    // Whoever names it means it.
+    desk.expect(0, &["run", "slow.yaml", "--config", "stepstream.toml"]);
+}
+
+#[test]
 fn a_directory_in_use_is_a_conflict_that_names_the_process() {
     let desk = Desk::new();
     desk.slow_graph();

@@ -104,6 +104,74 @@ fn an_interrupted_run_says_how_to_go_on_and_can() {
     }
 }
 
+/// A program that marks that it runs, and that it was asked to end.
+fn politely_ended(desk: &Desk) {
+    let script = "trap 'echo saved > saved; exit 0' TERM; echo $$ > ready; while :; do sleep 0.05; done";
+    desk.write(
+        "polite.yaml",
+        format!("stepstream: 1\nname: p\nnodes:\n  a: {{ task: process, with: {{ argv: [sh, -c, {script:?}] }} }}\n"),
+    );
+}
+
+/// The process id that the program of [`politely_ended`] wrote.
+fn program(desk: &Desk) -> Option<String> {
+    std::fs::read_to_string(desk.path().join("ready")).ok().filter(|pid| pid.ends_with('\n'))
+}
+
+fn lives(pid: &str) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
+    stat.rsplit(") ").next().is_some_and(|rest| !rest.is_empty() && !rest.starts_with('Z'))
+}
+
+#[test]
+fn programs_are_asked_to_end_and_may_clean_up() {
+    for stop in [Some(Signal::SIGINT), Some(Signal::SIGTERM), Some(Signal::SIGHUP), None] {
+        let desk = Desk::new();
+        politely_ended(&desk);
+        let mut args = vec!["run", "polite.yaml", "--allow-process"];
+        if stop.is_none() {
+            args.extend(["--timeout", "3s"]);
+        }
+        // Whatever runs these tests may ignore hangups, and its children with it.
+        let program_path = env!("CARGO_BIN_EXE_stepstream");
+        let mut command = std::process::Command::new("env");
+        command.arg("--default-signal=HUP").arg(program_path).args(&args).current_dir(desk.path());
+        let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        until("the program runs", || program(&desk).is_some());
+        let stopped = std::time::Instant::now();
+        if let Some(stop) = stop {
+            signal(child.id(), stop);
+        }
+        let ran = ended(child);
+        assert_eq!(ran.code, if stop.is_some() { 130 } else { 124 }, "{stop:?}: {ran:#?}");
+        assert!(desk.path().join("saved").exists(), "{stop:?}");
+        // Time to clean up, and no more.
+        assert!(stopped.elapsed().as_secs() < 10, "{stop:?}: {:?}", stopped.elapsed());
+        let pid = program(&desk).unwrap();
+        until("it is gone", || !lives(&pid));
+        // Nothing of that is an outcome of the step.
+        let events = desk.events(&desk.last_execution());
+        assert!(events.iter().all(|event| event["type"] != "step_completed"), "{events:?}");
+    }
+}
+
+#[test]
+fn whoever_asks_twice_leaves_no_program_behind() {
+    let desk = Desk::new();
+    let script = "trap '' TERM; echo $$ > ready; while :; do sleep 0.05; done";
+    desk.write(
+        "stubborn.yaml",
+        format!("stepstream: 1\nname: p\nnodes:\n  a: {{ task: process, with: {{ argv: [sh, -c, {script:?}] }} }}\n"),
+    );
+    let child = desk.start(&["run", "stubborn.yaml", "--allow-process"]);
+    until("the program runs", || program(&desk).is_some());
+    signal(child.id(), Signal::SIGINT);
+    signal(child.id(), Signal::SIGTERM);
+    assert_eq!(ended(child).code, 130);
+    let pid = program(&desk).unwrap();
+    until("it is gone", || !lives(&pid));
+}
+
 #[test]
 fn an_execution_that_was_never_allowed_to_run_programs_is_not_ruined_by_a_resume() {
     let desk = Desk::new();

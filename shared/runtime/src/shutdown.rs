@@ -1,12 +1,12 @@
 //! One token for "stop taking work and finish", one for "stop now".
 //!
-//! The first SIGTERM or SIGINT asks for a drain; the second one, whichever it is, means that whoever sent the first has
-//! lost patience. Every part of a program watches the same [`Shutdown`], so nothing decides on its own when to end.
+//! The first SIGTERM, SIGINT or SIGHUP asks for a drain; a second SIGTERM or SIGINT, whichever it is, means that whoever
+//! sent the first has lost patience. (A terminal that closes may send SIGHUP several times.) Every part of a program watches the same [`Shutdown`], so nothing decides on its own when to end.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 /// A wish to stop, shared by all parts of a program.
@@ -23,11 +23,12 @@ impl Shutdown {
         Self::default()
     }
 
-    /// Asked by SIGTERM and SIGINT. Must be called inside a tokio runtime; from then on the process no longer dies of
-    /// these signals by itself.
+    /// Asked by SIGTERM, SIGINT and SIGHUP. Must be called inside a tokio runtime; from then on the process no longer dies
+    /// of these signals by itself. A SIGHUP that whoever started the process wants ignored (`nohup`) stays ignored.
     pub fn on_signal() -> std::io::Result<Self> {
         let mut terminate = signal(SignalKind::terminate())?;
         let mut interrupt = signal(SignalKind::interrupt())?;
+        let mut hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };
         let shutdown = Self::new();
         let told = shutdown.clone();
         tokio::spawn(async move {
@@ -35,6 +36,13 @@ impl Shutdown {
                 let interrupted = tokio::select! {
                     received = terminate.recv() => { if received.is_none() { return } false }
                     received = interrupt.recv() => { if received.is_none() { return } true }
+                    () = hung_up(&mut hangup) => {
+                        if !told.is_requested() {
+                            tracing::info!("the terminal is gone: finishing what is in flight");
+                            told.request();
+                        }
+                        continue;
+                    }
                 };
                 if interrupted {
                     told.interrupted.store(true, Ordering::SeqCst);
@@ -89,6 +97,26 @@ impl Shutdown {
     pub fn token(&self) -> CancellationToken {
         self.drain.clone()
     }
+}
+
+async fn hung_up(signal: &mut Option<Signal>) {
+    let received = match signal {
+        Some(signal) => signal.recv().await,
+        None => None,
+    };
+    if received.is_none() {
+        std::future::pending().await
+    }
+}
+
+/// What the kernel says of this process: the mask has one bit for each signal, SIGHUP's is the lowest.
+fn hangup_is_ignored() -> bool {
+    std::fs::read_to_string("/proc/self/status").is_ok_and(|status| ignores_hangup(&status))
+}
+
+fn ignores_hangup(status: &str) -> bool {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }
 
 #[cfg(test)]
