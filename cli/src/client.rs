@@ -59,6 +59,10 @@ impl Client {
         Ok(Client { http, base: base.to_owned(), tenant })
     }
 
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
         self.http.request(method, format!("{}{path}", self.base)).header("Stepstream-Tenant", self.tenant.as_str())
     }

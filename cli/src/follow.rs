@@ -3,12 +3,16 @@
 use std::time::Duration;
 
 use stepstream_coordinator::Service;
+use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use crate::client::{Client, Message};
+use crate::command::run::queue_of;
 use crate::embedded::Trouble;
 use crate::exit::{Exit, Problem};
+use crate::output::{WARN, printable};
 use crate::render::progress::{Progress, Seen};
+use crate::render::waiting::Waiting;
 use crate::report::Report;
 use crate::stop::{Stop, Stopped};
 
@@ -70,7 +74,16 @@ pub async fn embedded(
 }
 
 /// Watches an execution that a server drives. The server may restart meanwhile.
-pub async fn server(client: &Client, id: &str, progress: &mut Progress, stop: &Stop) -> Result<Ended, Problem> {
+///
+/// Where nobody serves a queue, nothing would ever happen; then that is said.
+pub async fn server(
+    client: &Client,
+    id: &str,
+    graph: Option<&CompiledGraph>,
+    progress: &mut Progress,
+    stop: &Stop,
+) -> Result<Ended, Problem> {
+    let mut waiting = Waiting::default();
     let mut feed = client.feed(id, 0);
     loop {
         let mut next = std::pin::pin!(feed.next());
@@ -80,11 +93,19 @@ pub async fn server(client: &Client, id: &str, progress: &mut Progress, stop: &S
                 biased;
                 stopped = stop.reached() => return Ok(Ended::Stopped(stopped)),
                 message = &mut next => break message,
-                () = tokio::time::sleep(LOOK) => progress.tick(),
+                () = tokio::time::sleep(LOOK) => {
+                    progress.tick();
+                    if let Some(node) = waiting.too_long() {
+                        progress.say(&nobody_took(node, graph, client.tenant()));
+                    }
+                }
             }
         };
         match message {
-            Ok(Message::Event(event)) => progress.observe(id, &Seen::of_json(&event)),
+            Ok(Message::Event(event)) => {
+                waiting.observe(&event);
+                progress.observe(id, &Seen::of_json(&event));
+            }
             Ok(Message::Lost(why)) => progress.say(&format!("{why}; waiting for it (Ctrl-C ends the waiting only)")),
             Ok(Message::End) => {
                 let execution = tokio::select! {
@@ -97,6 +118,15 @@ pub async fn server(client: &Client, id: &str, progress: &mut Progress, stop: &S
             Err(problem) => return Err(problem),
         }
     }
+}
+
+fn nobody_took(node: &str, graph: Option<&CompiledGraph>, tenant: &TenantId) -> String {
+    let queue = graph.and_then(|graph| queue_of(graph, node));
+    let queue = queue.map_or_else(|| "its queue".to_owned(), |queue| format!("queue `{}`", printable(queue)));
+    let node = printable(node);
+    format!(
+        "{WARN}waiting:{WARN:#} no worker has taken `{node}` yet; none serves {queue} of {tenant}, or all that do are busy"
+    )
 }
 
 /// The execution as a server gives it, also when the server is away for a moment.

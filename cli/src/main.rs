@@ -161,6 +161,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 
 async fn perform(cli: Cli) -> ExitCode {
     // The long-running roles read flags and environment alone, like their own binaries.
+    if matches!(cli.command, Command::Coordinator(_) | Command::Worker(_))
+        && let Err(problem) = only_its_own(&cli)
+    {
+        output::problem(&problem);
+        return problem.exit.into();
+    }
     let command = match cli.command {
         Command::Coordinator(args) => return stepstream_coordinator::serve::serve(*args).await,
         Command::Worker(args) => return stepstream_worker::serve::serve(*args).await,
@@ -181,6 +187,17 @@ async fn perform(cli: Cli) -> ExitCode {
             output::problem(&problem);
             problem.exit.into()
         }
+    }
+}
+
+/// What a role would ignore is refused: somebody counts on it.
+fn only_its_own(cli: &Cli) -> Result<(), Problem> {
+    let given = [("--config", cli.config.is_some()), ("--quiet", cli.quiet), ("--verbose", cli.verbose > 0)];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((name, _)) => Err(Problem::usage(format!("`{name}` means nothing to a coordinator or a worker")).hint(
+            "they read their flags and the environment; RUST_LOG says how much they log, such as `warn` or `debug`",
+        )),
     }
 }
 

@@ -3,3 +3,4 @@
 pub mod age;
 pub mod progress;
 pub mod table;
+pub mod waiting;

@@ -110,13 +110,28 @@ impl Place {
             Target::Data(data) if data == Path::new(DEFAULT_DATA) => String::new(),
             Target::Data(data) => format!(" --data {}", shell_word(&data.to_string_lossy())),
             Target::Server(url) => format!(" --server {}", shell_word(url)),
-            Target::Postgres(_) => String::new(),
+            Target::Postgres(url) => format!(" --postgres {}", shell_word(&without_password(url))),
         };
         if self.tenant != TenantId::default_tenant() {
             text.push_str(&format!(" --tenant {}", self.tenant));
         }
         text
     }
+}
+
+/// The URL of a database as it may be shown.
+fn without_password(url: &str) -> String {
+    const HIDDEN: &str = "***";
+    let Ok(mut parsed) = reqwest::Url::parse(url) else { return "URL".to_owned() };
+    if parsed.password().is_some() && parsed.set_password(Some(HIDDEN)).is_err() {
+        return "URL".to_owned();
+    }
+    if parsed.query_pairs().any(|(name, _)| name == "password") {
+        let pairs: Vec<(String, String)> = parsed.query_pairs().into_owned().collect();
+        let shown = pairs.iter().map(|(name, value)| (name, if name == "password" { HIDDEN } else { value }));
+        parsed.query_pairs_mut().clear().extend_pairs(shown);
+    }
+    parsed.into()
 }
 
 /// A word that a shell reads as this text.

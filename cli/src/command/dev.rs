@@ -60,7 +60,7 @@ pub struct DevArgs {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=i64::from(MAX_WORKERS)))]
     workers: u16,
 
-    /// Where the API listens; 0 is any free port [env: STEPSTREAM_PORT]
+    /// Where the API listens; 0 is any free port [default: 8233] [env: STEPSTREAM_PORT]
     #[arg(long, value_name = "P")]
     port: Option<u16>,
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use stepstream_coordinator::ports::StoreError;
 use stepstream_coordinator::reading::{Loaded, ReadError, Reader};
 use stepstream_shared::graph::NodeIx;
-use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_shared::id::ExecutionId;
 
 use super::{Format, execution_id};
 use crate::app::App;
@@ -19,7 +19,7 @@ use crate::log;
 use crate::output::{self, BOLD, DIM, GOOD};
 use crate::render::table::table;
 use crate::report::Report;
-use crate::target::{LogArgs, Target};
+use crate::target::{LogArgs, Place, Target};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -35,7 +35,7 @@ pub struct ReplayArgs {
     execution: ExecutionId,
 
     /// The state after this event; after the last one if not given
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = event_number)]
     to: Option<u64>,
 
     /// Check the log from end to end: gaps, hash chain, fold, and its snapshot if there is one
@@ -50,23 +50,31 @@ pub struct ReplayArgs {
     output: Format,
 }
 
+fn event_number(text: &str) -> Result<u64, String> {
+    match text.parse() {
+        Ok(0) => Err("events begin at 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 pub async fn run(args: ReplayArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.place.resolve(&app.settings)?;
     match (log::open(&place.target).await?, &place.target) {
-        (Some(reader), _) => from_log(&args, &reader, &place.tenant).await,
+        (Some(reader), _) => from_log(&args, &reader, &place).await,
         (None, Target::Server(url)) => from_server(&args, &Client::new(url, place.tenant.clone())?).await,
         (None, _) => Ok(Exit::Done),
     }
 }
 
-async fn from_log(args: &ReplayArgs, reader: &Reader, tenant: &TenantId) -> Result<Exit, Problem> {
-    let verified = if args.verify { Some(verify(reader, tenant, args.execution).await?) } else { None };
+async fn from_log(args: &ReplayArgs, reader: &Reader, place: &Place) -> Result<Exit, Problem> {
+    let verified = if args.verify { Some(verify(reader, place, args.execution).await?) } else { None };
     if let (Some(loaded), None, Format::Text) = (&verified, args.to, args.output) {
         return say_verified(loaded);
     }
     let loaded = match (verified.clone(), args.to) {
         (Some(loaded), None) => loaded,
-        _ => reader.load(tenant, args.execution, args.to).await.map_err(diverged)?,
+        _ => reader.load(&place.tenant, args.execution, args.to).await.map_err(|error| diverged(error, place))?,
     };
     if let Some(to) = args.to
         && loaded.execution.sequence() < to
@@ -87,7 +95,8 @@ async fn from_log(args: &ReplayArgs, reader: &Reader, tenant: &TenantId) -> Resu
 }
 
 /// Checks everything that can be checked without running anything.
-async fn verify(reader: &Reader, tenant: &TenantId, id: ExecutionId) -> Result<Loaded, Problem> {
+async fn verify(reader: &Reader, place: &Place, id: ExecutionId) -> Result<Loaded, Problem> {
+    let tenant = &place.tenant;
     // The list first: a log that grows meanwhile is then ahead of it, never behind.
     let listed = reader.store().find(tenant, id).await?;
     let loaded = match (reader.verify(tenant, id).await, &listed) {
@@ -98,7 +107,7 @@ async fn verify(reader: &Reader, tenant: &TenantId, id: ExecutionId) -> Result<L
                 format!("the log of {id} is gone: the list has it, no event is there"),
             ));
         }
-        (Err(error), _) => return Err(diverged(error)),
+        (Err(error), _) => return Err(diverged(error, place)),
     };
     let (state, events) = (loaded.execution.state(), loaded.execution.sequence());
     match listed {
@@ -109,23 +118,28 @@ async fn verify(reader: &Reader, tenant: &TenantId, id: ExecutionId) -> Result<L
                 row.summary.state
             ),
         )
-        .hint("if it is the list that is wrong, `stepstream admin rebuild` makes it anew from the log")),
+        .hint(format!("if it is the list that is wrong, `{}` makes it anew from the log", rebuild(place)))),
         None => Err(Problem::new(Exit::Diverged, format!("{id} has a log and is not in the list"))
-            .hint("`stepstream admin rebuild` makes the list anew from the log")),
+            .hint(format!("`{}` makes the list anew from the log", rebuild(place)))),
         Some(_) => Ok(loaded),
     }
 }
 
 /// While replaying, whatever cannot be read is a log that is not what was written.
-fn diverged(error: ReadError) -> Problem {
+fn diverged(error: ReadError, place: &Place) -> Problem {
     match error {
         ReadError::BadGraph { .. } | ReadError::GraphNotFound(_) | ReadError::Store(StoreError::Corrupt { .. }) => {
             Problem::new(Exit::Diverged, crate::exit::chain(&error))
         }
         ReadError::Snapshot { .. } => Problem::from(error)
-            .hint("if the log is right, `stepstream admin rebuild` makes the snapshots anew from it"),
+            .hint(format!("if the log is right, `{}` makes the snapshots anew from it", rebuild(place))),
         other => other.into(),
     }
+}
+
+/// The command that makes anew, in this place, what is derived from the log.
+fn rebuild(place: &Place) -> String {
+    format!("stepstream admin rebuild{}", place.as_arguments())
 }
 
 fn say_verified(loaded: &Loaded) -> Result<Exit, Problem> {

@@ -80,14 +80,26 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
         let mut queues = Vec::new();
         let mut allowed_then = false;
         let mut progress = Progress::new(app.loudness, ids.len() > 1);
-        for id in &ids {
-            let loaded = here.service.load(&place.tenant, *id, None).await?;
+        let mut ended = Vec::with_capacity(ids.len());
+        let mut followed = Vec::with_capacity(ids.len());
+        for id in ids {
+            let loaded = here.service.load(&place.tenant, id, None).await?;
             let open = !loaded.execution.state().is_terminal();
-            if open && !allow_process && run::runs_programs(&loaded.graph) {
-                if !rights::given(&here.service, &place.tenant, *id).await? {
-                    return Err(not_allowed(*id, place));
+            let mut go_on = run::how_to_resume(&id.to_string(), place, false);
+            if open && run::runs_programs(&loaded.graph) {
+                let given = rights::given(&here.service, &place.tenant, id).await?;
+                if !given {
+                    go_on = run::how_to_resume(&id.to_string(), place, true);
                 }
-                allowed_then = true;
+                match (allow_process || given, args.all) {
+                    (true, _) => allowed_then |= given,
+                    (false, false) => return Err(not_allowed(id, &go_on)),
+                    // It rests, and the others go on.
+                    (false, true) => {
+                        ended.push((go_on.clone(), Err(not_allowed(id, &go_on))));
+                        continue;
+                    }
+                }
             }
             run::warn_of_missing(&loaded.graph, allow_process || allowed_then);
             queues.extend(run::queues(&loaded.graph));
@@ -96,27 +108,26 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
             if open {
                 let counts = loaded.execution.counts();
                 progress.say(&format!("resuming {name}: {} steps were completed", counts.completed));
-                here.or_trouble(here.service.wake(&place.tenant, *id)).await?;
+                here.or_trouble(here.service.wake(&place.tenant, id)).await?;
             }
+            followed.push((id, go_on));
         }
         let allow_process = allow_process || allowed_then;
         here.start_worker(WorkerPlan { tenant: place.tenant.clone(), queues, slots, allow_process }, &stop)?;
-        let mut ended = Vec::with_capacity(ids.len());
         // One after the other is enough: all of them run, and those that are over answer at once.
-        for id in &ids {
-            ended.push((
-                id.to_string(),
-                follow::embedded(&here.service, &here.trouble, &place.tenant, *id, &mut progress, &stop).await,
-            ));
+        for (id, go_on) in followed {
+            let outcome = follow::embedded(&here.service, &here.trouble, &place.tenant, id, &mut progress, &stop).await;
+            ended.push((go_on, outcome));
         }
         Ok::<_, Problem>(ended)
     }
     .await;
     here.close().await;
-    print(&args, app, place, ended?)
+    print(&args, app, ended?)
 }
 
 async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result<Exit, Problem> {
+    args.worker.warn_of_server();
     let client = Client::new(url, place.tenant.clone())?;
     let stop = Stop::new(args.timeout)?;
     let ids = match args.execution {
@@ -135,18 +146,17 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     let mut progress = Progress::new(app.loudness, ids.len() > 1);
     let mut ended = Vec::with_capacity(ids.len());
     for id in ids {
-        let outcome = follow::server(&client, &id, &mut progress, &stop).await;
-        ended.push((id, outcome));
+        let outcome = follow::server(&client, &id, None, &mut progress, &stop).await;
+        ended.push((run::how_to_resume(&id, place, false), outcome));
     }
     drop(progress);
-    print(&args, app, place, ended)
+    print(&args, app, ended)
 }
 
 /// Nobody ever allowed it: to go on would fail its steps for good.
-fn not_allowed(id: ExecutionId, place: &Place) -> Problem {
+fn not_allowed(id: ExecutionId, how_to_resume: &str) -> Problem {
     let text = format!("{id} runs programs on this machine, which is not allowed here, so its steps would fail");
-    Problem::new(Exit::Refused, text)
-        .hint(format!("resume with: stepstream resume {id}{} --allow-process", place.as_arguments()))
+    Problem::new(Exit::Refused, text).hint(format!("resume with: {how_to_resume}"))
 }
 
 /// What `--all` prints.
@@ -155,20 +165,16 @@ struct Items<'a> {
     items: &'a [Report],
 }
 
-fn print(
-    args: &ResumeArgs,
-    app: &App,
-    place: &Place,
-    ended: Vec<(String, Result<Ended, Problem>)>,
-) -> Result<Exit, Problem> {
+/// For each execution the command that goes on with it, and how watching it ended.
+fn print(args: &ResumeArgs, app: &App, ended: Vec<(String, Result<Ended, Problem>)>) -> Result<Exit, Problem> {
     if !args.all {
-        let Some((id, ended)) = ended.into_iter().next() else { return Ok(Exit::Done) };
-        return run::finish(ended, &run::how_to_resume(&id, place), args.output, app.loudness);
+        let Some((go_on, ended)) = ended.into_iter().next() else { return Ok(Exit::Done) };
+        return run::finish(ended, &go_on, args.output, app.loudness);
     }
     let mut reports: Vec<Report> = Vec::new();
     let mut stopped: Option<Stopped> = None;
     let mut worst: Option<Problem> = None;
-    for (id, outcome) in ended {
+    for (go_on, outcome) in ended {
         match outcome {
             Ok(Ended::Over(report)) => {
                 if app.loudness > Loudness::Quiet {
@@ -177,7 +183,7 @@ fn print(
                 reports.push(*report);
             }
             Ok(Ended::Stopped(why)) => {
-                output::note(&run::how_to_go_on(why, &run::how_to_resume(&id, place)));
+                output::note(&run::how_to_go_on(why, &go_on));
                 stopped = Some(why);
             }
             Err(problem) => {

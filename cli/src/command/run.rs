@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
 use stepstream_coordinator::Recover;
 use stepstream_coordinator::service::Start;
 use stepstream_shared::event::Actor;
@@ -52,7 +53,7 @@ pub struct RunArgs {
     timeout: Option<Duration>,
 
     /// The same key and the same request give the same execution
-    #[arg(long, value_name = "KEY")]
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
     idempotency_key: Option<String>,
 
     /// What the result looks like
@@ -89,6 +90,18 @@ impl WorkerArgs {
             );
         }
         Ok(switch.or(app.settings.allow_process).unwrap_or(false))
+    }
+
+    /// Said where no worker runs in this process.
+    pub fn warn_of_server(&self) {
+        let given = [("--allow-process", self.allow_process), ("--slots", self.slots.is_some())];
+        let given: Vec<&str> = given.iter().filter(|(_, given)| *given).map(|(name, _)| *name).collect();
+        if !given.is_empty() {
+            output::warn(&format!(
+                "{}: for steps that run in this process only; with a server, its workers decide",
+                given.join(", ")
+            ));
+        }
     }
 
     pub fn slots(&self, app: &App) -> Result<usize, Problem> {
@@ -156,8 +169,11 @@ impl Job<'_> {
         };
         let started = here.or_trouble(here.service.start(tenant, start)).await?;
         let id = started.execution;
+        // Under a key that was used before, it is not this call that began the execution and gave it its right.
+        let given = rights::given(&here.service, tenant, id).await.unwrap_or(allow_process);
+        let go_on = how_to_resume(&id.to_string(), &self.place, runs_programs(&self.graph) && !given);
         if self.args.detach {
-            return self.detached(&id.to_string());
+            return self.detached(&id.to_string(), &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);
         progress.say(&begun(&self.graph, &id.to_string()));
@@ -165,10 +181,11 @@ impl Job<'_> {
         here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process }, stop)?;
         let ended = follow::embedded(&here.service, &here.trouble, tenant, id, &mut progress, stop).await;
         drop(progress);
-        finish(ended, &self.how_to_resume(&id.to_string()), self.args.output, self.app.loudness)
+        finish(ended, &go_on, self.args.output, self.app.loudness)
     }
 
     async fn server(self, url: &str, inputs: &serde_json::Value) -> Result<Exit, Problem> {
+        self.args.worker.warn_of_server();
         let client = Client::new(url, self.place.tenant.clone())?;
         let stop = Stop::new(self.args.timeout)?;
         let begin = async {
@@ -180,27 +197,24 @@ impl Job<'_> {
             stopped = stop.reached() => return Err(Problem::new(stopped.exit(), "gave up before the server had answered")),
             id = begin => id?,
         };
+        let go_on = how_to_resume(&id, &self.place, false);
         if self.args.detach {
-            return self.detached(&id);
+            return self.detached(&id, &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);
         progress.say(&begun(&self.graph, &id));
-        let ended = follow::server(&client, &id, &mut progress, &stop).await;
+        let ended = follow::server(&client, &id, Some(&self.graph), &mut progress, &stop).await;
         drop(progress);
-        finish(ended, &self.how_to_resume(&id), self.args.output, self.app.loudness)
+        finish(ended, &go_on, self.args.output, self.app.loudness)
     }
 
-    fn how_to_resume(&self, id: &str) -> String {
-        how_to_resume(id, &self.place)
-    }
-
-    fn detached(&self, id: &str) -> Result<Exit, Problem> {
+    fn detached(&self, id: &str, how_to_resume: &str) -> Result<Exit, Problem> {
         match self.args.output {
             Format::Text => output::line(id)?,
             Format::Json => output::json(&serde_json::json!({"execution_id": id, "graph": self.graph.name}))?,
         }
         if self.app.loudness > Loudness::Quiet && matches!(self.place.target, Target::Data(_)) {
-            output::note(&format!("run it with: {}", self.how_to_resume(id)));
+            output::note(&format!("run it with: {how_to_resume}"));
         }
         Ok(Exit::Done)
     }
@@ -238,13 +252,14 @@ pub fn finish(
     }
 }
 
-/// The command that goes on with an execution.
-pub fn how_to_resume(id: &str, place: &Place) -> String {
+/// The command that goes on with an execution; with the flag where its log does not say that it may run programs.
+pub fn how_to_resume(id: &str, place: &Place, allow_process: bool) -> String {
+    let flag = if allow_process { " --allow-process" } else { "" };
     let rest = match place.target {
         Target::Server(_) => "  # the server goes on with it meanwhile",
         _ => "",
     };
-    format!("stepstream resume {id}{}{rest}", place.as_arguments())
+    format!("stepstream resume {id}{}{flag}{rest}", place.as_arguments())
 }
 
 /// Said when somebody gives up waiting for something that can go on.
@@ -290,6 +305,16 @@ fn tasks(graph: &CompiledGraph) -> impl Iterator<Item = &stepstream_shared::grap
         NodeKind::Map(map) => Some(&map.task),
         _ => None,
     })
+}
+
+/// The queue that a node's jobs are put in.
+pub fn queue_of<'g>(graph: &'g CompiledGraph, node: &str) -> Option<&'g str> {
+    let node = graph.nodes.iter().find(|found| found.name == node)?;
+    match &node.kind {
+        NodeKind::Task(task) => Some(&task.queue),
+        NodeKind::Map(map) => Some(&map.task.queue),
+        _ => None,
+    }
 }
 
 /// Whether a worker must be allowed to run programs for this graph.

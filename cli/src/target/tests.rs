@@ -50,4 +50,11 @@ fn a_malformed_tenant_or_server_is_a_wrong_usage() {
 fn a_place_can_be_named_again_on_a_command_line() {
     let place = Place { target: Target::Data("it's here".into()), tenant: "tenant_a".parse().unwrap() };
     assert_eq!(place.as_arguments(), r" --data 'it'\''s here' --tenant tenant_a");
+    let database =
+        |url: &str| Place { target: Target::Postgres(url.into()), tenant: TenantId::default_tenant() }.as_arguments();
+    assert_eq!(database("postgres://me@host:5433/steps"), " --postgres postgres://me@host:5433/steps");
+    for secret in ["postgres://me:secret@host/steps", "postgres://host/steps?user=me&password=secret"] {
+        let shown = database(secret);
+        assert!(shown.contains("***") && !shown.contains("secret") && shown.contains("host/steps"), "{shown}");
+    }
 }

@@ -177,6 +177,18 @@ fn an_unreachable_server_has_its_own_code() {
 }
 
 #[test]
+fn a_role_refuses_what_it_would_ignore() {
+    let desk = Desk::new();
+    desk.write("c.toml", "");
+    for role in ["worker", "coordinator"] {
+        for (flag, name) in [(&["--config", "c.toml"][..], "--config"), (&["-q"], "--quiet"), (&["-v"], "--verbose")] {
+            let ran = desk.expect(2, &[&[role, "--nats", "nats://127.0.0.1:1"], flag].concat());
+            says(&ran, &[name, "RUST_LOG"]);
+        }
+    }
+}
+
+#[test]
 fn a_configuration_with_an_unknown_key_is_refused_and_a_known_one_is_used() {
     let desk = Desk::new();
     desk.hello();

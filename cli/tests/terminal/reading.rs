@@ -48,6 +48,7 @@ fn a_replay_shows_the_state_at_any_event() {
     assert_eq!(at("6")["state"], "Completed");
     assert_ne!(at("3")["state_hash"], at("6")["state_hash"]);
     desk.expect(7, &["replay", &id, "--to", "7"]);
+    assert!(desk.expect(2, &["replay", &id, "--to", "0"]).stderr.contains("events begin at 1"));
 }
 
 #[test]
@@ -73,11 +74,15 @@ fn a_changed_log_is_found_out() {
 
 #[test]
 fn the_list_is_made_anew_from_the_log() {
-    let (desk, _) = one_run();
+    let (desk, id) = one_run();
     let list = || desk.expect(0, &["get", "executions", "-o", "json"]).json();
     let before = list();
     tamper(&desk, "delete from executions");
     assert_eq!(list(), json!({"items": []}));
+    let data = desk.path().join(".stepstream");
+    let diverged = desk.expect(8, &["replay", &id, "--verify", "--data", data.to_str().unwrap()]);
+    let hint = format!("`stepstream admin rebuild --data {}`", data.display());
+    assert!(diverged.stderr.contains(&hint), "{}", diverged.stderr);
     desk.expect(0, &["admin", "rebuild"]);
     assert_eq!(list(), before);
 }
@@ -234,6 +239,11 @@ fn help_names_every_exit_code() {
     for code in ["0  done", "8  a replay diverged", "124  timed out", "130  interrupted"] {
         assert!(help.contains(code), "{code}");
     }
+}
+
+#[test]
+fn help_names_the_port_that_dev_takes() {
+    assert!(Desk::new().expect(0, &["dev", "--help"]).stdout.contains("[default: 8233]"));
 }
 
 #[test]

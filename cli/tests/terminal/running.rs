@@ -84,6 +84,7 @@ fn a_key_gives_the_same_execution_and_refuses_another_request() {
     let first = run("{\"n\": 1}", 0).json();
     assert_eq!(run("{\"n\": 1}", 0).json()["execution_id"], first["execution_id"]);
     run("{\"n\": 2}", 4);
+    assert!(desk.expect(2, &["run", "hello.yaml", "--idempotency-key", ""]).stderr.contains("--idempotency-key"));
 }
 
 #[test]
@@ -177,12 +178,56 @@ fn an_execution_that_was_never_allowed_to_run_programs_is_not_ruined_by_a_resume
     let desk = Desk::new();
     desk.slow_graph();
     let id = desk.expect(0, &["run", "slow.yaml", "--detach", "-q"]).stdout.trim().to_owned();
+    let go_on = format!("stepstream resume {id} --allow-process\n");
     let refused = desk.expect(6, &["resume", &id]);
-    assert!(refused.stderr.contains(&format!("stepstream resume {id} --allow-process")), "{}", refused.stderr);
+    assert!(refused.stderr.contains(&go_on), "{}", refused.stderr);
     desk.expect(6, &["resume", "--all"]);
     assert!(desk.side().is_empty());
+    // It is still not recorded: whoever goes on once more has to say it again.
+    let stopped = desk.expect(124, &["resume", &id, "--allow-process", "--timeout", "1s"]);
+    assert!(stopped.stderr.contains(&go_on), "{}", stopped.stderr);
     let report = desk.expect(0, &["resume", &id, "--allow-process", "-o", "json"]).json();
     assert_eq!(report["steps"]["completed"], 10);
+}
+
+#[test]
+fn a_hint_how_to_go_on_can_be_pasted() {
+    let desk = Desk::new();
+    desk.slow_graph();
+    let ran = desk.expect(0, &["run", "slow.yaml", "--detach"]);
+    let go_on = format!("stepstream resume {} --allow-process\n", ran.stdout.trim());
+    assert!(ran.stderr.contains(&go_on), "{}", ran.stderr);
+    let ran = desk.expect(0, &["run", "slow.yaml", "--detach", "--allow-process"]);
+    assert!(ran.stderr.contains(&format!("stepstream resume {}\n", ran.stdout.trim())), "{}", ran.stderr);
+    // A key that was used before: the right is that of the first.
+    let key = ["run", "slow.yaml", "--detach", "--idempotency-key", "k"];
+    let first = desk.expect(0, &key);
+    let again = desk.expect(0, &[&key[..], &["--allow-process"]].concat());
+    assert_eq!(first.stdout, again.stdout);
+    assert!(again.stderr.contains("--allow-process\n"), "{}", again.stderr);
+    // A graph without programs needs no right.
+    desk.hello();
+    let ran = desk.expect(0, &["run", "hello.yaml", "--detach"]);
+    assert!(!ran.stderr.contains("--allow-process"), "{}", ran.stderr);
+}
+
+#[test]
+fn one_that_may_not_go_on_does_not_keep_the_others() {
+    let desk = Desk::new();
+    desk.slow_graph();
+    desk.hello();
+    let detach = |graph: &str| desk.expect(0, &["run", graph, "--detach", "-q"]).stdout.trim().to_owned();
+    let ids = [detach("hello.yaml"), detach("slow.yaml"), detach("hello.yaml")];
+    let ran = desk.expect(6, &["resume", "--all", "-o", "json"]);
+    assert!(ran.stderr.contains(&format!("stepstream resume {} --allow-process\n", ids[1])), "{}", ran.stderr);
+    let items = ran.json()["items"].clone();
+    let completed: Vec<&str> =
+        items.as_array().unwrap().iter().map(|item| item["execution_id"].as_str().unwrap()).collect();
+    assert_eq!(completed.len(), 2, "{items}");
+    assert!(!completed.contains(&ids[1].as_str()), "{items}");
+    assert!(desk.side().is_empty());
+    let rests = desk.expect(0, &["get", "execution", &ids[1], "-o", "json"]).json();
+    assert_eq!(rests["state"], "Running");
 }
 
 #[test]

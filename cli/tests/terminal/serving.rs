@@ -45,6 +45,26 @@ fn a_server_does_what_the_embedded_store_does() {
 }
 
 #[test]
+fn a_queue_that_nobody_serves_is_told() {
+    let desk = Desk::new();
+    desk.write("gpu.yaml", "stepstream: 1\nname: gpu\nnodes:\n  render: { task: echo, queue: gpu }\n");
+    let (server, url) = dev(&desk, 0);
+    let mut run = desk.command();
+    run.args(["run", "gpu.yaml", "--server", &url, "--tenant", "tenant_acme", "--slots", "3", "--allow-process"]);
+    let said = desk.path().join("said");
+    let mut run = run.stderr(std::fs::File::create(&said).unwrap()).spawn().unwrap();
+    let read = || std::fs::read_to_string(&said).unwrap();
+    until("it says that nobody takes the step", || read().contains("no worker has taken `render` yet"));
+    assert!(read().contains("queue `gpu` of tenant_acme"), "{}", read());
+    // The flags are about a worker that is not here.
+    assert!(read().contains("--allow-process, --slots: for steps that run in this process only"), "{}", read());
+    signal(run.id(), Signal::SIGINT);
+    assert_eq!(run.wait().unwrap().code(), Some(130));
+    signal(server.id(), Signal::SIGTERM);
+    ended(server);
+}
+
+#[test]
 fn a_run_on_a_server_outlives_the_server() {
     let desk = Desk::new();
     desk.slow_graph();
