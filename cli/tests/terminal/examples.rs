@@ -60,10 +60,16 @@ fn repo_audit_reads_whatever_names_files_have() {
     write("back\\slash.txt", "b\n");
     write("copy.txt", "one\n");
     write("empty", "");
-    std::fs::create_dir(folder.path().join(".git")).unwrap();
-    write(".git/config", "left out");
+    for unseen in [".git", "target", "node_modules", "corpus"] {
+        std::fs::create_dir(folder.path().join(unseen)).unwrap();
+        write(&format!("{unseen}/file"), "not looked into");
+    }
     let audit = output("repo-audit.yaml", json!({"dir": folder.path()}));
-    assert_eq!(audit["files"], 9, "{audit:#}");
+    assert_eq!(
+        (&audit["files"], &audit["files_found"], &audit["left_out"]),
+        (&json!(9), &json!(9), &json!(0)),
+        "{audit:#}"
+    );
     assert_eq!(audit["unreadable"], json!([]), "{audit:#}");
     assert_eq!(audit["lines"], 8, "{audit:#}");
     assert_eq!(audit["verdict"], "has copies");
@@ -99,5 +105,23 @@ fn repo_audit_leaves_out_files_beyond_its_bound() {
     for n in 0..5 {
         std::fs::write(folder.path().join(n.to_string()), "x\n").unwrap();
     }
-    assert_eq!(output("repo-audit.yaml", json!({"dir": folder.path(), "max_files": 3}))["files"], 3);
+    let audit = output("repo-audit.yaml", json!({"dir": folder.path(), "max_files": 3}));
+    let numbers = ["files", "files_found", "left_out"].map(|name| audit[name].as_u64().unwrap());
+    assert_eq!((numbers, &audit["verdict"]), ([3, 5, 2], &json!("incomplete")), "{audit:#}");
+}
+
+#[test]
+fn repo_audit_tells_of_folders_that_cannot_be_listed() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let closed = folder.path().join("closed");
+    std::fs::create_dir(&closed).unwrap();
+    std::fs::write(folder.path().join("open"), "x\n").unwrap();
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o000)).unwrap();
+    let everything_is_open = std::fs::read_dir(&closed).is_ok(); // To root.
+    let audit = output("repo-audit.yaml", json!({"dir": folder.path()}));
+    std::fs::set_permissions(&closed, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert_eq!(audit["files"], 1);
+    assert_eq!(audit["verdict"], if everything_is_open { "clean" } else { "incomplete" }, "{audit:#}");
+    assert_eq!(audit["unlisted"].as_array().unwrap().len(), usize::from(!everything_is_open), "{audit:#}");
 }
