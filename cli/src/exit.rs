@@ -116,6 +116,7 @@ pub fn chain(error: &dyn std::error::Error) -> String {
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
         let exit = match &error {
+            StoreError::BadUrl { .. } => Exit::Usage,
             StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Absent { .. } => Exit::Unreachable,
             StoreError::Exhausted { .. } => Exit::Exhausted,
             StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => Exit::Refused,

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 use stepstream_shared::data::{Data, MAX_BYTES};
-use stepstream_shared::graph::{CompiledGraph, MAX_DOCUMENT_BYTES, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, MAX_DOCUMENT_BYTES, Source, compile, wfcommons};
 
 use crate::exit::{Exit, Problem, chain};
 
@@ -31,6 +31,13 @@ impl Document {
 pub fn document(path: &Path) -> Result<Document, Problem> {
     let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
     let text = read(path, MAX_DOCUMENT_BYTES as u64, "document")?;
+    Ok(Document { name, text })
+}
+
+/// Reads a recording of another system; `-` is standard input.
+pub fn recording(path: &Path) -> Result<Document, Problem> {
+    let name = if path == Path::new("-") { "standard input".to_owned() } else { path.display().to_string() };
+    let text = read(path, wfcommons::MAX_BYTES as u64, "recording")?;
     Ok(Document { name, text })
 }
 

@@ -172,6 +172,9 @@ pub enum StoreError {
     /// Written or not, nobody knows: read the place again before anything else.
     #[error("the store did not confirm the commit")]
     Unknown(#[source] anyhow::Error),
+    /// The address is none, so nobody was asked.
+    #[error("{reason}")]
+    BadUrl { reason: String },
     /// There is no store in this place, and none was to be made.
     #[error("there is no store: {reason}")]
     Absent { reason: String },

@@ -125,6 +125,7 @@ async fn open(args: &CoordinatorArgs, choice: StoreChoice, name: &str) -> Result
     };
     let bus = connect.await.map_err(|error| {
         let code = match &error {
+            BusError::BadUrl(_) => EXIT_USAGE,
             BusError::TooOld { .. } | BusError::Misconfigured(_) => EXIT_REFUSED,
             _ => EXIT_UNREACHABLE,
         };
@@ -135,6 +136,7 @@ async fn open(args: &CoordinatorArgs, choice: StoreChoice, name: &str) -> Result
 
 fn store_failed(error: &StoreError) -> (u8, String) {
     let code = match error {
+        StoreError::BadUrl { .. } => EXIT_USAGE,
         StoreError::Unavailable(_) | StoreError::Unknown(_) | StoreError::Absent { .. } => EXIT_UNREACHABLE,
         StoreError::Exhausted { .. } => EXIT_EXHAUSTED,
         StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => EXIT_REFUSED,

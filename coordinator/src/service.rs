@@ -31,6 +31,8 @@ const ONE_TRY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(50);
 /// How often somebody who waits looks at the log, whatever the hints say.
 const LOOK: Duration = Duration::from_millis(250);
+/// Longest reason of a cancellation, in bytes: an error text may be as long.
+pub const MAX_REASON_BYTES: usize = stepstream_shared::error::MAX_MESSAGE_BYTES;
 /// Longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
 
@@ -113,9 +115,10 @@ impl ServiceError {
         match error {
             StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
             StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
-            StoreError::Absent { .. } | StoreError::NewerSchema { .. } | StoreError::Refused { .. } => {
-                ServiceError::Internal(chain(error))
-            }
+            StoreError::BadUrl { .. }
+            | StoreError::Absent { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Refused { .. } => ServiceError::Internal(chain(error)),
             StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
         }
     }
@@ -332,6 +335,12 @@ impl Service {
         reason: String,
         actor: Actor,
     ) -> Result<(), ServiceError> {
+        if reason.len() > MAX_REASON_BYTES {
+            let found = reason.len();
+            return Err(ServiceError::TooLarge(format!(
+                "the reason is {found} bytes; the limit is {MAX_REASON_BYTES} (reason limit)"
+            )));
+        }
         let what = ForwardedRequest::Cancel { reason };
         self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace: None, what }).await
     }

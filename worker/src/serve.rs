@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepstream_runtime::bus::BusError;
 use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_runtime::telemetry::{self, Telemetry};
@@ -41,7 +42,7 @@ async fn try_serve(args: WorkerArgs) -> Result<ExitCode, (u8, String)> {
     let (url, name) = (args.nats(), args.name());
     let options = JetStreamOptions { name: name.clone(), ..JetStreamOptions::default() };
     let bus = tokio::select! {
-        bus = JetStreamBus::connect(&url, options) => bus.map_err(|error| unreachable_bus(&url, &error))?,
+        bus = JetStreamBus::connect(&url, options) => bus.map_err(|error| no_bus(&url, &error))?,
         () = shutdown.requested() => return Ok(ended(&shutdown)),
     };
     let stock = Options { allow_process: args.allow_process, jq_program: None };
@@ -70,6 +71,13 @@ fn ended(shutdown: &Shutdown) -> ExitCode {
     if shutdown.is_now() { ExitCode::from(EXIT_INTERRUPTED) } else { ExitCode::SUCCESS }
 }
 
+fn no_bus(url: &str, error: &BusError) -> (u8, String) {
+    match error {
+        BusError::BadUrl(why) => (EXIT_USAGE, why.clone()),
+        other => unreachable_bus(url, other),
+    }
+}
+
 fn unreachable_bus(url: &str, error: &(impl std::error::Error + ?Sized)) -> (u8, String) {
     (EXIT_UNREACHABLE, format!("NATS at {}: {error}", without_password(url)))
 }
@@ -86,8 +94,6 @@ fn without_password(url: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use stepstream_runtime::bus::BusError;
-
     use super::*;
 
     #[test]

@@ -265,6 +265,7 @@ async fn connect(url: &str, name: &str) -> Result<JetStreamBus, Problem> {
 
 fn bus_failed(url: &str, error: &BusError) -> Problem {
     let exit = match error {
+        BusError::BadUrl(_) => Exit::Usage,
         BusError::TooOld { .. } | BusError::Misconfigured(_) => Exit::Refused,
         _ => Exit::Unreachable,
     };

@@ -23,7 +23,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Changes nothing. Exit code 0 when nothing that was asked for is broken, 5 when a server that was named does not answer.")]
+Changes nothing. Exit code 0 when nothing that was asked for is broken; otherwise that of the first thing that is: 5 for a
+server that does not answer, 6 for one that cannot be used and for a store that is none, 2 for a URL that is none.")]
 pub struct DoctorArgs {
     /// A NATS server to look at [env: STEPSTREAM_NATS, NATS_URL]
     #[arg(long, value_name = "URL")]
@@ -60,7 +61,7 @@ pub async fn run(args: DoctorArgs, app: &App) -> Result<Exit, Problem> {
         Target::Data(dir) => data_directory(dir, &mut findings).await,
         Target::Server(url) => match Client::new(url, place.tenant.clone())?.version().await {
             Ok(version) => findings.ok("server", url, Some(&version)),
-            Err(problem) => findings.broken("server", url, &problem.message),
+            Err(problem) => findings.broken(problem.exit, "server", url, &problem.message),
         },
         Target::Postgres(_) => {}
     }
@@ -82,7 +83,7 @@ pub async fn run(args: DoctorArgs, app: &App) -> Result<Exit, Problem> {
         None => findings.note("PostgreSQL", "not looked at", "name a database with --postgres URL"),
     }
     findings.print(args.output)?;
-    Ok(if findings.are_good() { Exit::Done } else { Exit::Unreachable })
+    Ok(findings.exit())
 }
 
 async fn data_directory(dir: &Path, findings: &mut Findings) {
@@ -98,10 +99,13 @@ async fn data_directory(dir: &Path, findings: &mut Findings) {
                 let detail = format!("{} KiB, {} partitions; {}", size / 1024, meta.partitions, meta.durability);
                 findings.ok("data directory", &shown, Some(&detail));
             }
-            Err(error) => findings.broken("data directory", &shown, &crate::exit::chain(&error)),
+            Err(error) => {
+                let problem = Problem::from(error);
+                findings.broken(problem.exit, "data directory", &shown, &problem.message);
+            }
         },
         Ok(None) => {}
-        Err(problem) => findings.broken("data directory", &shown, &problem.message),
+        Err(problem) => findings.broken(problem.exit, "data directory", &shown, &problem.message),
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use stepstream_shared::graph::wfcommons::{self, ImportError, ImportOptions};
 
-use crate::exit::{Exit, Problem, chain};
+use crate::exit::{Exit, Problem};
+use crate::input;
 use crate::output;
 
 #[derive(Debug, Args)]
@@ -26,7 +27,7 @@ struct WfcommonsArgs {
     file: PathBuf,
 
     /// Recorded seconds are multiplied by this; 0 makes every task immediate
-    #[arg(long, value_name = "F", default_value_t = 1.0)]
+    #[arg(long, value_name = "F", default_value_t = 1.0, allow_hyphen_values = true)]
     time_scale: f64,
 
     /// What each node runs
@@ -36,23 +37,19 @@ struct WfcommonsArgs {
 
 pub fn run(args: ImportArgs) -> Result<Exit, Problem> {
     let From::Wfcommons(args) = args.from;
-    let bytes = if args.file.as_os_str() == "-" {
-        let mut bytes = Vec::new();
-        let limit = wfcommons::MAX_BYTES as u64 + 1;
-        std::io::Read::read_to_end(&mut std::io::Read::take(std::io::stdin().lock(), limit), &mut bytes).map(|_| bytes)
-    } else {
-        std::fs::read(&args.file)
-    };
-    let shown = args.file.display();
-    let bytes = bytes.map_err(|error| Problem::usage(format!("cannot read {shown}: {}", chain(&error))))?;
-    let text = String::from_utf8(bytes).map_err(|_| Problem::usage(format!("{shown} is not UTF-8")))?;
-    let options = ImportOptions { time_scale: args.time_scale, callable: args.callable };
-    let document = wfcommons::import(&text, &options).map_err(|error| {
+    let recording = input::recording(&args.file)?;
+    let options =
+        ImportOptions { source: recording.name.clone(), time_scale: args.time_scale, callable: args.callable };
+    let document = wfcommons::import(&recording.text, &options).map_err(|error| {
         let exit = match &error {
             ImportError::TooLarge { .. } | ImportError::TooManyTasks { .. } => Exit::Exhausted,
             _ => Exit::Usage,
         };
-        Problem::new(exit, format!("{shown}: {error}"))
+        match error {
+            // It names the place.
+            ImportError::NotJson(problems) => Problem::new(exit, problems),
+            error => Problem::new(exit, format!("{}: {error}", recording.name)),
+        }
     })?;
     output::json(&document)?;
     Ok(Exit::Done)

@@ -32,11 +32,15 @@ pub fn run(args: &ValidateArgs, app: &App) -> Result<Exit, Problem> {
     args.target.resolve(&app.settings)?;
     let mut items: Vec<Value> = Vec::new();
     let mut bad = 0;
+    let mut worst = Exit::Exhausted;
     for file in &args.files {
         let document = match input::document(file) {
             Ok(document) => document,
             Err(problem) => {
                 bad += 1;
+                if problem.exit != Exit::Exhausted {
+                    worst = Exit::Usage;
+                }
                 let place = json!({"line": Value::Null, "column": Value::Null, "message": problem.message});
                 items.push(json!({"file": file.to_string_lossy(), "valid": false, "problems": [place]}));
                 if args.output == Format::Text {
@@ -62,6 +66,7 @@ pub fn run(args: &ValidateArgs, app: &App) -> Result<Exit, Problem> {
             }
             Err(problems) => {
                 bad += 1;
+                worst = Exit::Usage;
                 let list: Vec<Value> = problems
                     .iter()
                     .map(|problem| {
@@ -90,5 +95,6 @@ pub fn run(args: &ValidateArgs, app: &App) -> Result<Exit, Problem> {
     if args.output == Format::Text {
         output::note(&format!("{bad} of {} documents cannot run", args.files.len()));
     }
-    Ok(Exit::Usage)
+    // A document that is too large was not even read; where any other is wrong, that says more.
+    Ok(worst)
 }

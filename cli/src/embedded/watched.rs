@@ -49,6 +49,7 @@ impl WatchedStore {
         if let Err(error) = &answer {
             let exit = match error {
                 StoreError::Unavailable(_) | StoreError::Unknown(_) => None,
+                StoreError::BadUrl { .. } => Some(Exit::Usage),
                 StoreError::Absent { .. } => Some(Exit::Unreachable),
                 StoreError::Exhausted { .. } => Some(Exit::Exhausted),
                 StoreError::NewerSchema { .. } | StoreError::Corrupt { .. } | StoreError::Refused { .. } => {

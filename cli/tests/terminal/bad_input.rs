@@ -47,8 +47,9 @@ fn text_that_is_no_graph_is_refused_whatever_it_is() {
     for (name, text, code) in bombs {
         desk.write(name, text);
         desk.expect(code, &["run", name]);
-        desk.expect(2, &["validate", name]);
+        desk.expect(code, &["validate", name]);
     }
+    desk.expect(2, &["validate", "large.yaml", "empty.yaml"]);
 }
 
 #[test]
@@ -185,6 +186,45 @@ fn a_role_refuses_what_it_would_ignore() {
             let ran = desk.expect(2, &[&[role, "--nats", "nats://127.0.0.1:1"], flag].concat());
             says(&ran, &[name, "RUST_LOG"]);
         }
+    }
+}
+
+#[test]
+fn a_url_that_is_none_is_a_wrong_usage_wherever_it_stands() {
+    let desk = Desk::new();
+    let id = "exec_000000000000000000000000000";
+    for postgres in ["not a url", "mysql://localhost/x", "postgres://host:port/x"] {
+        for command in [
+            &["get", "executions", "--postgres", postgres][..],
+            &["replay", id, "--postgres", postgres],
+            &["admin", "rebuild", "--postgres", postgres],
+            &["doctor", "--postgres", postgres],
+            &["dev", "--port", "0", &format!("--postgres={postgres}")],
+            &["coordinator", "--listen", "127.0.0.1:0", "--postgres", postgres],
+        ] {
+            desk.expect(2, command);
+        }
+    }
+    let nats = "nats://host:port";
+    for command in [
+        &["worker", "--nats", nats][..],
+        &["dev", "--port", "0", &format!("--nats={nats}")],
+        &["coordinator", "--listen", "127.0.0.1:0", "--sqlite", "log.db", "--nats", nats],
+        &["doctor", "--nats", nats],
+    ] {
+        desk.expect(2, command);
+    }
+}
+
+#[test]
+fn a_store_that_is_none_is_refused_by_every_command() {
+    let desk = Desk::new();
+    desk.hello();
+    std::fs::create_dir(desk.path().join("d")).unwrap();
+    desk.write("d/stepstream.db", vec![b'x'; 8192]);
+    let id = "exec_000000000000000000000000000";
+    for command in [&["run", "hello.yaml"][..], &["get", "executions"], &["replay", id], &["doctor"], &["resume"]] {
+        desk.expect(6, &[command, &["--data", "d"]].concat());
     }
 }
 

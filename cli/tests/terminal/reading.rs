@@ -219,7 +219,17 @@ fn a_recorded_workflow_becomes_a_graph_that_runs() {
     assert_eq!(report["steps"]["completed"], 2);
     desk.write("no.json", "{}");
     desk.expect(2, &["import", "wfcommons", "no.json"]);
-    desk.expect(2, &["import", "wfcommons", "wf.json", "--time-scale", "-1"]);
+    for scale in ["-1", "nan", "inf"] {
+        let ran = desk.expect(2, &["import", "wfcommons", "wf.json", "--time-scale", scale]);
+        assert!(ran.stderr.contains("is not a number from 0 up"), "{}", ran.stderr);
+    }
+    let ran = desk.expect(2, &["import", "wfcommons", "wf.json", "--time-scale", "1e303"]);
+    assert!(ran.stdout.is_empty() && ran.stderr.contains("`a/1` would take 1e0 s × 1e303"), "{ran:#?}");
+    desk.write("broken.json", "{\"a\":\n  nope}");
+    let ran = desk.expect(2, &["import", "wfcommons", "broken.json"]);
+    assert!(ran.stderr.contains("--> broken.json:2:3") && !ran.stderr.contains("recording:"), "{}", ran.stderr);
+    let ran = desk.expect(9, &["import", "wfcommons", "/dev/zero"]);
+    assert!(ran.stderr.contains("67108864 bytes (recording limit)"), "{}", ran.stderr);
 }
 
 #[test]

@@ -254,6 +254,8 @@ fn a_cancelled_execution_ends_with_its_own_code() {
     let desk = Desk::new();
     desk.hello();
     let id = desk.expect(0, &["run", "hello.yaml", "--detach", "-q"]).stdout.trim().to_owned();
+    let long = desk.expect(9, &["cancel", &id, "--reason", &"x".repeat(10_000)]);
+    assert!(long.stderr.contains("the limit is 4096 (reason limit)"), "{}", long.stderr);
     desk.expect(0, &["cancel", &id, "--reason", "changed my mind"]);
     let report = desk.expect(3, &["resume", &id, "-o", "json"]).json();
     assert_eq!((&report["state"], &report["reason"]), (&json!("Cancelled"), &json!("changed my mind")));

@@ -21,7 +21,7 @@ use super::admission::open_stream;
 use super::body::{Json as JsonBody, OptionalJson};
 use super::closing::Closing;
 use super::cursor::{AfterExecution, page};
-use super::limits::{PAGE_MAX, REASON_MAX_BYTES, WAIT_DEFAULT, WAIT_MAX};
+use super::limits::{PAGE_MAX, WAIT_DEFAULT, WAIT_MAX};
 use super::problem::{Fault, Problem};
 use super::query::Parameters;
 use super::request::{IdempotencyKey, OfExecution, Tenant};
@@ -347,6 +347,7 @@ pub(super) async fn wait(
     responses(
         (status = 202, description = "Cancelled", body = Cancelled),
         (status = 409, description = "It is over already", body = Problem, content_type = "application/problem+json"),
+        (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn cancel(
@@ -358,10 +359,6 @@ pub(super) async fn cancel(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let reason = body.reason.unwrap_or_else(|| "cancelled by request".to_owned());
-    if reason.len() > REASON_MAX_BYTES {
-        let detail = format!("the reason is {} bytes; the limit is {REASON_MAX_BYTES} (reason limit)", reason.len());
-        return Err(Problem::invalid_body(Fault::at("#/reason", detail)));
-    }
     api.service.cancel(&tenant, id, reason, Actor::User(CALLER.to_owned())).await?;
     Ok((StatusCode::ACCEPTED, Json(Cancelled { execution_id: id })).into_response())
 }

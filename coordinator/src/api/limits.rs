@@ -47,8 +47,6 @@ pub(super) const PAGE_MAX: u32 = 1000;
 pub(super) const IDEMPOTENCY_KEY_MAX: usize = 255;
 /// Longest request id that is taken over from a caller, in characters: it stands in every log line of the request.
 pub(super) const REQUEST_ID_MAX: usize = 128;
-/// Longest reason of a cancellation, in bytes: an error text may be as long.
-pub(super) const REASON_MAX_BYTES: usize = stepstream_shared::error::MAX_MESSAGE_BYTES;
 /// Longest reference to a graph, in bytes: a name, `@` and a version.
 pub(super) const REFERENCE_MAX_BYTES: usize = 512;
 /// How long a wait lasts when the request does not say: below the patience of common proxies.

@@ -276,7 +276,7 @@ impl From<StoreError> for Problem {
             StoreError::Exhausted { .. } => Problem::exhausted(detail),
             StoreError::Corrupt { .. } => Problem::corrupt(detail),
             StoreError::Absent { .. } | StoreError::NewerSchema { .. } => Problem::unavailable(detail),
-            StoreError::Refused { .. } => Problem::internal(&detail),
+            StoreError::BadUrl { .. } | StoreError::Refused { .. } => Problem::internal(&detail),
         }
     }
 }

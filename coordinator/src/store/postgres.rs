@@ -49,10 +49,19 @@ impl PostgresStore {
     /// partitions. A store that is there keeps the number that it was created with.
     ///
     /// # Errors
-    /// [`StoreError::NewerSchema`] before anything was touched; [`StoreError::Refused`] for a URL, a user or a
-    /// database that does not work; [`StoreError::Unavailable`] when the server does not answer.
+    /// [`StoreError::NewerSchema`] before anything was touched; [`StoreError::BadUrl`] for what is no URL;
+    /// [`StoreError::Refused`] for a user or a database that does not work; [`StoreError::Unavailable`] when the server
+    /// does not answer.
     pub async fn connect_or_create(url: &str, partitions: u16) -> Result<Self, StoreError> {
         Self::open(&PostgresOptions::new(url, partitions)).await
+    }
+
+    /// Whether this is a URL of a database. Nobody is asked.
+    ///
+    /// # Errors
+    /// [`StoreError::BadUrl`] when it is none.
+    pub fn check_url(url: &str) -> Result<(), StoreError> {
+        session::parse(url).map(drop)
     }
 
     /// Opens the store that is in the database of this URL, to read it: nothing is created and nothing brought up to

@@ -164,7 +164,7 @@ async fn a_cancellation_needs_no_body_but_refuses_a_wrong_one() {
     let path = format!("/v1/executions/{id}/cancel");
     server.post(&path, &json!({"why": "x"})).await.refused(400, "invalid-body");
     server.post(&path, &json!({"reason": 3})).await.refused(400, "invalid-body");
-    server.post(&path, &json!({"reason": "x".repeat(5000)})).await.refused(400, "invalid-body");
+    server.post(&path, &json!({"reason": "x".repeat(5000)})).await.refused(413, "too-large");
     let untyped = server.send(request("POST", &path, &[], Body::from("{}"))).await;
     untyped.refused(415, "wrong-content-type");
     let answer = server.send(request("POST", &path, &[], Body::empty())).await;

@@ -37,6 +37,9 @@ pub enum BusError {
     /// Trying again later can help; the message may or may not have arrived.
     #[error("the bus cannot be reached: {0}")]
     Unavailable(String),
+    /// The address is none, so nobody was asked.
+    #[error("{0}")]
+    BadUrl(String),
     /// The queue or stream is full; the message did not arrive.
     #[error("the bus is full: {0}")]
     Full(String),

@@ -59,8 +59,11 @@ pub(crate) fn parse(source: &Source<'_>, reporter: &mut Reporter<'_>) -> Option<
     }
     let text = source.text.strip_prefix('\u{feff}').unwrap_or(source.text);
     if let Some(at) = text.find('\0') {
-        let line = text[..at].matches('\n').count() + 1;
-        let place = Place { line: u32::try_from(line).unwrap_or(u32::MAX), column: 1 };
+        let before = &text[..at];
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let number = |number| u32::try_from(number).unwrap_or(u32::MAX);
+        let place = Place { line: number(line), column: number(column) };
         reporter.report_with(place, "syntax", "the document holds a NUL byte", "is it text in UTF-8?");
         return None;
     }

@@ -23,6 +23,8 @@ pub const MAX_BYTES: usize = 64 * 1024 * 1024;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct ImportOptions {
+    /// What the recording is called in messages: its file.
+    pub source: String,
     /// Recorded seconds are multiplied by this; 0 makes every task immediate.
     pub time_scale: f64,
     /// What each node runs.
@@ -31,7 +33,7 @@ pub struct ImportOptions {
 
 impl Default for ImportOptions {
     fn default() -> Self {
-        ImportOptions { time_scale: 1.0, callable: "sleep".to_owned() }
+        ImportOptions { source: "recording".to_owned(), time_scale: 1.0, callable: "sleep".to_owned() }
     }
 }
 
@@ -48,6 +50,8 @@ pub enum ImportError {
     Version(String),
     #[error("the time scale {0} is not a number from 0 up")]
     TimeScale(String),
+    #[error("task `{task}` would take {seconds} s × {scale}, longer than can be said")]
+    TooLong { task: String, seconds: String, scale: String },
     #[error("the recording has {found} tasks; the limit is {limit}", limit = document::MAX_NODES)]
     TooManyTasks { found: usize },
     #[error("the recording has no tasks")]
@@ -69,7 +73,7 @@ pub fn import(text: &str, options: &ImportOptions) -> Result<Json, ImportError> 
         return Err(ImportError::TimeScale(options.time_scale.to_string()));
     }
     with_room(|| {
-        let mut reporter = Reporter::new("recording", text);
+        let mut reporter = Reporter::new(&options.source, text);
         match document::parse_json(text, &mut reporter) {
             Some(tree) => Recording::read(&tree, options.time_scale)?.document(options),
             None => Err(ImportError::NotJson(reporter.finish().to_string())),
@@ -152,7 +156,15 @@ impl<'t> Recording<'t> {
                 other: document::short(id),
             })?;
             // Six digits are microseconds; more are noise of the multiplication.
-            tasks[*at].seconds = (seconds.max(0.0) * scale * 1e6).round() / 1e6;
+            let scaled = (seconds.max(0.0) * scale * 1e6).round() / 1e6;
+            if !scaled.is_finite() {
+                return Err(ImportError::TooLong {
+                    task: document::short(id),
+                    seconds: format!("{seconds:e}"),
+                    scale: format!("{scale:e}"),
+                });
+            }
+            tasks[*at].seconds = scaled;
         }
         let name = tree.get("name").and_then(text).unwrap_or("workflow");
         let name: String = name

@@ -85,7 +85,7 @@ async fn what_does_not_work_says_why() {
     let url = fresh_database().await;
     for wrong in ["not a url", "mysql://localhost/x"] {
         let error = failure(PostgresStore::connect_or_create(wrong, 8).await);
-        assert!(matches!(error, StoreError::Refused { .. }), "{wrong}: {error}");
+        assert!(matches!(error, StoreError::BadUrl { .. }), "{wrong}: {error}");
     }
     let no_database = url.rsplit_once('/').unwrap().0.to_owned() + "/nothing_here?sslmode=disable";
     let error = failure(PostgresStore::connect_or_create(&no_database, 8).await);

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::command::Format;
-use crate::exit::Problem;
+use crate::exit::{Exit, Problem};
 use crate::output::{self, BAD, DIM, GOOD, WARN};
 
 #[derive(Default)]
@@ -25,7 +25,7 @@ enum Level {
     Note,
     Warning,
     /// Asked for, and not working.
-    Broken,
+    Broken(Exit),
 }
 
 impl Findings {
@@ -41,8 +41,8 @@ impl Findings {
         self.add(Level::Warning, what, value, Some(detail));
     }
 
-    pub(super) fn broken(&mut self, what: &str, value: &str, detail: &str) {
-        self.add(Level::Broken, what, value, Some(detail));
+    pub(super) fn broken(&mut self, exit: Exit, what: &str, value: &str, detail: &str) {
+        self.add(Level::Broken(exit), what, value, Some(detail));
     }
 
     /// Adds facts to what was found last.
@@ -57,14 +57,19 @@ impl Findings {
         self.0.push(Finding { level, what, value, detail: detail.map(str::to_owned), facts: Value::Null });
     }
 
-    pub(super) fn are_good(&self) -> bool {
-        self.0.iter().all(|finding| finding.level != Level::Broken)
+    /// What the first of those that are broken says.
+    pub(super) fn exit(&self) -> Exit {
+        let broken = self.0.iter().find_map(|finding| match finding.level {
+            Level::Broken(exit) => Some(exit),
+            _ => None,
+        });
+        broken.unwrap_or(Exit::Done)
     }
 
     pub(super) fn print(&self, format: Format) -> Result<(), Problem> {
         if format == Format::Json {
             let items: Vec<Value> = self.0.iter().map(Finding::json).collect();
-            return output::json(&json!({"items": items, "ok": self.are_good()}));
+            return output::json(&json!({"items": items, "ok": self.exit() == Exit::Done}));
         }
         let width = self.0.iter().map(|finding| finding.what.len()).max().unwrap_or(0);
         for finding in &self.0 {
@@ -72,7 +77,7 @@ impl Findings {
                 Level::Ok => (GOOD, "✓"),
                 Level::Note => (DIM, "·"),
                 Level::Warning => (WARN, "!"),
-                Level::Broken => (BAD, "✗"),
+                Level::Broken(_) => (BAD, "✗"),
             };
             output::line(&format!("{style}{sign}{style:#} {:width$}  {}", finding.what, finding.value))?;
             for line in finding.detail.iter().flat_map(|detail| detail.lines()) {
@@ -89,7 +94,7 @@ impl Finding {
             Level::Ok => "ok",
             Level::Note => "note",
             Level::Warning => "warning",
-            Level::Broken => "broken",
+            Level::Broken(_) => "broken",
         };
         json!({"what": self.what, "level": level, "value": self.value, "detail": self.detail, "facts": self.facts})
     }

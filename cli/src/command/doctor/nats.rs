@@ -8,7 +8,7 @@ use tokio::net::TcpStream;
 
 use super::PATIENCE;
 use super::findings::Findings;
-use crate::exit::chain;
+use crate::exit::{Exit, chain};
 
 /// Longest greeting that is read.
 const GREETING_BYTES: u64 = 64 * 1024;
@@ -44,14 +44,21 @@ pub(super) async fn look(url: &str, monitor: Option<&str>, findings: &mut Findin
         .ok()
         .and_then(|url| Some((url.host_str()?.to_owned(), url.port().unwrap_or(DEFAULT_PORT))))
     else {
-        findings.broken("NATS", "no URL of a server", "such as nats://127.0.0.1:4222");
+        findings.broken(Exit::Usage, "NATS", "no URL of a server", "such as nats://127.0.0.1:4222");
         return;
     };
     let shown = format!("{host}:{port}");
     let greeting = match tokio::time::timeout(PATIENCE, greet(&host, port)).await {
         Ok(Ok(greeting)) => greeting,
-        Ok(Err(why)) => return findings.broken("NATS", &shown, &why),
-        Err(_) => return findings.broken("NATS", &shown, &format!("no greeting within {} s", PATIENCE.as_secs())),
+        Ok(Err(why)) => return findings.broken(Exit::Unreachable, "NATS", &shown, &why),
+        Err(_) => {
+            return findings.broken(
+                Exit::Unreachable,
+                "NATS",
+                &shown,
+                &format!("no greeting within {} s", PATIENCE.as_secs()),
+            );
+        }
     };
     let facts = json!({
         "version": greeting.version, "max_payload": greeting.max_payload, "jetstream": greeting.jetstream,
@@ -60,6 +67,7 @@ pub(super) async fn look(url: &str, monitor: Option<&str>, findings: &mut Findin
     let detail = format!("{} at {shown}", greeting.server_name);
     match version(&greeting.version) {
         Some((major, minor, _)) if (major, minor) < NEEDED => findings.broken(
+            Exit::Refused,
             "NATS",
             &greeting.version,
             &format!("{detail}: {}.{} or later is needed", NEEDED.0, NEEDED.1),
@@ -76,6 +84,7 @@ pub(super) async fn look(url: &str, monitor: Option<&str>, findings: &mut Findin
         findings.ok("NATS JetStream", "on", None);
     } else {
         findings.broken(
+            Exit::Refused,
             "NATS JetStream",
             "off",
             "start the server with -js, or with `jetstream {}` in its configuration",
@@ -112,7 +121,9 @@ async fn sync_interval(monitor: &str, named: bool, greeting: &Greeting, findings
     };
     let varz = match asked.await {
         Ok(varz) => varz,
-        Err(error) if named => return findings.broken(what, "unknown", &format!("{monitor}: {}", chain(&error))),
+        Err(error) if named => {
+            return findings.broken(Exit::Unreachable, what, "unknown", &format!("{monitor}: {}", chain(&error)));
+        }
         Err(_) => {
             let detail = "the monitoring endpoint does not answer; name it with --nats-monitor URL";
             return findings.note(what, "unknown", detail);

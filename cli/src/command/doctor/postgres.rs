@@ -2,14 +2,19 @@
 
 use serde_json::json;
 use sqlx::{Connection, PgConnection};
+use stepstream_coordinator::store::PostgresStore;
 
 use super::PATIENCE;
 use super::findings::Findings;
+use crate::exit::Exit;
 
 /// The oldest that is still maintained.
 const OLDEST: i32 = 140_000;
 
 pub(super) async fn look(url: &str, findings: &mut Findings) {
+    if let Err(error) = PostgresStore::check_url(url) {
+        return findings.broken(Exit::Usage, "PostgreSQL", "no URL of a database", &error.to_string());
+    }
     let asked = async {
         let mut connection = PgConnection::connect(url).await?;
         let row: (String, String, String, String, String) = sqlx::query_as(
@@ -23,13 +28,18 @@ pub(super) async fn look(url: &str, findings: &mut Findings) {
     };
     let (version, number, fsync, synchronous, full_pages) = match tokio::time::timeout(PATIENCE, asked).await {
         Ok(Ok(row)) => row,
-        Ok(Err(error)) => return findings.broken("PostgreSQL", "unreachable", &error.to_string()),
+        Ok(Err(error)) => return findings.broken(Exit::Unreachable, "PostgreSQL", "unreachable", &error.to_string()),
         Err(_) => {
-            return findings.broken("PostgreSQL", "unreachable", &format!("no answer within {} s", PATIENCE.as_secs()));
+            return findings.broken(
+                Exit::Unreachable,
+                "PostgreSQL",
+                "unreachable",
+                &format!("no answer within {} s", PATIENCE.as_secs()),
+            );
         }
     };
     if number.parse().unwrap_or(0) < OLDEST {
-        findings.broken("PostgreSQL", &version, "14 or later is needed");
+        findings.broken(Exit::Refused, "PostgreSQL", &version, "14 or later is needed");
     } else {
         findings.ok("PostgreSQL", &version, None);
     }
@@ -44,6 +54,7 @@ pub(super) async fn look(url: &str, findings: &mut Findings) {
         );
     } else {
         findings.broken(
+            Exit::Refused,
             "PostgreSQL fsync",
             &fsync,
             &format!("full_page_writes {full_pages}: an acknowledged event can be lost; turn both on"),

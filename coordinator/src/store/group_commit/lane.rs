@@ -175,6 +175,7 @@ fn same(error: &StoreError) -> StoreError {
     match error {
         StoreError::Unavailable(cause) => StoreError::Unavailable(anyhow::anyhow!("{cause:#}")),
         StoreError::Unknown(cause) => StoreError::Unknown(anyhow::anyhow!("{cause:#}")),
+        StoreError::BadUrl { reason } => StoreError::BadUrl { reason: reason.clone() },
         StoreError::Absent { reason } => StoreError::Absent { reason: reason.clone() },
         StoreError::Exhausted { reason } => StoreError::Exhausted { reason: reason.clone() },
         StoreError::NewerSchema { found, known } => StoreError::NewerSchema { found: *found, known: *known },

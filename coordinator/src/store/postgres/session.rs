@@ -118,13 +118,18 @@ pub(super) async fn open(options: &PostgresOptions) -> Result<Opened, StoreError
     Ok(Opened { pool, writing, partitions })
 }
 
-fn base(options: &PostgresOptions) -> Result<PgConnectOptions, StoreError> {
-    // The text is not repeated: it may hold a password.
-    let refused = |why: String| StoreError::Refused { reason: format!("the PostgreSQL URL is not usable: {why}") };
-    if !["postgres://", "postgresql://"].iter().any(|scheme| options.url.starts_with(scheme)) {
-        return Err(refused("it begins with neither postgres:// nor postgresql://".to_owned()));
+/// # Errors
+/// [`StoreError::BadUrl`]; the text is not repeated, because it may hold a password.
+pub(super) fn parse(url: &str) -> Result<PgConnectOptions, StoreError> {
+    let bad = |why: String| StoreError::BadUrl { reason: format!("the PostgreSQL URL is not usable: {why}") };
+    if !["postgres://", "postgresql://"].iter().any(|scheme| url.starts_with(scheme)) {
+        return Err(bad("it begins with neither postgres:// nor postgresql://".to_owned()));
     }
-    let parsed = PgConnectOptions::from_str(&options.url).map_err(|error| refused(error.to_string()))?;
+    PgConnectOptions::from_str(url).map_err(|error| bad(error.to_string()))
+}
+
+fn base(options: &PostgresOptions) -> Result<PgConnectOptions, StoreError> {
+    let parsed = parse(&options.url)?;
     let parsed = if options.read_only { parsed.options([("default_transaction_read_only", "on")]) } else { parsed };
     Ok(parsed
         .application_name(&session_name(options.member.as_deref()))

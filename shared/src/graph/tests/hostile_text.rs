@@ -12,7 +12,12 @@ fn a_hundred_megabytes_are_refused_at_once() {
 
 #[test]
 fn nul_bytes_are_refused() {
-    assert!(refused("nul.yaml", "stepstream: 1\nname: a\0b\n").to_string().contains("NUL"));
+    for (text, place) in
+        [("stepstream: 1\nname: ä\0b\n", "nul.yaml:2:8"), ("a\0b", "nul.yaml:1:2"), ("\0", "nul.yaml:1:1")]
+    {
+        let said = refused("nul.yaml", text).to_string();
+        assert!(said.contains("NUL") && said.contains(place), "{said}");
+    }
 }
 
 #[test]

@@ -55,6 +55,26 @@ fn an_id_that_looks_like_an_invented_name_keeps_its_own() {
 }
 
 #[test]
+fn a_time_that_is_no_number_is_refused_and_names_its_task() {
+    let text = recording(json!([{ "id": "a" }]), json!([{ "id": "a", "runtimeInSeconds": 1e300 }]));
+    for time_scale in [1e303, 1e9] {
+        let error = import(&text, &ImportOptions { time_scale, ..ImportOptions::default() }).unwrap_err();
+        assert!(matches!(&error, ImportError::TooLong { task, .. } if task == "a"), "{error}");
+    }
+    for time_scale in [-1.0, f64::NAN, f64::INFINITY] {
+        let error = import(&text, &ImportOptions { time_scale, ..ImportOptions::default() }).unwrap_err();
+        assert!(matches!(error, ImportError::TimeScale(_)), "{error}");
+    }
+}
+
+#[test]
+fn text_that_is_not_json_is_told_with_its_file_and_place() {
+    let options = ImportOptions { source: "flow.json".to_owned(), ..ImportOptions::default() };
+    let error = import("{\n  \"a\": nope }", &options).unwrap_err().to_string();
+    assert!(error.contains("flow.json:2:8"), "{error}");
+}
+
+#[test]
 fn what_is_no_recording_is_refused_with_the_reason() {
     let options = ImportOptions::default();
     let refused = |text: &str| import(text, &options).unwrap_err();
