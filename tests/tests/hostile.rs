@@ -143,7 +143,10 @@ async fn the_api_refuses_what_it_must_with_a_status_of_its_own() {
     let answer = request.body(body).send().await.expect("the answer is seen, not a reset connection");
     assert_eq!(answer.status(), 413);
     let problem: serde_json::Value = answer.json().await.expect("a problem");
-    assert!(problem["detail"].as_str().is_some_and(|detail| detail.contains("8")), "it names the limit: {problem}");
+    assert!(
+        problem["detail"].as_str().is_some_and(|detail| detail.contains("8388608")),
+        "it names the limit: {problem}"
+    );
 
     let request = api.request(reqwest::Method::POST, "/v1/executions").header("Content-Type", "application/json");
     let answer = request.body("{\"graph\": \"a\\u0000b\", \"inputs\": {}}").send().await.expect("an answer");

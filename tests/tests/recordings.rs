@@ -18,8 +18,10 @@ async fn imported(directory: &Path, file: &Path, scale: f64) -> Value {
     programs::run(directory, &arguments).await.exited(0).json()
 }
 
-/// Every task is one node and one completed step, and the graph has the recording's edges.
-fn check(document: &Value, verdict: &Verdict, tasks: usize, edges: usize) {
+/// Every task is one node and one completed step, the graph has as many edges as the recording, and the log has the
+/// recording's own order.
+fn check(document: &Value, verdict: &Verdict, recording: &Recording) {
+    let (tasks, edges) = (recording.tasks, recording.edges);
     let nodes = document["nodes"].as_object().expect("nodes");
     assert_eq!(nodes.len(), tasks, "one node for each task");
     let found: usize = nodes.values().filter_map(|node| node["next"].as_array()).map(Vec::len).sum();
@@ -27,6 +29,7 @@ fn check(document: &Value, verdict: &Verdict, tasks: usize, edges: usize) {
     let facts = &verdict.executions[0];
     assert_eq!(facts.steps.len(), tasks);
     assert_eq!(verdict.steps_by_workers(), tasks, "every task exactly once");
+    assert_eq!(recording.disorder(document, facts), None, "{}", recording.name);
 }
 
 async fn run_embedded(directory: &Path, name: &str, document: &Value) -> Verdict {
@@ -52,7 +55,7 @@ async fn run_embedded_checked(recording: &Recording) {
         recording.edges,
         began.elapsed()
     );
-    check(&document, &verdict, recording.tasks, recording.edges);
+    check(&document, &verdict, recording);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +74,7 @@ async fn every_recording_runs_on_a_fleet_with_every_task_once_and_in_order() {
         let id = fleet.api(0).begin(&document, &serde_json::json!({})).await;
         let verdict = fleet.verdict(&[id], BY_WORKERS).await;
         println!("{}: {} tasks on a fleet in {:?}", recording.name, recording.tasks, began.elapsed());
-        check(&document, &verdict, recording.tasks, recording.edges);
+        check(&document, &verdict, recording);
     }
 }
 
@@ -89,7 +92,7 @@ async fn two_thousand_tasks_with_a_fan_in_of_eleven_hundred_run_embedded_and_on_
     let id = fleet.api(0).begin(&document, &serde_json::json!({})).await;
     let verdict = fleet.verdict(&[id], BY_WORKERS).await;
     println!("the largest on a fleet in {:?}", began.elapsed());
-    check(&document, &verdict, recording.tasks, recording.edges);
+    check(&document, &verdict, &recording);
 }
 
 const SLOTS: usize = 4;
@@ -103,6 +106,56 @@ const OVERHEAD: f64 = 1.3;
 /// What it may cost beside a scheduler that costs nothing, where that one is far from the bound already.
 const OVERHEAD_OF_GREEDY: f64 = 1.15;
 
+/// The bound holds wherever a scheduler can keep it.
+fn most(greedy: f64) -> f64 {
+    if greedy > OVERHEAD { greedy * OVERHEAD_OF_GREEDY } else { OVERHEAD }
+}
+
+#[test]
+fn the_bound_is_relaxed_only_where_no_scheduler_keeps_it() {
+    assert_eq!([1.0, 1.2, OVERHEAD].map(most), [OVERHEAD; 3]);
+    assert!(most(1.5) > 1.5);
+}
+
+/// A check that trusts the imported graph would pass these.
+#[tokio::test(flavor = "multi_thread")]
+async fn edges_that_were_swapped_or_reversed_are_found_out() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let recordings = recordings::own();
+    let recording = recordings.iter().find(|recording| recording.name == "own-chain").expect("our own");
+    let right = imported(directory.path(), &recording.path, 0.0).await;
+    let verdict = run_embedded(directory.path(), "right", &right).await;
+    assert_eq!(recording.disorder(&right, &verdict.executions[0]), None);
+
+    let mut reversed = right.clone();
+    let nodes = right["nodes"].as_object().expect("nodes");
+    for node in reversed["nodes"].as_object_mut().expect("nodes").values_mut() {
+        node.as_object_mut().expect("a node").remove("next");
+    }
+    for (from, node) in nodes {
+        for edge in node["next"].as_array().into_iter().flatten() {
+            let to = edge["to"].as_str().expect("a name");
+            let next = &mut reversed["nodes"][to]["next"];
+            if next.is_null() {
+                *next = serde_json::json!([]);
+            }
+            next.as_array_mut().expect("a list").push(serde_json::json!({"to": from}));
+        }
+    }
+    let verdict = run_embedded(directory.path(), "reversed", &reversed).await;
+    assert!(recording.disorder(&reversed, &verdict.executions[0]).is_some());
+
+    // Two tasks change places.
+    let mut swapped = right.clone();
+    let names: Vec<&String> = nodes.keys().collect();
+    let (first, last) = (names[0], names[names.len() - 1]);
+    let label = |name: &str| right["nodes"][name]["label"].as_str().unwrap_or(name).to_owned();
+    swapped["nodes"][first]["label"] = label(last).into();
+    swapped["nodes"][last]["label"] = label(first).into();
+    let verdict = run_embedded(directory.path(), "swapped", &swapped).await;
+    assert!(recording.disorder(&swapped, &verdict.executions[0]).is_some());
+}
+
 async fn makespans_are_near_the_bound(workers: usize) {
     let slots = workers * SLOTS;
     let fleet = Fleet::start(Plan { coordinators: 1, workers, slots: SLOTS, ..Plan::default() }).await;
@@ -114,7 +167,7 @@ async fn makespans_are_near_the_bound(workers: usize) {
         let ratio = verdict.executions[0].makespan().as_secs_f64() / seconds(recording);
         let greedy = recording.greedy(slots) / recording.bound(slots);
         println!("{} on {workers} workers: {ratio:.3} of the bound, greedily {greedy:.3}", recording.name);
-        let most = OVERHEAD.max(greedy * OVERHEAD_OF_GREEDY);
+        let most = most(greedy);
         assert!(ratio <= most, "{}: {ratio:.2} of the bound", recording.name);
         assert!(ratio >= 0.99, "{}: {ratio:.2} is below what is possible: tasks did not wait", recording.name);
     }

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
+use super::verdict::Facts;
+
 /// A recording and what it says of itself.
 #[derive(Debug)]
 pub struct Recording {
@@ -16,6 +18,8 @@ pub struct Recording {
     pub critical_path: f64,
     /// Seconds of all tasks.
     pub work: f64,
+    /// Of all tasks, by place.
+    ids: Vec<String>,
     /// For each task its seconds, and its parents by place.
     order: Vec<(f64, Vec<usize>)>,
 }
@@ -24,6 +28,33 @@ impl Recording {
     /// Seconds below which no schedule on so many slots can stay.
     pub fn bound(&self, slots: usize) -> f64 {
         self.critical_path.max(self.work / slots as f64)
+    }
+
+    /// What in this log is not as the recording says: a task that is no step or not one only, or a step that was
+    /// scheduled before a parent of its task had ended. The imported graph only says which step is which task, by the
+    /// label that keeps the task's id where a node cannot be called so.
+    pub fn disorder(&self, document: &Value, facts: &Facts) -> Option<String> {
+        let mut steps = HashMap::new();
+        for step in &facts.steps {
+            let id = document["nodes"][&step.node]["label"].as_str().unwrap_or(&step.node);
+            if steps.insert(id, step).is_some() {
+                return Some(format!("{id} is two steps"));
+            }
+        }
+        if steps.len() != self.ids.len() {
+            return Some(format!("{} tasks are {} steps", self.ids.len(), steps.len()));
+        }
+        for (id, (_, parents)) in self.ids.iter().zip(&self.order) {
+            let Some(step) = steps.get(id.as_str()) else { return Some(format!("{id} is no step")) };
+            for parent in parents {
+                let parent = &self.ids[*parent];
+                let ended = steps.get(parent.as_str()).and_then(|step| step.settled);
+                if ended.is_none_or(|ended| ended >= step.scheduled) {
+                    return Some(format!("{id} was scheduled before {parent} had ended"));
+                }
+            }
+        }
+        None
     }
 
     /// Seconds that a scheduler takes that costs nothing and starts what is ready in the order in which it became so:
@@ -124,6 +155,7 @@ pub fn read(path: &Path) -> Recording {
         })
         .collect();
     Recording {
+        ids: specified.iter().map(|task| task["id"].as_str().expect("an id").to_owned()).collect(),
         order,
         name: path.file_stem().expect("a file").to_string_lossy().into_owned(),
         path: path.to_owned(),

@@ -32,9 +32,10 @@ pub struct StepFacts {
     pub index: Option<u32>,
     pub is_task: bool,
     pub scheduled_at: Timestamp,
-    scheduled: u64,
+    /// Sequence of its schedule.
+    pub scheduled: u64,
     /// Sequence of its completion or failure.
-    settled: Option<u64>,
+    pub settled: Option<u64>,
     completed_at: Option<Timestamp>,
     completions: u32,
     taken: Option<Vec<u32>>,
