@@ -122,6 +122,10 @@ pub(crate) struct Engine {
     reload: HashSet<(TenantId, ExecutionId)>,
     reload_due: Timestamp,
     jobs_state: Option<JobsStreamState>,
+    /// The bus cannot be reached: what workers say does not arrive.
+    deaf: bool,
+    /// When that was over last.
+    hears_since: Timestamp,
     suspects_due: Timestamp,
 }
 
@@ -186,6 +190,8 @@ impl Engine {
             reload: HashSet::new(),
             reload_due: Timestamp::default(),
             jobs_state: None,
+            deaf: false,
+            hears_since: Timestamp::default(),
             suspects_due: Timestamp::default(),
         };
         (engine, sender)

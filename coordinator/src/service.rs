@@ -9,7 +9,7 @@ use stepstream_runtime::clock::Clock;
 use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
-use stepstream_shared::execution::{Command, StartRequest};
+use stepstream_shared::execution::{Command, ExecutionState, StartRequest};
 use stepstream_shared::graph::{CompiledGraph, Source, compile};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
@@ -129,6 +129,7 @@ impl ServiceError {
             | ReadError::Codec { .. }
             | ReadError::Fold { .. }
             | ReadError::Gap { .. }
+            | ReadError::Panicked(_)
             | ReadError::Snapshot { .. } => ServiceError::Corrupt(chain(error)),
         }
     }
@@ -341,7 +342,13 @@ impl Service {
         let partition = PartitionId::of(request.execution, self.0.meta.partitions);
         let execution = request.execution;
         let give_up = Instant::now() + FIND_OWNER;
+        let mut tried = false;
         loop {
+            // What became of a try whose answer did not come, only the log knows.
+            if tried && self.is_done(tenant, &request).await {
+                return Ok(());
+            }
+            tried = true;
             let outcome = if self.0.exclusive || self.0.owned.contains(partition) {
                 self.carry_out(tenant, request.clone()).await
             } else {
@@ -363,6 +370,25 @@ impl Service {
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Whether the log shows that a request was carried out. For a start under a key the caller compares requests.
+    async fn is_done(&self, tenant: &TenantId, request: &Forwarded) -> bool {
+        let to = match &request.what {
+            ForwardedRequest::Start { request_hash: None, .. } => Some(1),
+            ForwardedRequest::Start { .. } => return false,
+            ForwardedRequest::Cancel { .. } => None,
+        };
+        let loaded = self.load(tenant, request.execution, to).await;
+        match (&request.what, loaded) {
+            // The id is fresh and random: nobody else can have begun it.
+            (ForwardedRequest::Start { .. }, Ok(_)) => true,
+            (ForwardedRequest::Cancel { reason }, Ok(loaded)) => {
+                let execution = &loaded.execution;
+                execution.state() == ExecutionState::Cancelled && execution.reason() == Some(reason.as_str())
+            }
+            (_, Err(_)) => false,
         }
     }
 

@@ -116,6 +116,7 @@ impl Engine {
                 dispatch,
                 sequence: None,
                 sign_of_life: now,
+                looked_at: now,
                 heartbeat: spec.heartbeat,
             };
             live.dispatched.insert(spec.ordinal, entry);

@@ -80,6 +80,7 @@ impl Engine {
                     last_first_seq: 0,
                     snapshot: 0,
                     in_flight: 0,
+                    last_ticket: 0,
                     listed: None,
                     deadline: None,
                     dispatched: HashMap::new(),
