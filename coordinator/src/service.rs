@@ -344,11 +344,6 @@ impl Service {
         let give_up = Instant::now() + FIND_OWNER;
         let mut tried = false;
         loop {
-            // What became of a try whose answer did not come, only the log knows.
-            if tried && self.is_done(tenant, &request).await {
-                return Ok(());
-            }
-            tried = true;
             let outcome = if self.0.exclusive || self.0.owned.contains(partition) {
                 self.carry_out(tenant, request.clone()).await
             } else {
@@ -362,10 +357,13 @@ impl Service {
                 }
             };
             match outcome {
+                // What became of a try whose answer did not come, only the log knows.
+                Err(_) if tried && self.is_done(tenant, &request).await => return Ok(()),
                 Err(ServiceError::Unavailable(text)) => {
                     if Instant::now() >= give_up {
                         return Err(ServiceError::Unavailable(text));
                     }
+                    tried = true;
                     tokio::time::sleep(REST).await;
                 }
                 other => return other,

@@ -166,6 +166,37 @@ async fn a_result_refused_for_a_decision_that_did_not_become_durable_is_not_lost
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_answer_came_too_late_is_found_to_be_carried_out() {
+    /// Longer than a coordinator waits for the answer of another.
+    const TOO_LONG: Duration = Duration::from_secs(6);
+    let (store, bus) = (Arc::new(UnrulyStore::new(1)), bus());
+    let owner = Engine::over(store.clone(), &bus, Options::default()).await;
+    let stop = CancellationToken::new();
+    let other = start(Options::default(), store.clone(), Arc::new(bus.clone()), stop.clone()).await.unwrap();
+    let other = Engine { coordinator: other, tenant: owner.tenant.clone(), stop };
+    assert_eq!(other.coordinator.service.partitions_held(), 0, "whatever reaches it travels");
+
+    let slowly = async || {
+        store.appends(Appends::Wait);
+        let began = std::time::Instant::now();
+        until("the first answer is given up", async || (began.elapsed() > TOO_LONG).then_some(())).await;
+        store.appends(Appends::Pass);
+    };
+    let (begun, ()) = tokio::join!(other.begin(GATED), slowly());
+    let id = begun.unwrap();
+    let service = &other.coordinator.service;
+    let listed = service.reader().list(&other.tenant, None, None, 10).await.unwrap();
+    assert_eq!(listed.iter().map(|row| row.execution).collect::<Vec<_>>(), [id], "one start is one execution");
+
+    let cancel = service.cancel(&other.tenant, id, "too slow".to_owned(), Actor::User("test".to_owned()));
+    let (cancelled, ()) = tokio::join!(cancel, slowly());
+    cancelled.unwrap();
+    assert_eq!(other.ended(id).await.0, ExecutionState::Cancelled);
+    other.stop().await;
+    owner.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_late_report_about_an_attempt_does_not_hide_the_silence_of_the_next() {
     let (store, bus) = (Arc::new(UnrulyStore::new(1)), bus());
     let engine = Engine::over(store, &bus, Options { exclusive: true, ..Options::default() }).await;

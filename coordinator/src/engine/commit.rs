@@ -94,7 +94,7 @@ impl Engine {
             }
             Ok(Err(rejection)) => {
                 tracing::debug!(execution = %id, %rejection, "refused");
-                self.refuse(id, occasion, rejection);
+                self.refuse(id, occasion.settle, occasion.reply, refusal(rejection));
                 self.watch(id);
             }
             Err(_) => {
@@ -105,9 +105,14 @@ impl Engine {
     }
 
     /// Says no. What the log does not hold yet may never come to hold, so a refusal waits for the append it rests on.
-    fn refuse(&mut self, id: ExecutionId, occasion: Occasion, rejection: Rejection) {
-        let refused =
-            Refused { settle: occasion.settle, reply: occasion.reply.map(|reply| (reply, refusal(rejection))) };
+    pub(super) fn refuse(
+        &mut self,
+        id: ExecutionId,
+        settle: Option<Box<dyn Settle>>,
+        reply: Option<Reply>,
+        why: ServiceError,
+    ) {
+        let refused = Refused { settle, reply: reply.map(|reply| (reply, why)) };
         let last = self.live.get(&id).filter(|live| live.in_flight > 0).map(|live| live.last_ticket);
         match last.and_then(|ticket| self.pending.get_mut(&ticket)) {
             Some(pending) => pending.refused.push(refused),

@@ -40,6 +40,7 @@ impl Engine {
     /// Whatever is due happens.
     pub(super) async fn keep_time(&mut self) {
         let now = self.clock.now();
+        self.deaf |= !self.bus.connected();
         for _ in 0..DEADLINES_AT_A_TIME {
             if !self.backlog.is_empty() {
                 break; // The store is the bottleneck: more decisions would only wait with the others.
@@ -116,7 +117,7 @@ impl Engine {
             self.expect_heartbeat(id, ordinal);
             return;
         }
-        if self.deaf || !self.backlog.is_empty() {
+        if self.deaf || !self.bus.connected() || !self.backlog.is_empty() {
             // Nothing that a worker says reaches us at present: its silence is ours.
             self.heartbeats.push(Reverse((now.after(LONGEST_SLEEP), id, ordinal)));
             return;

@@ -64,8 +64,8 @@ impl Engine {
         match body {
             RequestBody::Start { graph, request } => {
                 if live.is_some() {
-                    // Under a derived id: whether it is the same request, the caller reads from the log.
-                    let _ = reply.send(Err(ServiceError::KeyConflict));
+                    // Whether it is the same request, the caller reads from the log.
+                    self.refuse(id, None, Some(reply), ServiceError::KeyConflict);
                     return;
                 }
                 self.next_generation += 1;
