@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepstream_runtime::bus::{BusError, JobsStreamState};
 use stepstream_runtime::random;
-use stepstream_shared::execution::Command;
+use stepstream_shared::execution::{Command, ExecutionState};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -217,6 +217,7 @@ impl Engine {
                 self.redispatch(key.execution, vec![spec]);
             } else if let Some(spec) = live.execution.job(&live.graph, key.ordinal)
                 && spec.attempt == key.attempt
+                && live.execution.state() == ExecutionState::Running
                 && live
                     .dispatched
                     .get(&key.ordinal)
