@@ -33,11 +33,11 @@ use stepstream_shared::wire::{MacKey, Outcome};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::hint::Hint;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{Append, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
 use crate::refusals::Refusals;
-use crate::service::Hint;
 use crate::store::{Completions, Submitter};
 
 pub(crate) use live::JobKey;

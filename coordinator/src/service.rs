@@ -17,11 +17,14 @@ use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, Tra
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::{Input, Request, RequestBody};
-use crate::forwarding::result_of;
+use crate::error::{chain, result_of};
 use crate::ownership::OwnedPartitions;
-use crate::ports::{StoreError, StoreMeta, StoredGraph};
-use crate::reading::{Loaded, ReadError, Reader};
+use crate::ports::{StoreMeta, StoredGraph};
+use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes};
+
+pub use crate::error::ServiceError;
+pub use crate::hint::Hint;
 
 /// How long a request looks for the owner of its partition before it gives up: longer than a lease and a takeover.
 const FIND_OWNER: Duration = Duration::from_secs(15);
@@ -65,97 +68,6 @@ pub struct Registered {
     pub registered_at: Timestamp,
     /// False when it had been registered before.
     pub created: bool,
-}
-
-/// An execution's log has grown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint {
-    pub tenant: TenantId,
-    pub execution: ExecutionId,
-    pub sequence: u64,
-    pub terminal: bool,
-}
-
-/// Why a request was not carried out. Each says what the caller can do.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    #[error("there is no execution {0}")]
-    NotFound(ExecutionId),
-    #[error("there is no graph {0}")]
-    GraphNotFound(String),
-    /// The document does not compile; the text shows every problem.
-    #[error("{0}")]
-    BadGraph(String),
-    #[error("the inputs do not fit the graph: {}", .0.join("; "))]
-    InvalidInputs(Vec<String>),
-    #[error("the idempotency key was used for another request")]
-    KeyConflict,
-    /// The execution is not in a state for this.
-    #[error("{0}")]
-    Conflict(String),
-    #[error("{0}")]
-    TooLarge(String),
-    /// Trying again later can help; nothing was accepted.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The store is full or read-only.
-    #[error("{0}")]
-    Exhausted(String),
-    /// What is stored cannot be read.
-    #[error("{0}")]
-    Corrupt(String),
-    #[error("{0}")]
-    Internal(String),
-}
-
-impl ServiceError {
-    pub(crate) fn from_store(error: &StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
-            StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
-            StoreError::Absent { .. } | StoreError::NewerSchema { .. } | StoreError::Refused { .. } => {
-                ServiceError::Internal(chain(error))
-            }
-            StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
-        }
-    }
-
-    pub(crate) fn from_read(error: &ReadError) -> Self {
-        match error {
-            ReadError::NotFound(id) => ServiceError::NotFound(*id),
-            ReadError::GraphNotFound(reference) => ServiceError::GraphNotFound(reference.clone()),
-            ReadError::Store(error) => ServiceError::from_store(error),
-            ReadError::BadGraph { .. }
-            | ReadError::Codec { .. }
-            | ReadError::Fold { .. }
-            | ReadError::Gap { .. }
-            | ReadError::Panicked(_)
-            | ReadError::Snapshot { .. } => ServiceError::Corrupt(chain(error)),
-        }
-    }
-}
-
-impl From<ReadError> for ServiceError {
-    fn from(error: ReadError) -> Self {
-        ServiceError::from_read(&error)
-    }
-}
-
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        ServiceError::from_store(&error)
-    }
-}
-
-/// The text of an error and of what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What tells a repeated request from another one under the same key.

@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::dispatch::Settlement;
 use super::live::Live;
+use crate::error::ServiceError;
+use crate::hint::Hint;
 use crate::ports::{Append, Appended, StoreError};
-use crate::service::{Hint, ServiceError};
 use crate::store::SubmitError;
 
 /// How long an outcome rests before it is delivered again after its execution could not take it.

@@ -9,9 +9,9 @@ use super::dispatch::Settlement;
 use super::live::Live;
 use super::request::Request;
 use super::{Engine, Input};
+use crate::error::ServiceError;
 use crate::ports::StoreError;
 use crate::reading::{Loaded, ReadError};
-use crate::service::ServiceError;
 
 /// Something that waits for an execution to be loaded.
 pub(super) enum Waiting {

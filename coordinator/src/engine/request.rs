@@ -12,7 +12,7 @@ use super::Engine;
 use super::commit::{Occasion, Reply};
 use super::live::Live;
 use super::loading::Waiting;
-use crate::service::ServiceError;
+use crate::error::ServiceError;
 
 /// A request for one execution.
 pub(crate) struct Request {
