@@ -130,7 +130,7 @@ impl From<ReadError> for Problem {
         let exit = match error {
             ReadError::Store(error) => return error.into(),
             ReadError::NotFound(_) | ReadError::GraphNotFound(_) => Exit::NotFound,
-            ReadError::BadGraph { .. } => Exit::Refused,
+            ReadError::BadGraph { .. } | ReadError::Panicked(_) => Exit::Refused,
             ReadError::Codec { .. } | ReadError::Fold { .. } | ReadError::Gap { .. } | ReadError::Snapshot { .. } => {
                 Exit::Diverged
             }

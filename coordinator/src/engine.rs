@@ -33,11 +33,11 @@ use stepstream_shared::wire::{MacKey, Outcome};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use crate::hint::Hint;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{Append, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
 use crate::refusals::Refusals;
-use crate::service::Hint;
 use crate::store::{Completions, Submitter};
 
 pub(crate) use live::JobKey;
@@ -122,6 +122,10 @@ pub(crate) struct Engine {
     reload: HashSet<(TenantId, ExecutionId)>,
     reload_due: Timestamp,
     jobs_state: Option<JobsStreamState>,
+    /// The bus cannot be reached: what workers say does not arrive.
+    deaf: bool,
+    /// When that was over last.
+    hears_since: Timestamp,
     suspects_due: Timestamp,
 }
 
@@ -186,6 +190,8 @@ impl Engine {
             reload: HashSet::new(),
             reload_due: Timestamp::default(),
             jobs_state: None,
+            deaf: false,
+            hears_since: Timestamp::default(),
             suspects_due: Timestamp::default(),
         };
         (engine, sender)

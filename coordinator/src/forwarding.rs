@@ -8,51 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stepstream_runtime::bus::{CommandRequest, CoordinatorBus};
-use stepstream_shared::id::{ExecutionId, PartitionId};
-use stepstream_shared::wire::{Answer, Forwarded};
+use stepstream_shared::id::PartitionId;
+use stepstream_shared::wire::Forwarded;
 use tokio_util::sync::CancellationToken;
 
+use crate::error::{ServiceError, answer_of};
 use crate::ownership::OwnedPartitions;
-use crate::service::{Service, ServiceError};
+use crate::service::Service;
 
 /// How often the set of partitions is compared with what is listened for.
 const LOOK: Duration = Duration::from_millis(250);
-
-/// What a caller elsewhere is told.
-fn answer_of(result: Result<(), ServiceError>) -> Answer {
-    match result {
-        Ok(()) => Answer::Done,
-        Err(ServiceError::NotFound(_)) => Answer::NotFound,
-        Err(ServiceError::GraphNotFound(graph)) => Answer::GraphNotFound(graph),
-        Err(ServiceError::BadGraph(text)) => Answer::BadGraph(text),
-        Err(ServiceError::InvalidInputs(problems)) => Answer::InvalidInputs(problems),
-        Err(ServiceError::KeyConflict) => Answer::KeyConflict,
-        Err(ServiceError::Conflict(text)) => Answer::Conflict(text),
-        Err(ServiceError::TooLarge(text)) => Answer::TooLarge(text),
-        Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
-        Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
-        Err(ServiceError::Corrupt(text)) => Answer::Corrupt(text),
-        Err(ServiceError::Internal(text)) => Answer::Internal(text),
-    }
-}
-
-/// What an answer from elsewhere means for a request to this execution.
-pub(crate) fn result_of(answer: Answer, execution: ExecutionId) -> Result<(), ServiceError> {
-    Err(match answer {
-        Answer::Done => return Ok(()),
-        Answer::NotFound => ServiceError::NotFound(execution),
-        Answer::GraphNotFound(graph) => ServiceError::GraphNotFound(graph),
-        Answer::BadGraph(text) => ServiceError::BadGraph(text),
-        Answer::InvalidInputs(problems) => ServiceError::InvalidInputs(problems),
-        Answer::KeyConflict => ServiceError::KeyConflict,
-        Answer::Conflict(text) => ServiceError::Conflict(text),
-        Answer::TooLarge(text) => ServiceError::TooLarge(text),
-        Answer::Unavailable(text) => ServiceError::Unavailable(text),
-        Answer::Exhausted(text) => ServiceError::Exhausted(text),
-        Answer::Corrupt(text) => ServiceError::Corrupt(text),
-        Answer::Internal(text) => ServiceError::Internal(text),
-    })
-}
 
 /// Listens for requests to the partitions held, until `shutdown`.
 pub(crate) async fn serve(

@@ -14,8 +14,11 @@ use tokio_util::sync::CancellationToken;
 use crate::engine::Input;
 use crate::ports::{EventStore, Member};
 
-/// How often the partitions are looked at: an owner that stopped cleanly is followed within this time.
+/// How often the partitions are looked at, if the lease is not short: an owner that stopped cleanly is followed within
+/// this time.
 const LOOK: Duration = Duration::from_millis(500);
+/// Looks in the time of a lease, at the least: one renewal may fail without costing the partition.
+const LOOKS_IN_A_LEASE: u32 = 8;
 /// Partitions given back in one look: moving all at once would stall as many executions.
 const GIVEN_BACK_AT_A_TIME: usize = 8;
 /// Longest wait for the engine to finish what is on its way for a partition that is given back.
@@ -52,7 +55,7 @@ impl Keeper {
             }
             tokio::select! {
                 () = shutdown.cancelled() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(LOOK.min(self.lease / LOOKS_IN_A_LEASE)) => {}
             }
         }
         let _ = engine_stopped.await; // A dropped sender is a stopped engine too.

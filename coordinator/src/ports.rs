@@ -192,6 +192,13 @@ pub enum StoreError {
     Refused { reason: String },
 }
 
+impl StoreError {
+    /// Trying again later can help, whatever is read or written.
+    pub fn is_passing(&self) -> bool {
+        matches!(self, StoreError::Unavailable(_) | StoreError::Unknown(_))
+    }
+}
+
 /// The log and what is kept beside it.
 ///
 /// Guarantees of every adapter: an append that is answered `Committed` is durable as [`StoreMeta::durability`] says;

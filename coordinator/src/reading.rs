@@ -52,6 +52,9 @@ pub enum ReadError {
         #[source]
         source: ApplyError,
     },
+    /// A defect of ours; the log is unharmed.
+    #[error("folding the log of {0} panicked")]
+    Panicked(ExecutionId),
     #[error("the log of {execution} has a gap: event {found} follows event {after}")]
     Gap { execution: ExecutionId, after: u64, found: u64 },
     /// What is kept beside the log is not what the log says: one of them was changed.

@@ -9,7 +9,7 @@ use stepstream_runtime::clock::Clock;
 use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
-use stepstream_shared::execution::{Command, StartRequest};
+use stepstream_shared::execution::{Command, ExecutionState, StartRequest};
 use stepstream_shared::graph::{CompiledGraph, Source, compile};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
@@ -17,11 +17,14 @@ use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, Tra
 use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::{Input, Request, RequestBody};
-use crate::forwarding::result_of;
+use crate::error::{chain, result_of};
 use crate::ownership::OwnedPartitions;
-use crate::ports::{StoreError, StoreMeta, StoredGraph};
-use crate::reading::{Loaded, ReadError, Reader};
+use crate::ports::{StoreMeta, StoredGraph};
+use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes};
+
+pub use crate::error::ServiceError;
+pub use crate::hint::Hint;
 
 /// How long a request looks for the owner of its partition before it gives up: longer than a lease and a takeover.
 const FIND_OWNER: Duration = Duration::from_secs(15);
@@ -67,97 +70,6 @@ pub struct Registered {
     pub registered_at: Timestamp,
     /// False when it had been registered before.
     pub created: bool,
-}
-
-/// An execution's log has grown.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Hint {
-    pub tenant: TenantId,
-    pub execution: ExecutionId,
-    pub sequence: u64,
-    pub terminal: bool,
-}
-
-/// Why a request was not carried out. Each says what the caller can do.
-#[derive(Debug, thiserror::Error)]
-pub enum ServiceError {
-    #[error("there is no execution {0}")]
-    NotFound(ExecutionId),
-    #[error("there is no graph {0}")]
-    GraphNotFound(String),
-    /// The document does not compile; the text shows every problem.
-    #[error("{0}")]
-    BadGraph(String),
-    #[error("the inputs do not fit the graph: {}", .0.join("; "))]
-    InvalidInputs(Vec<String>),
-    #[error("the idempotency key was used for another request")]
-    KeyConflict,
-    /// The execution is not in a state for this.
-    #[error("{0}")]
-    Conflict(String),
-    #[error("{0}")]
-    TooLarge(String),
-    /// Trying again later can help; nothing was accepted.
-    #[error("{0}")]
-    Unavailable(String),
-    /// The store is full or read-only.
-    #[error("{0}")]
-    Exhausted(String),
-    /// What is stored cannot be read.
-    #[error("{0}")]
-    Corrupt(String),
-    #[error("{0}")]
-    Internal(String),
-}
-
-impl ServiceError {
-    pub(crate) fn from_store(error: &StoreError) -> Self {
-        match error {
-            StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
-            StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
-            StoreError::BadUrl { .. }
-            | StoreError::Absent { .. }
-            | StoreError::NewerSchema { .. }
-            | StoreError::Refused { .. } => ServiceError::Internal(chain(error)),
-            StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
-        }
-    }
-
-    pub(crate) fn from_read(error: &ReadError) -> Self {
-        match error {
-            ReadError::NotFound(id) => ServiceError::NotFound(*id),
-            ReadError::GraphNotFound(reference) => ServiceError::GraphNotFound(reference.clone()),
-            ReadError::Store(error) => ServiceError::from_store(error),
-            ReadError::BadGraph { .. }
-            | ReadError::Codec { .. }
-            | ReadError::Fold { .. }
-            | ReadError::Gap { .. }
-            | ReadError::Snapshot { .. } => ServiceError::Corrupt(chain(error)),
-        }
-    }
-}
-
-impl From<ReadError> for ServiceError {
-    fn from(error: ReadError) -> Self {
-        ServiceError::from_read(&error)
-    }
-}
-
-impl From<StoreError> for ServiceError {
-    fn from(error: StoreError) -> Self {
-        ServiceError::from_store(&error)
-    }
-}
-
-/// The text of an error and of what caused it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text = format!("{text}: {error}");
-        cause = error.source();
-    }
-    text
 }
 
 /// What tells a repeated request from another one under the same key.
@@ -350,6 +262,7 @@ impl Service {
         let partition = PartitionId::of(request.execution, self.0.meta.partitions);
         let execution = request.execution;
         let give_up = Instant::now() + FIND_OWNER;
+        let mut tried = false;
         loop {
             let outcome = if self.0.exclusive || self.0.owned.contains(partition) {
                 self.carry_out(tenant, request.clone()).await
@@ -364,14 +277,36 @@ impl Service {
                 }
             };
             match outcome {
+                // What became of a try whose answer did not come, only the log knows.
+                Err(_) if tried && self.is_done(tenant, &request).await => return Ok(()),
                 Err(ServiceError::Unavailable(text)) => {
                     if Instant::now() >= give_up {
                         return Err(ServiceError::Unavailable(text));
                     }
+                    tried = true;
                     tokio::time::sleep(REST).await;
                 }
                 other => return other,
             }
+        }
+    }
+
+    /// Whether the log shows that a request was carried out. For a start under a key the caller compares requests.
+    async fn is_done(&self, tenant: &TenantId, request: &Forwarded) -> bool {
+        let to = match &request.what {
+            ForwardedRequest::Start { request_hash: None, .. } => Some(1),
+            ForwardedRequest::Start { .. } => return false,
+            ForwardedRequest::Cancel { .. } => None,
+        };
+        let loaded = self.load(tenant, request.execution, to).await;
+        match (&request.what, loaded) {
+            // The id is fresh and random: nobody else can have begun it.
+            (ForwardedRequest::Start { .. }, Ok(_)) => true,
+            (ForwardedRequest::Cancel { reason }, Ok(loaded)) => {
+                let execution = &loaded.execution;
+                execution.state() == ExecutionState::Cancelled && execution.reason() == Some(reason.as_str())
+            }
+            (_, Err(_)) => false,
         }
     }
 

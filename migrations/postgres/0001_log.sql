@@ -55,7 +55,7 @@ create table executions (
 );
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
-create index executions_unfinished on executions (execution) where not terminal;
+create index executions_unfinished on executions (partition, execution) where not terminal;
 
 -- Derived: the state of a long execution after the append that ends with `sequence`, so that recovery folds only what
 -- follows. Whoever reads one checks its hashes; the row of the log that it names is in `events`.

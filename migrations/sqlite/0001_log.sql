@@ -50,7 +50,7 @@ create table executions (
 ) strict, without rowid;
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
-create index executions_unfinished on executions (execution) where not terminal;
+create index executions_unfinished on executions (partition, execution) where not terminal;
 
 -- A rowid table on purpose: bodies are large.
 create table snapshots (

@@ -33,12 +33,17 @@ pub struct ExecutionError {
 
 impl ExecutionError {
     pub fn new(category: ErrorCategory, message: impl Into<String>) -> Self {
-        let mut message = message.into();
-        if message.len() > MAX_MESSAGE_BYTES {
-            let cut = (0..=MAX_MESSAGE_BYTES).rev().find(|at| message.is_char_boundary(*at)).unwrap_or(0);
-            message.truncate(cut);
+        let message = message.into();
+        ExecutionError { category, message, code: None, http_status: None, retry_after_ms: None, details: None }.cut()
+    }
+
+    /// With a text of at most [`MAX_MESSAGE_BYTES`]: for errors that others made.
+    pub fn cut(mut self) -> Self {
+        if self.message.len() > MAX_MESSAGE_BYTES {
+            let cut = (0..=MAX_MESSAGE_BYTES).rev().find(|at| self.message.is_char_boundary(*at)).unwrap_or(0);
+            self.message.truncate(cut);
         }
-        ExecutionError { category, message, code: None, http_status: None, retry_after_ms: None, details: None }
+        self
     }
 
     pub fn with_code(mut self, code: ErrorCode) -> Self {

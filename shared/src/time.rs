@@ -30,6 +30,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)))
     }
 
+    /// The point `delay` earlier; the first representable one when that overflows.
+    pub fn before(self, delay: Duration) -> Self {
+        Timestamp(self.0.saturating_sub(i64::try_from(delay.as_micros()).unwrap_or(i64::MAX)))
+    }
+
     /// Time from `earlier` to this point; zero when it lies in the future, as a clock that stepped back makes it look.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -357,13 +357,21 @@ impl Outcome {
     }
 
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
-        let outcome = decode(bytes, |outcome: &Outcome| outcome.protocol)?;
-        match &outcome.result {
-            OutcomeResult::Completed { output, .. } => holds_values([output])?,
-            OutcomeResult::Progress { note } => holds_values(note)?,
-            OutcomeResult::Failed { error, .. } => holds_values(&error.details)?,
-            OutcomeResult::Started | OutcomeResult::Released => {}
-        }
+        let mut outcome = decode(bytes, |outcome: &Outcome| outcome.protocol)?;
+        outcome.result = match outcome.result {
+            OutcomeResult::Failed { error, duration_us } => {
+                holds_values(&error.details)?;
+                OutcomeResult::Failed { error: error.cut(), duration_us }
+            }
+            result => {
+                match &result {
+                    OutcomeResult::Completed { output, .. } => holds_values([output])?,
+                    OutcomeResult::Progress { note } => holds_values(note)?,
+                    OutcomeResult::Failed { .. } | OutcomeResult::Started | OutcomeResult::Released => {}
+                }
+                result
+            }
+        };
         Ok(outcome)
     }
 }

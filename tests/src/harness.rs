@@ -7,4 +7,5 @@ pub mod graphs;
 pub mod process;
 pub mod programs;
 pub mod recordings;
+pub mod unruly;
 pub mod verdict;

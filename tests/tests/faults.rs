@@ -1,9 +1,12 @@
 //! What is killed, wiped or restarted while executions run. Afterwards the log must not show it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
+use serde_json::json;
 use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_shared::execution::StepState;
+use stepstream_shared::id::TenantId;
 use stepstream_tests::harness::fleet::{Fleet, Plan};
 use stepstream_tests::harness::graphs;
 use stepstream_tests::harness::verdict::{BY_WORKERS, Verdict};
@@ -103,6 +106,33 @@ async fn a_killed_nats_server_that_comes_back_costs_nothing_but_time() {
     load.fleet.nats.restart().await.expect("it comes back");
     let verdict = load.verdict().await;
     load.jobs_cover_the_steps(&verdict).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bus_that_is_away_is_not_taken_for_the_silence_of_workers() {
+    const HEARTBEAT: Duration = Duration::from_secs(1);
+    let mut fleet = Fleet::start(Plan { coordinators: 1, workers: 1, ..Plan::default() }).await;
+    let graph = json!({
+        "stepstream": 1, "name": "long", "version": "1.0.0",
+        "nodes": {"a": {
+            "task": "sleep", "with": {"seconds": 6}, "timeout": {"heartbeat": "1s"}, "retry": {"max_attempts": 1},
+        }},
+    });
+    let id = fleet.api(0).begin(&graph, &json!({})).await;
+    let reader = fleet.reader();
+    let execution = id.parse().expect("an id");
+    poll::until("the step is on record as running", async || {
+        let loaded = reader.load(&TenantId::default_tenant(), execution, None).await.ok()?;
+        loaded.execution.step(0).is_some_and(|step| step.state() == StepState::Running).then_some(())
+    })
+    .await;
+    fleet.nats.kill().await;
+    // Several heartbeats go by in which nobody can be heard.
+    let away = Instant::now();
+    poll::until("the bus is away for long", async || (away.elapsed() > 3 * HEARTBEAT).then_some(())).await;
+    fleet.nats.restart().await.expect("it comes back");
+    let verdict = fleet.verdict(&[id], BY_WORKERS).await;
+    assert_eq!(verdict.steps_by_workers(), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

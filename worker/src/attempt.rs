@@ -179,7 +179,8 @@ struct Due {
     started: Option<Instant>,
     hold: Instant,
     hold_every: Duration,
-    heartbeat: Option<(Instant, Duration)>,
+    heartbeat: Instant,
+    heartbeat_every: Duration,
     note: Option<Instant>,
     last_progress: Option<Instant>,
 }
@@ -188,22 +189,23 @@ impl Due {
     fn new(context: &Context, ack_wait: Duration) -> Self {
         let now = Instant::now();
         let hold_every = (ack_wait / SIGNS_PER_SILENCE).max(MIN_INTERVAL);
-        let heartbeat = context.job().heartbeat_ms.and_then(|silence| {
-            let every = (Duration::from_millis(silence) / SIGNS_PER_SILENCE).max(MIN_INTERVAL);
-            now.checked_add(every).map(|first| (first, every))
-        });
+        let asked = context.job().heartbeat_ms.map(|silence| Duration::from_millis(silence) / SIGNS_PER_SILENCE);
+        // Also when the job asks for none: a coordinator looks for jobs that are silent for as long as the bus waits for
+        // an acknowledgement, and what runs must not be taken for lost.
+        let every = asked.unwrap_or(hold_every).clamp(MIN_INTERVAL, hold_every);
         Due {
             started: Some(now + STARTED_AFTER),
             hold: now + hold_every,
             hold_every,
-            heartbeat,
+            heartbeat: now + every,
+            heartbeat_every: every,
             note: None,
             last_progress: None,
         }
     }
 
     fn next(&self) -> Option<Instant> {
-        [self.started, Some(self.hold), self.heartbeat.map(|(at, _)| at), self.note].into_iter().flatten().min()
+        [self.started, Some(self.hold), Some(self.heartbeat), self.note].into_iter().flatten().min()
     }
 
     fn note_soon(&mut self) {
@@ -218,7 +220,7 @@ impl Due {
             Some(Sign::Hold)
         } else if is_due(self.started) {
             Some(Sign::Started)
-        } else if is_due(self.heartbeat.map(|(at, _)| at)) || is_due(self.note) {
+        } else if is_due(Some(self.heartbeat)) || is_due(self.note) {
             Some(Sign::Progress)
         } else {
             None
@@ -233,9 +235,7 @@ impl Due {
             Sign::Progress => {
                 self.last_progress = Some(now);
                 self.note = None;
-                if let Some((at, every)) = &mut self.heartbeat {
-                    *at = now + *every;
-                }
+                self.heartbeat = now + self.heartbeat_every;
             }
         }
     }

@@ -55,6 +55,13 @@ impl Failure {
         Self::new(ErrorCategory::KernelInternal, "the attempt was cancelled").code("cancelled")
     }
 
+    /// The job was delivered that often and nobody lived to report about it.
+    pub(crate) fn poison(deliveries: u64) -> Self {
+        let message =
+            format!("the job was delivered {deliveries} times and no worker reported: it may end its workers");
+        Self::new(ErrorCategory::KernelInternal, message).code("poison")
+    }
+
     /// A closer name for what went wrong, in snake case; known ones decide about retries.
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.0.code = Some(ErrorCode::new(code));

@@ -31,6 +31,9 @@ const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// How often an acknowledgement is tried: without one the job only comes again, and its second outcome is refused.
 const ACK_TRIES: u32 = 3;
+/// Deliveries of one job after which it is taken for the death of its workers and fails. Being handed back by a worker
+/// that stops counts too, hence not three.
+const MOST_DELIVERIES: u64 = 10;
 /// Outcomes on their way to the bus that hold no slot. Waiting for the bus is not work, so the next attempt may begin
 /// meanwhile; but where the bus takes nothing, this is how far a worker runs ahead.
 const UNREPORTED: usize = 256;
@@ -239,7 +242,11 @@ async fn serve(shared: Arc<Shared>, delivery: Delivery<Job>, slot: Slot) {
     let held = Held { shared: &shared, context: &context, settle: &*settle, claim, reports: AtomicU32::new(0) };
     let verdict = {
         let _entry = shared.running.enter(claim, &context);
-        attempt::run(&shared.registry, &context, &held, shared.bus.ack_wait(), &shared.departure).await
+        if deliveries > MOST_DELIVERIES {
+            Verdict::Failed(Failure::poison(MOST_DELIVERIES))
+        } else {
+            attempt::run(&shared.registry, &context, &held, shared.bus.ack_wait(), &shared.departure).await
+        }
     };
     let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
     let counts = &shared.counts;

@@ -68,6 +68,8 @@ pub(crate) struct FakeBus {
     pub(crate) refusals: AtomicUsize,
     /// Largest message that is carried.
     pub(crate) max_bytes: AtomicUsize,
+    /// How often jobs are delivered, by what the bus says.
+    pub(crate) deliveries: AtomicU64,
     /// Nothing but outcomes is remembered: for counting only.
     pub(crate) forgetful: AtomicBool,
     pub(crate) acked: AtomicU64,
@@ -87,6 +89,7 @@ impl FakeBus {
             ack_wait,
             refusals: AtomicUsize::new(0),
             max_bytes: AtomicUsize::new(usize::MAX),
+            deliveries: AtomicU64::new(1),
             forgetful: AtomicBool::new(false),
             acked: AtomicU64::new(0),
         })
@@ -202,7 +205,11 @@ impl WorkerBus for Side {
             if !taken.is_empty() {
                 let deliver = |message: Job| {
                     let settle = Box::new(FakeSettle { bus: Arc::clone(&self.0), number: message.token.ordinal });
-                    Delivery { message, deliveries: 1, settle: settle as Box<dyn Settle> }
+                    Delivery {
+                        message,
+                        deliveries: self.0.deliveries.load(Ordering::SeqCst),
+                        settle: settle as Box<dyn Settle>,
+                    }
                 };
                 return Ok(taken.into_iter().map(deliver).collect());
             }

@@ -16,13 +16,20 @@ pub struct Waiting {
     dispatched: HashMap<String, (String, bool)>,
     begun: usize,
     last: Option<Instant>,
+    /// Nothing is dispatched meanwhile.
+    paused: bool,
     said: bool,
 }
 
 impl Waiting {
     pub fn observe(&mut self, event: &Value) {
+        let kind = event["type"].as_str().unwrap_or_default();
+        if let "execution_paused" | "execution_resumed" = kind {
+            self.paused = kind == "execution_paused";
+            self.last = Some(Instant::now());
+        }
         let Some(step) = event["step_id"].as_str() else { return };
-        let begun = match event["type"].as_str().unwrap_or_default() {
+        let begun = match kind {
             "step_scheduled" | "step_rescheduled" => Some(false),
             "step_started" => Some(true),
             // A map waits for its items, and those for workers.
@@ -48,7 +55,7 @@ impl Waiting {
 
     fn too_long_after(&mut self, quiet: Duration) -> Option<&str> {
         let is_quiet = self.last.is_some_and(|last| last.elapsed() >= quiet);
-        if self.said || self.begun > 0 || self.dispatched.is_empty() || !is_quiet {
+        if self.said || self.paused || self.begun > 0 || self.dispatched.is_empty() || !is_quiet {
             return None;
         }
         self.said = true;
@@ -91,6 +98,16 @@ mod tests {
         let events = [("step_scheduled", "a"), ("step_scheduled", "b"), ("step_started", "b")];
         assert_eq!(after(&events), None);
         assert_eq!(after(&[&events[..], &[("step_completed", "b")]].concat()).as_deref(), Some("node of a"));
+    }
+
+    #[test]
+    fn a_paused_execution_waits_for_no_worker() {
+        let mut waiting = Waiting::default();
+        waiting.observe(&json!({"type": "step_scheduled", "step_id": "a", "node": "a"}));
+        waiting.observe(&json!({"type": "execution_paused"}));
+        assert_eq!(waiting.too_long_after(Duration::ZERO), None);
+        waiting.observe(&json!({"type": "execution_resumed"}));
+        assert_eq!(waiting.too_long_after(Duration::ZERO), Some("a"));
     }
 
     #[test]

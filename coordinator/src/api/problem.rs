@@ -260,6 +260,7 @@ impl From<ReadError> for Problem {
             | ReadError::Codec { .. }
             | ReadError::Fold { .. }
             | ReadError::Gap { .. }
+            | ReadError::Panicked(_)
             | ReadError::Snapshot { .. } => Problem::corrupt(detail),
         }
     }

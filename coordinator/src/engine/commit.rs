@@ -16,8 +16,9 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::dispatch::Settlement;
 use super::live::Live;
+use crate::error::ServiceError;
+use crate::hint::Hint;
 use crate::ports::{Append, Appended, StoreError};
-use crate::service::{Hint, ServiceError};
 use crate::store::SubmitError;
 
 /// How long an outcome rests before it is delivered again after its execution could not take it.
@@ -48,6 +49,8 @@ pub(super) struct Pending {
     execution: ExecutionId,
     tenant: TenantId,
     partition: PartitionId,
+    /// Under which the append was made: a partition that was lost and won again is another ownership.
+    epoch: u64,
     generation: u64,
     last_seq: u64,
     terminal: bool,
@@ -57,6 +60,14 @@ pub(super) struct Pending {
     feed: Option<Feed>,
     settle: Option<Box<dyn Settle>>,
     reply: Option<Reply>,
+    /// What was refused because of this append, and is refused in truth once it is durable.
+    refused: Vec<Refused>,
+}
+
+/// A refusal that rests on a decision which is not durable yet.
+struct Refused {
+    settle: Option<Box<dyn Settle>>,
+    reply: Option<(Reply, ServiceError)>,
 }
 
 /// Events to publish once they are durable.
@@ -84,19 +95,39 @@ impl Engine {
             }
             Ok(Err(rejection)) => {
                 tracing::debug!(execution = %id, %rejection, "refused");
-                if let Some(settle) = occasion.settle {
-                    self.refusals.stale();
-                    self.settle(Settlement::Ack(settle)); // Late or doubled: the log has decided already.
-                }
-                if let Some(reply) = occasion.reply {
-                    let _ = reply.send(Err(refusal(rejection))); // The caller may have gone.
-                }
+                self.refuse(id, occasion.settle, occasion.reply, refusal(rejection));
                 self.watch(id);
             }
             Err(_) => {
                 tracing::error!(execution = %id, "a decision panicked; the execution is set aside");
                 self.set_aside(id, occasion);
             }
+        }
+    }
+
+    /// Says no. What the log does not hold yet may never come to hold, so a refusal waits for the append it rests on.
+    pub(super) fn refuse(
+        &mut self,
+        id: ExecutionId,
+        settle: Option<Box<dyn Settle>>,
+        reply: Option<Reply>,
+        why: ServiceError,
+    ) {
+        let refused = Refused { settle, reply: reply.map(|reply| (reply, why)) };
+        let last = self.live.get(&id).filter(|live| live.in_flight > 0).map(|live| live.last_ticket);
+        match last.and_then(|ticket| self.pending.get_mut(&ticket)) {
+            Some(pending) => pending.refused.push(refused),
+            None => self.refused(refused),
+        }
+    }
+
+    fn refused(&mut self, refused: Refused) {
+        if let Some(settle) = refused.settle {
+            self.refusals.stale();
+            self.settle(Settlement::Ack(settle)); // Late or doubled: the log has decided already.
+        }
+        if let Some((reply, why)) = refused.reply {
+            let _ = reply.send(Err(why)); // The caller may have gone.
         }
     }
 
@@ -157,10 +188,12 @@ impl Engine {
         held.in_flight += 1;
         let ticket = self.next_ticket;
         self.next_ticket += 1;
+        live.last_ticket = ticket;
         let pending = Pending {
             execution: id,
             tenant: append.tenant.clone(),
             partition: live.partition,
+            epoch: held.epoch,
             generation: live.generation,
             last_seq,
             terminal: live.execution.state().is_terminal(),
@@ -169,6 +202,7 @@ impl Engine {
             feed: feed.map(|feed| Feed { hash: encoded.hash, ..feed }),
             settle,
             reply,
+            refused: Vec::new(),
         };
         self.pending.insert(ticket, pending);
         self.backlog.push_back((append, ticket));
@@ -196,7 +230,9 @@ impl Engine {
     /// An append is durable, or will not be.
     pub(super) async fn committed(&mut self, ticket: u64, result: Result<Appended, StoreError>) {
         let Some(pending) = self.pending.remove(&ticket) else { return };
-        if let Some(held) = self.held.get_mut(&pending.partition) {
+        let held = self.held.get_mut(&pending.partition).filter(|held| held.epoch == pending.epoch);
+        let still_held = held.is_some();
+        if let Some(held) = held {
             held.in_flight = held.in_flight.saturating_sub(1);
         }
         match result {
@@ -210,9 +246,13 @@ impl Engine {
             }
             Ok(Appended::Fenced) => {
                 let partition = pending.partition;
-                tracing::warn!(%partition, "another coordinator owns the partition");
+                tracing::warn!(%partition, epoch = pending.epoch, "another coordinator owns the partition");
+                self.reload.insert((pending.tenant.clone(), pending.execution));
                 self.undone(pending, || ServiceError::Unavailable("the partition has moved; try again".to_owned()));
-                self.lost(partition);
+                // An append of an earlier ownership says nothing about the present one.
+                if still_held {
+                    self.lost(partition);
+                }
             }
             Err(error) => {
                 tracing::error!(execution = %pending.execution, error = &error as &dyn std::error::Error, "the store did not take an append");
@@ -225,13 +265,27 @@ impl Engine {
 
     async fn durable(&mut self, pending: Pending) {
         let Pending {
-            execution: id, tenant, generation, last_seq, terminal, asked, control, feed, settle, reply, ..
+            execution: id,
+            tenant,
+            generation,
+            last_seq,
+            terminal,
+            asked,
+            control,
+            feed,
+            settle,
+            reply,
+            refused,
+            ..
         } = pending;
         if let Some(settle) = settle {
             self.settle(Settlement::Ack(settle));
         }
         if let Some(reply) = reply {
             let _ = reply.send(Ok(())); // The caller may have gone.
+        }
+        for each in refused {
+            self.refused(each);
         }
         if let Some(live) = self.live.get_mut(&id)
             && live.generation == generation
@@ -265,15 +319,17 @@ impl Engine {
     }
 
     /// An append did not make it: the state in memory is ahead of a log that will never follow.
-    fn undone(&mut self, pending: Pending, why: impl FnOnce() -> ServiceError) {
+    fn undone(&mut self, mut pending: Pending, why: impl Fn() -> ServiceError) {
         if self.live.get(&pending.execution).is_some_and(|live| live.generation == pending.generation) {
             self.live.remove(&pending.execution);
         }
-        if let Some(settle) = pending.settle {
+        for settle in pending.settle.into_iter().chain(pending.refused.iter_mut().filter_map(|each| each.settle.take()))
+        {
             self.settle(Settlement::Nak(settle, REST_AFTER_FAILURE));
         }
-        if let Some(reply) = pending.reply {
-            let _ = reply.send(Err(why()));
+        let refused = pending.refused.into_iter().filter_map(|each| each.reply).map(|(reply, _)| reply);
+        for reply in pending.reply.into_iter().chain(refused) {
+            let _ = reply.send(Err(why())); // The caller may have gone.
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use stepstream_runtime::bus::{BusError, CoordinatorBus, Published, QueueId, Settle};
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
-use stepstream_shared::execution::{Command, JobSpec};
+use stepstream_shared::execution::{Command, ExecutionState, JobSpec};
 use stepstream_shared::id::ExecutionId;
 use stepstream_shared::wire::{ClaimId, Job, PROTOCOL};
 use tokio::sync::mpsc;
@@ -116,6 +116,7 @@ impl Engine {
                 dispatch,
                 sequence: None,
                 sign_of_life: now,
+                looked_at: now,
                 heartbeat: spec.heartbeat,
             };
             live.dispatched.insert(spec.ordinal, entry);
@@ -189,8 +190,11 @@ impl Engine {
     }
 }
 
-/// The job, if it is still owed and no worker has it.
+/// The job, if it is still owed and no worker has it. Nothing is while the execution is held.
 pub(super) fn owed(live: &Live, key: JobKey) -> Option<JobSpec> {
+    if live.execution.state() != ExecutionState::Running {
+        return None;
+    }
     live.execution.job(&live.graph, key.ordinal).filter(|spec| spec.attempt == key.attempt && !spec.running)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepstream_runtime::bus::{BusError, JobsStreamState};
 use stepstream_runtime::random;
-use stepstream_shared::execution::Command;
+use stepstream_shared::execution::{Command, ExecutionState};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
@@ -40,7 +40,11 @@ impl Engine {
     /// Whatever is due happens.
     pub(super) async fn keep_time(&mut self) {
         let now = self.clock.now();
+        self.deaf |= !self.bus.connected();
         for _ in 0..DEADLINES_AT_A_TIME {
+            if !self.backlog.is_empty() {
+                break; // The store is the bottleneck: more decisions would only wait with the others.
+            }
             match self.deadlines.peek() {
                 Some(Reverse((due, id))) if *due <= now => {
                     let (due, id) = (*due, *id);
@@ -96,7 +100,8 @@ impl Engine {
         if let Some(entry) = self.live.get(&id).and_then(|live| live.dispatched.get(&ordinal))
             && let Some(heartbeat) = entry.heartbeat
         {
-            self.heartbeats.push(Reverse((entry.sign_of_life.after(heartbeat), id, ordinal)));
+            let from = entry.sign_of_life.max(self.hears_since);
+            self.heartbeats.push(Reverse((from.after(heartbeat), id, ordinal)));
         }
     }
 
@@ -108,8 +113,13 @@ impl Engine {
         if !Self::is_running(live, ordinal, entry.attempt) {
             return;
         }
-        if entry.sign_of_life.after(heartbeat) > now {
+        if entry.sign_of_life.max(self.hears_since).after(heartbeat) > now {
             self.expect_heartbeat(id, ordinal);
+            return;
+        }
+        if self.deaf || !self.bus.connected() || !self.backlog.is_empty() {
+            // Nothing that a worker says reaches us at present: its silence is ours.
+            self.heartbeats.push(Reverse((now.after(LONGEST_SLEEP), id, ordinal)));
             return;
         }
         let command = Command::HeartbeatMissed { step: ordinal, attempt: entry.attempt, chance: random::chance() };
@@ -175,7 +185,13 @@ impl Engine {
 
     /// The jobs stream as the bus shows it: made anew, or gone back, it has lost what it held.
     pub(super) fn jobs_state(&mut self, state: Result<JobsStreamState, BusError>) {
-        let Ok(state) = state else { return }; // Unreachable is not lost.
+        let Ok(state) = state else {
+            self.deaf = true; // Unreachable is not lost, but nobody is heard.
+            return;
+        };
+        if std::mem::take(&mut self.deaf) {
+            self.hears_since = self.clock.now();
+        }
         let wiped = self.jobs_state.is_some_and(|before| {
             before.created_nanos != state.created_nanos || state.last_sequence < before.last_sequence
         });
@@ -201,6 +217,7 @@ impl Engine {
                 self.redispatch(key.execution, vec![spec]);
             } else if let Some(spec) = live.execution.job(&live.graph, key.ordinal)
                 && spec.attempt == key.attempt
+                && live.execution.state() == ExecutionState::Running
                 && live
                     .dispatched
                     .get(&key.ordinal)
@@ -230,10 +247,12 @@ impl Engine {
             for ordinal in closed {
                 live.dispatched.remove(&ordinal);
             }
-            for (ordinal, entry) in &live.dispatched {
-                if entry.sign_of_life.after(self.settings.redispatch_after) <= now
+            for (ordinal, entry) in &mut live.dispatched {
+                // One that was found is not asked about again before the others had their turn.
+                if entry.sign_of_life.max(entry.looked_at).after(self.settings.redispatch_after) <= now
                     && suspects.len() < SUSPECTS_AT_A_TIME
                 {
+                    entry.looked_at = now;
                     let key = JobKey { execution: *id, ordinal: *ordinal, attempt: entry.attempt };
                     suspects.push((key, entry.sequence));
                 }

@@ -36,6 +36,8 @@ pub(super) struct Live {
     pub(super) snapshot: u64,
     /// Appends on their way.
     pub(super) in_flight: u32,
+    /// Of the last append that was sent on its way.
+    pub(super) last_ticket: u64,
     /// The state that the list shows, once the appends on their way are durable.
     pub(super) listed: Option<&'static str>,
     /// The deadline it is registered under.
@@ -52,6 +54,8 @@ pub(super) struct Dispatched {
     pub(super) sequence: Option<u64>,
     /// When it was dispatched or its worker was last heard of.
     pub(super) sign_of_life: Timestamp,
+    /// When the bus was last asked whether it still has the job.
+    pub(super) looked_at: Timestamp,
     pub(super) heartbeat: Option<Duration>,
 }
 
@@ -68,8 +72,16 @@ impl Live {
             last_first_seq: loaded.last_first_seq,
             snapshot: loaded.snapshot,
             in_flight: 0,
+            last_ticket: 0,
             deadline: None,
             dispatched: HashMap::new(),
+        }
+    }
+
+    /// An attempt is reported over. A late report about an earlier one says nothing about the present one.
+    pub(super) fn forget(&mut self, ordinal: u32, attempt: u32) {
+        if self.dispatched.get(&ordinal).is_some_and(|entry| entry.attempt == attempt) {
+            self.dispatched.remove(&ordinal);
         }
     }
 

@@ -9,16 +9,16 @@ use super::dispatch::Settlement;
 use super::live::Live;
 use super::request::Request;
 use super::{Engine, Input};
+use crate::error::ServiceError;
 use crate::ports::StoreError;
 use crate::reading::{Loaded, ReadError};
-use crate::service::ServiceError;
 
 /// Something that waits for an execution to be loaded.
 pub(super) enum Waiting {
     Outcome(TenantId, Box<Delivery<Outcome>>),
     Request(Box<Request>),
     /// Nobody asks; it is to be driven.
-    Nobody,
+    Nobody(TenantId),
 }
 
 impl Engine {
@@ -76,7 +76,7 @@ impl Engine {
         match waiting {
             Waiting::Outcome(tenant, delivery) => self.live_outcome(id, &tenant, *delivery).await,
             Waiting::Request(request) => self.live_request(*request).await,
-            Waiting::Nobody => {}
+            Waiting::Nobody(_) => {}
         }
     }
 
@@ -99,10 +99,10 @@ impl Engine {
                     tenant = Some(request.tenant.clone());
                     let _ = request.reply.send(Err(ServiceError::from_read(error))); // The caller may have gone.
                 }
-                Waiting::Nobody => {}
+                Waiting::Nobody(of) => tenant = Some(of),
             }
         }
-        if let (Some(tenant), ReadError::Store(StoreError::Unavailable(_))) = (tenant, error) {
+        if let (Some(tenant), ReadError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) = (tenant, error) {
             self.reload.insert((tenant, id));
         }
     }
@@ -134,6 +134,7 @@ impl Engine {
                 dispatch: 0,
                 sequence: None,
                 sign_of_life: now,
+                looked_at: now,
                 heartbeat: job.heartbeat,
             };
             if let Some(live) = self.live.get_mut(&id) {
@@ -155,7 +156,7 @@ impl Engine {
         for (tenant, id) in std::mem::take(&mut self.reload) {
             let partition = PartitionId::of(id, self.meta.partitions);
             if self.held.contains_key(&partition) && !self.live.contains_key(&id) {
-                self.load(&tenant, id, Waiting::Nobody);
+                self.load(&tenant, id, Waiting::Nobody(tenant.clone()));
             }
         }
     }

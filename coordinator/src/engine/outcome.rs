@@ -78,11 +78,11 @@ impl Engine {
                 Command::Started { step, attempt, worker: worker.clone(), claim }
             }
             OutcomeResult::Completed { output, duration_us } => {
-                live.dispatched.remove(&step);
+                live.forget(step, attempt);
                 Command::Completed { step, attempt, worker: worker.clone(), claim, output, duration_us }
             }
             OutcomeResult::Failed { error, duration_us } => {
-                live.dispatched.remove(&step);
+                live.forget(step, attempt);
                 let chance = random::chance();
                 Command::Failed { step, attempt, worker: worker.clone(), claim, error, duration_us, chance }
             }

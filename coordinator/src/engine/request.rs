@@ -12,7 +12,7 @@ use super::Engine;
 use super::commit::{Occasion, Reply};
 use super::live::Live;
 use super::loading::Waiting;
-use crate::service::ServiceError;
+use crate::error::ServiceError;
 
 /// A request for one execution.
 pub(crate) struct Request {
@@ -64,8 +64,8 @@ impl Engine {
         match body {
             RequestBody::Start { graph, request } => {
                 if live.is_some() {
-                    // Under a derived id: whether it is the same request, the caller reads from the log.
-                    let _ = reply.send(Err(ServiceError::KeyConflict));
+                    // Whether it is the same request, the caller reads from the log.
+                    self.refuse(id, None, Some(reply), ServiceError::KeyConflict);
                     return;
                 }
                 self.next_generation += 1;
@@ -80,6 +80,7 @@ impl Engine {
                     last_first_seq: 0,
                     snapshot: 0,
                     in_flight: 0,
+                    last_ticket: 0,
                     listed: None,
                     deadline: None,
                     dispatched: HashMap::new(),

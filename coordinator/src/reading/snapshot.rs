@@ -4,6 +4,9 @@
 //! log has, at its place, the append that it names. One that fails is left alone with a warning and the log is folded
 //! from its beginning, so a snapshot can make loading faster and nothing else.
 
+use std::panic::AssertUnwindSafe;
+
+use futures::FutureExt;
 use stepstream_shared::event::ChainHash;
 use stepstream_shared::execution::Execution;
 use stepstream_shared::execution::state::STATE_VERSION;
@@ -52,6 +55,12 @@ impl Reader {
     /// # Errors
     /// Those of [`Reader::load`]. Whatever is wrong with a snapshot is none: it is left aside.
     pub async fn load_present(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Loaded, ReadError> {
+        // A panic in the fold must cost one execution, not whoever loads the others after it.
+        let loaded = AssertUnwindSafe(self.load_present_or_panic(tenant, execution)).catch_unwind().await;
+        loaded.unwrap_or(Err(ReadError::Panicked(execution)))
+    }
+
+    async fn load_present_or_panic(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Loaded, ReadError> {
         let mut cursor = self.cursor(tenant, execution);
         cursor.fill().await?;
         // Most logs end within their first page: no snapshot makes them shorter, so none is asked for.

@@ -141,6 +141,9 @@ pub trait CoordinatorBus: Send + Sync + 'static {
     /// Whether the job published at this place is still there (waiting or being worked on).
     async fn job_exists(&self, sequence: u64) -> Result<bool, BusError>;
 
+    /// Whether what workers say can reach this bus at present, as far as it knows.
+    fn connected(&self) -> bool;
+
     /// Messages that nobody could read and that were removed, since this bus was connected.
     fn undecodable(&self) -> u64;
 

@@ -135,7 +135,8 @@ impl Fold<'_> {
                 self.move_to(ExecutionAction::Start)?;
                 self.execution.started_at = Some(self.at);
                 if let Some(limit) = self.graph.limits.wall_time {
-                    self.execution.deadlines.insert((self.at.after(limit), Deadline::WallTime));
+                    let due = self.execution.own_time(self.at).after(limit);
+                    self.execution.deadlines.insert((due, Deadline::WallTime));
                 }
                 self.execution.enter(self.graph);
                 Ok(())
@@ -147,16 +148,22 @@ impl Fold<'_> {
                     self.execution.paused_wait = Some(wait);
                 }
                 self.execution.reason = Some(reason.clone());
-                self.wait_for_workers();
+                self.execution.paused_at = Some(self.at);
                 Ok(())
             }
             EventData::ExecutionResumed {} => {
                 self.move_to(ExecutionAction::Resume)?;
                 self.execution.reason = None;
-                if let Some(wait) = self.execution.paused_wait.take() {
-                    self.execution.state = ExecutionState::Waiting(wait);
+                match self.execution.paused_at.take() {
+                    Some(since) => {
+                        let paused = u64::try_from(self.at.since(since).as_micros()).unwrap_or(u64::MAX);
+                        self.execution.held_us = self.execution.held_us.saturating_add(paused);
+                        if let Some(wait) = self.execution.paused_wait.take() {
+                            self.execution.state = ExecutionState::Waiting(wait);
+                        }
+                    }
+                    None => self.wait_for_workers(),
                 }
-                self.wait_for_workers();
                 Ok(())
             }
             EventData::ExecutionWaiting { reason } => {
@@ -216,7 +223,8 @@ impl Fold<'_> {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.attempt(*step, *attempt)?;
                 self.step_moves(*step, StepAction::Retry)?;
-                self.set_deadline(*step, Some((*due, Deadline::Retry(*step))));
+                let due = self.execution.own_time(self.at).after(due.since(self.at));
+                self.set_deadline(*step, Some((due, Deadline::Retry(*step))));
                 let step = &mut self.execution.steps[*step as usize];
                 step.error = Some(Box::new(error.clone()));
                 step.started_at = None;
@@ -280,6 +288,7 @@ impl Fold<'_> {
         let execution = &mut *self.execution;
         execution.ended_at = Some(self.at);
         execution.paused_wait = None;
+        execution.paused_at = None;
         execution.deadlines.clear();
         execution.ready.clear();
         execution.busy_maps.clear();
@@ -331,7 +340,7 @@ impl Fold<'_> {
         }
     }
 
-    /// The execution is held, or is not any more: jobs are withheld meanwhile, so no worker is late.
+    /// The execution waits, or does not any more: jobs are withheld meanwhile, so no worker is late.
     fn wait_for_workers(&mut self) {
         let due = |step: &u32| self.execution.step(*step).is_some_and(|step| step.state == StepState::Scheduled);
         for ordinal in self.execution.open.iter().copied().filter(due).collect::<Vec<_>>() {
@@ -339,11 +348,13 @@ impl Fold<'_> {
         }
     }
 
-    /// An attempt waits for a worker from now on; while jobs are withheld, for as long as it must.
+    /// An attempt waits for a worker from now on; while the execution waits itself, for as long as it must. While it is
+    /// paused its clock stands still.
     fn await_start(&mut self, ordinal: u32) {
-        let held = self.execution.state != ExecutionState::Running;
-        let limit = self.task_of(ordinal).and_then(|task| task.timeouts.schedule_to_start).filter(|_| !held);
-        let deadline = limit.map(|limit| (self.at.after(limit), Deadline::ScheduleToStart(ordinal)));
+        let waits = matches!(self.execution.state, ExecutionState::Waiting(_)) || self.execution.paused_wait.is_some();
+        let limit = self.task_of(ordinal).and_then(|task| task.timeouts.schedule_to_start).filter(|_| !waits);
+        let now = self.execution.own_time(self.at);
+        let deadline = limit.map(|limit| (now.after(limit), Deadline::ScheduleToStart(ordinal)));
         self.set_deadline(ordinal, deadline);
     }
 
@@ -428,7 +439,8 @@ impl Fold<'_> {
         self.attempt(ordinal, attempt)?;
         self.step_moves(ordinal, StepAction::Start)?;
         let limit = self.task_of(ordinal).and_then(|task| task.timeouts.start_to_close);
-        let deadline = limit.map(|limit| (self.at.after(limit), Deadline::StartToClose(ordinal)));
+        let now = self.execution.own_time(self.at);
+        let deadline = limit.map(|limit| (now.after(limit), Deadline::StartToClose(ordinal)));
         self.set_deadline(ordinal, deadline);
         let at = self.at;
         let step = &mut self.execution.steps[ordinal as usize];

@@ -301,7 +301,7 @@ impl Decision<'_> {
         if !matches!(self.execution.state, ExecutionState::Running | ExecutionState::Waiting(_)) {
             return Err(Rejection::NotDue);
         }
-        let at = self.at;
+        let at = self.execution.own_time(self.at);
         let due: Vec<Deadline> = self
             .execution
             .deadlines

@@ -115,7 +115,9 @@ impl Execution {
     pub fn next_deadline(&self) -> Option<Timestamp> {
         match self.state {
             ExecutionState::Running if self.has_more() => Some(self.last_at),
-            ExecutionState::Running | ExecutionState::Waiting(_) => self.deadlines.first().map(|(at, _)| *at),
+            ExecutionState::Running | ExecutionState::Waiting(_) => {
+                self.deadlines.first().map(|(own, _)| self.moment_of(*own))
+            }
             _ => None,
         }
     }

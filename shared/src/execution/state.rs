@@ -1,6 +1,7 @@
 //! What an execution holds. Private to the core: outside, everything is read-only.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,12 @@ pub struct Execution {
     /// What a pause interrupted: resuming goes on waiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) paused_wait: Option<WaitReason>,
+    /// Since when it is paused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) paused_at: Option<Timestamp>,
+    /// How long it was paused before, in microseconds.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub(super) held_us: u64,
     /// Why it is paused, or was cancelled.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reason: Option<String>,
@@ -70,6 +77,8 @@ pub struct Execution {
     pub(super) unsettled: u32,
     /// Steps that are not terminal.
     pub(super) open: BTreeSet<u32>,
+    /// By the execution's own clock, which stands still while it is paused: what remains of a timeout is state, and a
+    /// pause moves nothing.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) deadlines: BTreeSet<(Timestamp, Deadline)>,
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
@@ -130,7 +139,7 @@ pub struct Step {
     pub(super) ended_at: Option<Timestamp>,
     #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
     pub(super) worker: Option<Box<str>>,
-    /// The one deadline of the attempt that is set.
+    /// The one deadline of the attempt that is set, by the execution's own clock.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub(super) deadline: Option<(Timestamp, Deadline)>,
 }
@@ -159,6 +168,10 @@ pub struct NodeRun {
     /// The failed step whose error edge led here.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<u32>,
+}
+
+fn is_zero_u64(value: &u64) -> bool {
+    *value == 0
 }
 
 fn is_zero(value: &u32) -> bool {
@@ -262,6 +275,8 @@ impl Execution {
             sequence: 0,
             state: ExecutionState::Created,
             paused_wait: None,
+            paused_at: None,
+            held_us: 0,
             reason: None,
             inputs: Data::null(),
             parent: None,
@@ -292,6 +307,16 @@ impl Execution {
 
     pub fn id(&self) -> ExecutionId {
         self.id
+    }
+
+    /// The execution's own time at a moment: without its pauses.
+    pub(super) fn own_time(&self, at: Timestamp) -> Timestamp {
+        self.paused_at.unwrap_or(at).before(Duration::from_micros(self.held_us))
+    }
+
+    /// The moment at which the own time is reached, if no further pause comes between.
+    pub(super) fn moment_of(&self, own: Timestamp) -> Timestamp {
+        own.after(Duration::from_micros(self.held_us))
     }
 
     pub fn tenant(&self) -> &TenantId {

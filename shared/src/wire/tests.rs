@@ -32,6 +32,17 @@ fn an_outcome_survives_its_bytes() {
 }
 
 #[test]
+fn the_text_of_an_error_is_cut_when_it_comes_in() {
+    let mut error = ExecutionError::new(ErrorCategory::ToolError, "");
+    error.message = "ü".repeat(crate::error::MAX_MESSAGE_BYTES);
+    let sent = outcome(OutcomeResult::Failed { error, duration_us: 3 });
+    let OutcomeResult::Failed { error, .. } = Outcome::decode(&sent.encode().unwrap()).unwrap().result else {
+        panic!("it failed")
+    };
+    assert_eq!(error.message.len(), crate::error::MAX_MESSAGE_BYTES);
+}
+
+#[test]
 fn a_value_of_no_bytes_is_refused_before_it_reaches_the_log() {
     // In the log an empty byte string stands for a value kept beside its event: one from outside would make the log
     // unreadable.

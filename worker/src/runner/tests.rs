@@ -15,7 +15,7 @@ use stepstream_shared::wire::OutcomeResult;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinHandle;
 
-use super::{RunError, Summary};
+use super::{MOST_DELIVERIES, RunError, Summary};
 use crate::testing::{FAR, FakeBus, Side, Told, job};
 use crate::{Failure, Worker, WorkerBuilder};
 

@@ -201,6 +201,10 @@ impl CoordinatorBus for InProcessBus {
     }
 
     /// Nothing was prefetched: what is not yet taken waits for the next owner.
+    fn connected(&self) -> bool {
+        true
+    }
+
     /// Messages are never bytes here.
     fn undecodable(&self) -> u64 {
         0

@@ -359,6 +359,10 @@ impl CoordinatorBus for JetStreamBus {
         }
     }
 
+    fn connected(&self) -> bool {
+        self.core().client.connection_state() == async_nats::connection::State::Connected
+    }
+
     fn undecodable(&self) -> u64 {
         self.core().undecodable.load(Ordering::Relaxed)
     }

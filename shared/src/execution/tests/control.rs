@@ -90,7 +90,7 @@ fn nothing_is_due_while_paused() {
     scenario.starts(json!({})).when(pause()).after(std::time::Duration::from_secs(2));
     assert_eq!(scenario.execution.next_deadline(), None);
     assert_eq!(scenario.refused(tick()), Rejection::NotDue);
-    scenario.when(Command::Resume).ticks().then_fails_with("wall_time_limit");
+    scenario.when(Command::Resume).after(std::time::Duration::from_secs(1)).ticks().then_fails_with("wall_time_limit");
 }
 
 #[test]

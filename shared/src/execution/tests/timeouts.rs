@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::scenario::*;
+use crate::error::ErrorCategory;
 use crate::execution::{Command, ExecutionState, Rejection, WaitReason};
 use crate::time::Timestamp;
 
@@ -125,6 +126,54 @@ fn an_attempt_that_is_withheld_is_not_blamed_for_waiting() {
         .when(Command::Pause { reason: "lunch".to_owned() })
         .when(Command::Resume);
     assert_eq!(both.execution.next_deadline(), None, "it goes on waiting");
+}
+
+fn pause() -> Command {
+    Command::Pause { reason: "lunch".to_owned() }
+}
+
+#[test]
+fn time_stands_still_while_an_execution_is_paused() {
+    const SECOND: Duration = Duration::from_secs(1);
+    // What remains of each kind of timeout after twenty seconds of it, whatever the pauses between.
+    let waits = |scenario: &mut Scenario| {
+        scenario.starts(json!({}));
+    };
+    let runs = |scenario: &mut Scenario| {
+        scenario.starts(json!({})).begins("a");
+    };
+    let tries_again = |scenario: &mut Scenario| {
+        scenario.starts(json!({})).when(failed(0, 1, error(ErrorCategory::NetworkError)));
+    };
+    let task = |rest: &str| format!("nodes: {{ a: {{ task: t, {rest} }} }}");
+    type Way<'a> = &'a dyn Fn(&mut Scenario);
+    let kinds: [(String, Way<'_>); 4] = [
+        (task("timeout: { schedule_to_start: 1m }"), &waits),
+        (task("timeout: { start_to_close: 1m }"), &runs),
+        (task("retry: { max_attempts: 2, backoff: constant, base: 1m }"), &tries_again),
+        ("limits: { wall_time: 1m }\nnodes: { a: { task: t } }".to_owned(), &runs),
+    ];
+    for (document, gets_there) in kinds {
+        let mut scenario = given(&document);
+        gets_there(&mut scenario);
+        assert_eq!(scenario.execution.next_deadline(), Some(scenario.now.after(MINUTE)), "{document}");
+        scenario.after(10 * SECOND).when(pause());
+        assert_eq!(scenario.execution.next_deadline(), None, "{document}");
+        scenario.after(60 * MINUTE).when(Command::Resume).after(10 * SECOND).when(pause());
+        scenario.after(30 * MINUTE).when(Command::Resume);
+        assert_eq!(scenario.execution.next_deadline(), Some(scenario.now.after(40 * SECOND)), "{document}");
+        scenario.after(39 * SECOND);
+        assert_eq!(scenario.refused(tick()), Rejection::NotDue, "{document}");
+        scenario.after(SECOND).ticks();
+        assert_ne!(scenario.execution.next_deadline(), Some(scenario.now), "{document}");
+    }
+}
+
+#[test]
+fn what_begins_during_a_pause_has_all_its_time_left_after_it() {
+    let mut scenario = limited("start_to_close: 1m");
+    scenario.starts(json!({})).when(pause()).after(5 * MINUTE).begins("a").after(60 * MINUTE).when(Command::Resume);
+    assert_eq!(scenario.execution.next_deadline(), Some(scenario.now.after(MINUTE)));
 }
 
 #[test]

@@ -147,3 +147,25 @@ async fn each_delivery_has_a_claim_of_its_own() {
     assert_ne!(claims[0], claims[1]);
     worker.stop().await;
 }
+
+#[tokio::test]
+async fn a_job_that_its_workers_do_not_survive_fails_in_the_end() {
+    let ran = Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let counted = Arc::clone(&ran);
+    let worker = start(FakeBus::new(), |builder| {
+        builder.register("counted", move |_, (): ()| {
+            counted.fetch_add(1, Ordering::SeqCst);
+            async { Ok::<_, Failure>(()) }
+        })
+    });
+    worker.bus.deliveries.store(MOST_DELIVERIES, Ordering::SeqCst);
+    worker.bus.offer(job(1, "counted", json!(null)));
+    assert!(matches!(worker.bus.result(1).await, OutcomeResult::Completed { .. }), "the last chance is a chance");
+    worker.bus.deliveries.store(MOST_DELIVERIES + 1, Ordering::SeqCst);
+    worker.bus.offer(job(2, "counted", json!(null)));
+    let error = failed(worker.bus.result(2).await);
+    assert_eq!((error.category, code(&error)), (ErrorCategory::KernelInternal, "poison"));
+    assert!(!error.is_retryable());
+    assert_eq!(ran.load(Ordering::SeqCst), 1, "it was not run again");
+    worker.stop().await;
+}

@@ -69,6 +69,21 @@ async fn heartbeats_go_on_while_the_job_asks_for_them() {
 }
 
 #[tokio::test]
+async fn an_attempt_whose_job_asks_for_no_heartbeat_is_heard_of_all_the_same() {
+    let (worker, mut begun, gate) = start_gated(FakeBus::with_ack_wait(Duration::from_millis(300)), |builder| builder);
+    worker.bus.offer(job(1, "gated", json!(1)));
+    begun.recv().await.unwrap();
+    let is_sign = |result: &OutcomeResult| *result == OutcomeResult::Progress { note: None };
+    worker
+        .bus
+        .until("three signs", |told| (reports(told).iter().filter(|r| is_sign(r)).count() >= 3).then_some(()))
+        .await;
+    gate.add_permits(1);
+    worker.bus.result(1).await;
+    worker.stop().await;
+}
+
+#[tokio::test]
 async fn the_bus_is_told_in_time_that_a_job_is_being_worked_on() {
     let (worker, mut begun, gate) = start_gated(FakeBus::with_ack_wait(Duration::from_millis(120)), |builder| builder);
     worker.bus.offer(job(1, "gated", json!(1)));

@@ -1,0 +1,126 @@
+//! Why a request was not carried out, and how that travels between coordinators.
+
+use stepstream_shared::id::ExecutionId;
+use stepstream_shared::wire::Answer;
+
+use crate::ports::StoreError;
+use crate::reading::ReadError;
+
+/// Why a request was not carried out. Each says what the caller can do.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    #[error("there is no execution {0}")]
+    NotFound(ExecutionId),
+    #[error("there is no graph {0}")]
+    GraphNotFound(String),
+    /// The document does not compile; the text shows every problem.
+    #[error("{0}")]
+    BadGraph(String),
+    #[error("the inputs do not fit the graph: {}", .0.join("; "))]
+    InvalidInputs(Vec<String>),
+    #[error("the idempotency key was used for another request")]
+    KeyConflict,
+    /// The execution is not in a state for this.
+    #[error("{0}")]
+    Conflict(String),
+    #[error("{0}")]
+    TooLarge(String),
+    /// Trying again later can help; nothing was accepted.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The store is full or read-only.
+    #[error("{0}")]
+    Exhausted(String),
+    /// What is stored cannot be read.
+    #[error("{0}")]
+    Corrupt(String),
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl ServiceError {
+    pub(crate) fn from_store(error: &StoreError) -> Self {
+        match error {
+            StoreError::Unavailable(_) | StoreError::Unknown(_) => ServiceError::Unavailable(chain(error)),
+            StoreError::Exhausted { .. } => ServiceError::Exhausted(chain(error)),
+            StoreError::BadUrl { .. }
+            | StoreError::Absent { .. }
+            | StoreError::NewerSchema { .. }
+            | StoreError::Refused { .. } => ServiceError::Internal(chain(error)),
+            StoreError::Corrupt { .. } => ServiceError::Corrupt(chain(error)),
+        }
+    }
+
+    pub(crate) fn from_read(error: &ReadError) -> Self {
+        match error {
+            ReadError::NotFound(id) => ServiceError::NotFound(*id),
+            ReadError::GraphNotFound(reference) => ServiceError::GraphNotFound(reference.clone()),
+            ReadError::Store(error) => ServiceError::from_store(error),
+            ReadError::BadGraph { .. }
+            | ReadError::Codec { .. }
+            | ReadError::Fold { .. }
+            | ReadError::Gap { .. }
+            | ReadError::Panicked(_)
+            | ReadError::Snapshot { .. } => ServiceError::Corrupt(chain(error)),
+        }
+    }
+}
+
+impl From<ReadError> for ServiceError {
+    fn from(error: ReadError) -> Self {
+        ServiceError::from_read(&error)
+    }
+}
+
+impl From<StoreError> for ServiceError {
+    fn from(error: StoreError) -> Self {
+        ServiceError::from_store(&error)
+    }
+}
+
+/// The text of an error and of what caused it.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text = format!("{text}: {error}");
+        cause = error.source();
+    }
+    text
+}
+
+/// What a caller elsewhere is told.
+pub(crate) fn answer_of(result: Result<(), ServiceError>) -> Answer {
+    match result {
+        Ok(()) => Answer::Done,
+        Err(ServiceError::NotFound(_)) => Answer::NotFound,
+        Err(ServiceError::GraphNotFound(graph)) => Answer::GraphNotFound(graph),
+        Err(ServiceError::BadGraph(text)) => Answer::BadGraph(text),
+        Err(ServiceError::InvalidInputs(problems)) => Answer::InvalidInputs(problems),
+        Err(ServiceError::KeyConflict) => Answer::KeyConflict,
+        Err(ServiceError::Conflict(text)) => Answer::Conflict(text),
+        Err(ServiceError::TooLarge(text)) => Answer::TooLarge(text),
+        Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
+        Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
+        Err(ServiceError::Corrupt(text)) => Answer::Corrupt(text),
+        Err(ServiceError::Internal(text)) => Answer::Internal(text),
+    }
+}
+
+/// What an answer from elsewhere means for a request to this execution.
+pub(crate) fn result_of(answer: Answer, execution: ExecutionId) -> Result<(), ServiceError> {
+    Err(match answer {
+        Answer::Done => return Ok(()),
+        Answer::NotFound => ServiceError::NotFound(execution),
+        Answer::GraphNotFound(graph) => ServiceError::GraphNotFound(graph),
+        Answer::BadGraph(text) => ServiceError::BadGraph(text),
+        Answer::InvalidInputs(problems) => ServiceError::InvalidInputs(problems),
+        Answer::KeyConflict => ServiceError::KeyConflict,
+        Answer::Conflict(text) => ServiceError::Conflict(text),
+        Answer::TooLarge(text) => ServiceError::TooLarge(text),
+        Answer::Unavailable(text) => ServiceError::Unavailable(text),
+        Answer::Exhausted(text) => ServiceError::Exhausted(text),
+        Answer::Corrupt(text) => ServiceError::Corrupt(text),
+        Answer::Internal(text) => ServiceError::Internal(text),
+    })
+}
