@@ -26,7 +26,7 @@ pub(super) async fn connect(url: &str, options: &JetStreamOptions) -> Result<(Cl
         .split(',')
         .map(|server| server.trim().parse::<ServerAddr>())
         .collect::<Result<Vec<_>, _>>()
-        .map_err(|_| BusError::BadUrl(format!("`{shown}` is no NATS URL such as nats://host:4222")))?;
+        .map_err(|_| BusError::BadUrl(format!("{shown:?} is no NATS URL such as nats://host:4222")))?;
 
     let (reconnected, reconnects) = watch::channel(0);
     let mut connecting = ConnectOptions::new()
