@@ -123,6 +123,15 @@ impl Client {
         self.send(request.json(&json!({"reason": reason}))).await.map(drop)
     }
 
+    pub async fn pause(&self, id: &str, reason: &str) -> Result<(), Problem> {
+        let request = self.request(Method::POST, &format!("/v1/executions/{id}/pause"));
+        self.send(request.json(&json!({"reason": reason}))).await.map(drop)
+    }
+
+    pub async fn resume(&self, id: &str) -> Result<(), Problem> {
+        self.send(self.request(Method::POST, &format!("/v1/executions/{id}/resume"))).await.map(drop)
+    }
+
     /// A graph's document, by id, name or `name@version`.
     pub async fn graph(&self, reference: &str) -> Result<Value, Problem> {
         self.send(self.request(Method::GET, &format!("/v1/graphs/{}", percent(reference)))).await

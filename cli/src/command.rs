@@ -2,8 +2,8 @@
 
 pub mod admin;
 pub mod bench;
-pub mod cancel;
 pub mod completion;
+pub mod control;
 pub mod dev;
 pub mod doctor;
 pub mod events;

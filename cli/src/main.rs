@@ -80,7 +80,11 @@ enum Command {
     /// Go on with what was interrupted or killed
     Resume(command::resume::ResumeArgs),
     /// End an execution
-    Cancel(command::cancel::CancelArgs),
+    Cancel(command::control::ControlArgs),
+    /// Hold an execution: nothing new begins and its time stands still until it is resumed
+    #[command(after_help = "\
+Attempts that workers have already may end, and are recorded. `stepstream resume EXEC` lets it go on.")]
+    Pause(command::control::ControlArgs),
     /// List executions and graphs, or look at one
     Get(command::get::GetArgs),
     /// Show what happened in an execution, in order
@@ -205,7 +209,8 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
     match command {
         Command::Run(args) => command::run::run(args, app).await,
         Command::Resume(args) => command::resume::run(args, app).await,
-        Command::Cancel(args) => command::cancel::run(args, app).await,
+        Command::Cancel(args) => command::control::run(command::control::Action::Cancel, args, app).await,
+        Command::Pause(args) => command::control::run(command::control::Action::Pause, args, app).await,
         Command::Get(args) => command::get::run(args, app).await,
         Command::Events(args) => command::events::run(args, app).await,
         Command::Replay(args) => command::replay::run(args, app).await,

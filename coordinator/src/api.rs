@@ -11,6 +11,7 @@
 mod admission;
 mod body;
 mod closing;
+mod control;
 mod cursor;
 mod document;
 mod events;
@@ -93,7 +94,9 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(graphs::get))
         .routes(routes!(executions::start, executions::list))
         .routes(routes!(executions::get))
-        .routes(routes!(executions::cancel))
+        .routes(routes!(control::cancel))
+        .routes(routes!(control::pause))
+        .routes(routes!(control::resume))
         .routes(routes!(events::get))
         .routes(routes!(steps::list))
         .routes(routes!(health::version))

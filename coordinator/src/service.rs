@@ -34,7 +34,7 @@ const ONE_TRY: Duration = Duration::from_secs(5);
 const REST: Duration = Duration::from_millis(50);
 /// How often somebody who waits looks at the log, whatever the hints say.
 const LOOK: Duration = Duration::from_millis(250);
-/// Longest reason of a cancellation, in bytes: an error text may be as long.
+/// Longest reason of a cancellation or a pause, in bytes: an error text may be as long.
 pub const MAX_REASON_BYTES: usize = stepstream_shared::error::MAX_MESSAGE_BYTES;
 /// Longest idempotency key, in bytes.
 pub const MAX_KEY_BYTES: usize = 255;
@@ -247,13 +247,41 @@ impl Service {
         reason: String,
         actor: Actor,
     ) -> Result<(), ServiceError> {
-        if reason.len() > MAX_REASON_BYTES {
+        self.control(tenant, execution, actor, ForwardedRequest::Cancel { reason }).await
+    }
+
+    /// Holds an execution: nothing is dispatched and its time stands still until it is resumed. Attempts that workers
+    /// have already end and are recorded. Durable when this returns.
+    pub async fn pause(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        reason: String,
+        actor: Actor,
+    ) -> Result<(), ServiceError> {
+        self.control(tenant, execution, actor, ForwardedRequest::Pause { reason }).await
+    }
+
+    /// Lets a paused execution go on, with the time that it had left. Durable when this returns.
+    pub async fn resume(&self, tenant: &TenantId, execution: ExecutionId, actor: Actor) -> Result<(), ServiceError> {
+        self.control(tenant, execution, actor, ForwardedRequest::Resume).await
+    }
+
+    async fn control(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        actor: Actor,
+        what: ForwardedRequest,
+    ) -> Result<(), ServiceError> {
+        if let ForwardedRequest::Cancel { reason } | ForwardedRequest::Pause { reason } = &what
+            && reason.len() > MAX_REASON_BYTES
+        {
             let found = reason.len();
             return Err(ServiceError::TooLarge(format!(
                 "the reason is {found} bytes; the limit is {MAX_REASON_BYTES} (reason limit)"
             )));
         }
-        let what = ForwardedRequest::Cancel { reason };
         self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace: None, what }).await
     }
 
@@ -296,7 +324,7 @@ impl Service {
         let to = match &request.what {
             ForwardedRequest::Start { request_hash: None, .. } => Some(1),
             ForwardedRequest::Start { .. } => return false,
-            ForwardedRequest::Cancel { .. } => None,
+            ForwardedRequest::Cancel { .. } | ForwardedRequest::Pause { .. } | ForwardedRequest::Resume => None,
         };
         let loaded = self.load(tenant, request.execution, to).await;
         match (&request.what, loaded) {
@@ -306,6 +334,11 @@ impl Service {
                 let execution = &loaded.execution;
                 execution.state() == ExecutionState::Cancelled && execution.reason() == Some(reason.as_str())
             }
+            (ForwardedRequest::Pause { reason }, Ok(loaded)) => {
+                let execution = &loaded.execution;
+                execution.state() == ExecutionState::Paused && execution.reason() == Some(reason.as_str())
+            }
+            (ForwardedRequest::Resume, Ok(loaded)) => loaded.execution.state() != ExecutionState::Paused,
             (_, Err(_)) => false,
         }
     }
@@ -330,6 +363,10 @@ impl Service {
             ForwardedRequest::Cancel { reason } => {
                 RequestBody::Command { name: "cancel", command: Command::Cancel { reason } }
             }
+            ForwardedRequest::Pause { reason } => {
+                RequestBody::Command { name: "pause", command: Command::Pause { reason } }
+            }
+            ForwardedRequest::Resume => RequestBody::Command { name: "resume", command: Command::Resume },
         };
         self.ask(Request {
             tenant: tenant.clone(),

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 use stepstream_runtime::clock::{Clock, SystemClock};
-use stepstream_shared::execution::StepState;
+use stepstream_shared::execution::{ExecutionState, StepState};
 use stepstream_shared::id::TenantId;
 use stepstream_tests::harness::fleet::{Fleet, Plan};
 use stepstream_tests::harness::graphs;
@@ -133,6 +133,36 @@ async fn a_bus_that_is_away_is_not_taken_for_the_silence_of_workers() {
     fleet.nats.restart().await.expect("it comes back");
     let verdict = fleet.verdict(&[id], BY_WORKERS).await;
     assert_eq!(verdict.steps_by_workers(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_coordinator_killed_while_executions_are_paused_leaves_them_paused() {
+    let mut load = Load::under_way(Plan::default()).await;
+    for (n, id) in load.ids.iter().enumerate() {
+        assert_eq!(load.fleet.api(n % 2).pause(id).await, 202);
+    }
+    // What workers had in hand may end; then nothing moves, whoever drives it.
+    let reader = load.fleet.reader();
+    let open = async |id: &String| {
+        let loaded = reader.load(&TenantId::default_tenant(), id.parse().expect("an id"), None).await.expect("a log");
+        assert_eq!(loaded.execution.state(), ExecutionState::Paused);
+        (loaded.execution.sequence(), loaded.execution.open_steps().count())
+    };
+    load.fleet.coordinators[0].kill9().await;
+    load.fleet.partitions_are_shared_by(1).await;
+    poll::until("everything rests", async || {
+        let lines = graphs::lines(&load.file);
+        let moves = poll::until("a mark more", async || (graphs::lines(&load.file) != lines).then_some(()));
+        tokio::time::timeout(Duration::from_secs(2), moves).await.is_err().then_some(())
+    })
+    .await;
+    let lines = graphs::lines(&load.file);
+    assert!(lines < EXECUTIONS * LENGTH, "they were held in time");
+    for id in &load.ids {
+        assert_eq!(open(id).await.1, 1, "the next step is recorded and withheld");
+        assert_eq!(load.fleet.api(1).resume(id).await, 202);
+    }
+    load.verdict().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

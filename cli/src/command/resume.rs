@@ -8,6 +8,8 @@ use serde::Serialize;
 use stepstream_coordinator::Recover;
 use stepstream_coordinator::ports::Listed;
 use stepstream_coordinator::reading::Reader;
+use stepstream_shared::event::Actor;
+use stepstream_shared::execution::ExecutionState;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use super::run::{self, WorkerArgs};
@@ -33,6 +35,7 @@ const PAGE: u32 = 500;
 Without an id, the one execution that has not ended is resumed. An execution that has ended is only reported.
 That an execution was allowed to run programs stands in its log and needs not be said again, so trust a data directory
 that you resume from as you would trust a program that you run.
+A paused execution goes on when it is named, and is left alone with --all.
 With a server, which drives executions by itself, `resume` waits for them.")]
 pub struct ResumeArgs {
     /// The execution; the only unfinished one if not given
@@ -85,6 +88,11 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
         for id in ids {
             let loaded = here.service.load(&place.tenant, id, None).await?;
             let open = !loaded.execution.state().is_terminal();
+            let paused = loaded.execution.state() == ExecutionState::Paused;
+            if paused && args.all {
+                output::note(&left_paused(&id.to_string(), place));
+                continue;
+            }
             let mut go_on = run::how_to_resume(&id.to_string(), place, false);
             if open && run::runs_programs(&loaded.graph) {
                 let given = rights::given(&here.service, &place.tenant, id).await?;
@@ -108,7 +116,12 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
             if open {
                 let counts = loaded.execution.counts();
                 progress.say(&format!("resuming {name}: {} steps were completed", counts.completed));
-                here.or_trouble(here.service.wake(&place.tenant, id)).await?;
+                if paused {
+                    let actor = Actor::User("cli".to_owned());
+                    here.or_trouble(here.service.resume(&place.tenant, id, actor)).await?;
+                } else {
+                    here.or_trouble(here.service.wake(&place.tenant, id)).await?;
+                }
             }
             followed.push((id, go_on));
         }
@@ -146,11 +159,23 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     let mut progress = Progress::new(app.loudness, ids.len() > 1);
     let mut ended = Vec::with_capacity(ids.len());
     for id in ids {
+        if client.execution(&id).await?["state"] == ExecutionState::Paused.name() {
+            if args.all {
+                output::note(&left_paused(&id, place));
+                continue;
+            }
+            client.resume(&id).await?;
+        }
         let outcome = follow::server(&client, &id, None, &mut progress, &stop).await;
         ended.push((run::how_to_resume(&id, place, false), outcome));
     }
     drop(progress);
     print(&args, app, ended)
+}
+
+/// Somebody holds it: going on with everything that was interrupted is no reason to let it go.
+fn left_paused(id: &str, place: &Place) -> String {
+    format!("{id} is paused and stays so; resume it by name: {}", run::how_to_resume(id, place, false))
 }
 
 /// Nobody ever allowed it: to go on would fail its steps for good.

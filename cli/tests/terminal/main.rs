@@ -6,6 +6,7 @@
 mod bad_input;
 mod examples;
 mod harness;
+mod holding;
 mod reading;
 mod resuming;
 mod running;

@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::harness::{Desk, ended, signal, until};
 
 /// Starts `dev` and waits until it says where it is.
-fn dev(desk: &Desk, port: u16) -> (Child, String) {
+pub(crate) fn dev(desk: &Desk, port: u16) -> (Child, String) {
     let mut child = desk.start(&["dev", "--port", &port.to_string(), "--data", "server", "--allow-process"]);
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();

@@ -1,4 +1,4 @@
-//! Executions: begun, looked at, waited for, ended.
+//! Executions: begun, looked at, waited for.
 
 use axum::Json;
 use axum::extract::State;
@@ -18,7 +18,7 @@ use stepstream_shared::time::Timestamp;
 use utoipa::ToSchema;
 
 use super::admission::open_stream;
-use super::body::{Json as JsonBody, OptionalJson};
+use super::body::Json as JsonBody;
 use super::closing::Closing;
 use super::cursor::{AfterExecution, page};
 use super::limits::{PAGE_MAX, WAIT_DEFAULT, WAIT_MAX};
@@ -32,7 +32,7 @@ use crate::reading::Loaded;
 use crate::service::{Start, Started};
 
 /// Who asks, as the log has it: this API does not know its callers by name.
-const CALLER: &str = "api";
+pub(super) const CALLER: &str = "api";
 /// Every state's name, as the list can be asked for it.
 const STATES: [&str; 8] = ["Created", "Planning", "Running", "Paused", "Waiting", "Completed", "Failed", "Cancelled"];
 
@@ -154,22 +154,6 @@ pub(super) struct Failure {
     http_status: Option<u16>,
     retry_after_ms: Option<u64>,
     details: Option<Value>,
-}
-
-/// Why an execution is cancelled.
-#[derive(Deserialize, Default, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub(super) struct CancelBody {
-    /// For people; stands in the log.
-    #[serde(default)]
-    reason: Option<String>,
-}
-
-/// The execution that was cancelled.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Cancelled {
-    #[schema(value_type = String, example = "exec_2SwcbqDpbC5Uoa4yYPJKLWXBxrd")]
-    execution_id: ExecutionId,
 }
 
 /// Start an execution.
@@ -332,35 +316,6 @@ pub(super) async fn wait(
         Some(loaded) => Ok(Json(execution(&loaded))),
         None => Ok(Json(execution(&api.service.load(&tenant, id, None).await?))),
     }
-}
-
-/// Cancel an execution.
-///
-/// It is durable when this answers; attempts that are running are told to stop.
-#[utoipa::path(
-    post,
-    path = "/v1/executions/{execution_id}/cancel",
-    operation_id = "cancelExecution",
-    tag = "executions",
-    params(("execution_id" = String, Path, description = "`exec_…`")),
-    request_body = Option<CancelBody>,
-    responses(
-        (status = 202, description = "Cancelled", body = Cancelled),
-        (status = 409, description = "It is over already", body = Problem, content_type = "application/problem+json"),
-        (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
-    ),
-)]
-pub(super) async fn cancel(
-    State(api): State<Api>,
-    Tenant(tenant): Tenant,
-    OfExecution(id): OfExecution,
-    query: Parameters,
-    OptionalJson(body): OptionalJson<CancelBody>,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    let reason = body.reason.unwrap_or_else(|| "cancelled by request".to_owned());
-    api.service.cancel(&tenant, id, reason, Actor::User(CALLER.to_owned())).await?;
-    Ok((StatusCode::ACCEPTED, Json(Cancelled { execution_id: id })).into_response())
 }
 
 fn execution(loaded: &Loaded) -> Execution {

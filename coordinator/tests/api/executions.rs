@@ -141,39 +141,6 @@ async fn a_failed_execution_says_why() {
 }
 
 #[tokio::test]
-async fn an_execution_is_cancelled_once_and_stays_so() {
-    let server = Server::new().await;
-    server.register(HELD).await;
-    let id = server.begin("held", json!({})).await;
-    let path = format!("/v1/executions/{id}/cancel");
-    let answer = server.post(&path, &json!({"reason": "enough"})).await;
-    assert_eq!((answer.status.as_u16(), answer.json()), (202, json!({"execution_id": id})));
-    let execution = server.over(&id).await;
-    assert_eq!((&execution["state"], &execution["reason"]), (&json!("Cancelled"), &json!("enough")));
-    server.post(&path, &json!({"reason": "again"})).await.refused(409, "conflict");
-    server.stop().await;
-}
-
-#[tokio::test]
-async fn a_cancellation_needs_no_body_but_refuses_a_wrong_one() {
-    use crate::harness::request;
-    use axum::body::Body;
-    let server = Server::new().await;
-    server.register(HELD).await;
-    let id = server.begin("held", json!({})).await;
-    let path = format!("/v1/executions/{id}/cancel");
-    server.post(&path, &json!({"why": "x"})).await.refused(400, "invalid-body");
-    server.post(&path, &json!({"reason": 3})).await.refused(400, "invalid-body");
-    server.post(&path, &json!({"reason": "x".repeat(5000)})).await.refused(413, "too-large");
-    let untyped = server.send(request("POST", &path, &[], Body::from("{}"))).await;
-    untyped.refused(415, "wrong-content-type");
-    let answer = server.send(request("POST", &path, &[], Body::empty())).await;
-    assert_eq!(answer.status, 202);
-    assert_eq!(server.over(&id).await["reason"], "cancelled by request");
-    server.stop().await;
-}
-
-#[tokio::test]
 async fn executions_are_listed_newest_first_in_pages_and_by_state() {
     let server = Server::new().await;
     server.register(ECHO).await;

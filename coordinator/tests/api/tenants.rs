@@ -19,11 +19,11 @@ async fn what_belongs_to_another_tenant_looks_like_what_does_not_exist() {
     let unknown = "exec_000000000000000000000000000";
     let other = ("stepstream-tenant", "tenant_other");
 
-    for suffix in ["", "/events", "/steps", "/wait?timeout_ms=1", "/cancel"] {
+    for suffix in ["", "/events", "/steps", "/wait?timeout_ms=1", "/cancel", "/pause", "/resume"] {
         let ask = async |id: &str, headers: &[(&str, &str)]| {
             let path = format!("/v1/executions/{id}{suffix}");
             match suffix {
-                "/cancel" => server.post_with(&path, headers, &json!({})).await,
+                "/cancel" | "/pause" | "/resume" => server.post_with(&path, headers, &json!({})).await,
                 _ => server.get_with(&path, headers).await,
             }
         };

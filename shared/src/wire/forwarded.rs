@@ -37,6 +37,10 @@ pub enum ForwardedRequest {
     Cancel {
         reason: String,
     },
+    Pause {
+        reason: String,
+    },
+    Resume,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -74,7 +78,7 @@ impl Forwarded {
         let forwarded = decode(bytes, |forwarded: &Forwarded| forwarded.protocol)?;
         match &forwarded.what {
             ForwardedRequest::Start { inputs, metadata, .. } => holds_values([inputs].into_iter().chain(metadata))?,
-            ForwardedRequest::Cancel { .. } => {}
+            ForwardedRequest::Cancel { .. } | ForwardedRequest::Pause { .. } | ForwardedRequest::Resume => {}
         }
         Ok(forwarded)
     }

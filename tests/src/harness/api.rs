@@ -56,8 +56,20 @@ impl Api {
     }
 
     pub async fn cancel(&self, id: &str) -> u16 {
-        let request = self.request(Method::POST, &format!("/v1/executions/{id}/cancel"));
-        request.json(&json!({"reason": "a test"})).send().await.expect("the coordinator answers").status().as_u16()
+        self.control(id, "cancel", &json!({"reason": "a test"})).await
+    }
+
+    pub async fn pause(&self, id: &str) -> u16 {
+        self.control(id, "pause", &json!({"reason": "a test"})).await
+    }
+
+    pub async fn resume(&self, id: &str) -> u16 {
+        self.control(id, "resume", &json!({})).await
+    }
+
+    async fn control(&self, id: &str, action: &str, body: &Value) -> u16 {
+        let request = self.request(Method::POST, &format!("/v1/executions/{id}/{action}"));
+        request.json(body).send().await.expect("the coordinator answers").status().as_u16()
     }
 
     /// Waits until it is ready to serve.
