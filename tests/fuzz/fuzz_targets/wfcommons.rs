@@ -4,5 +4,5 @@ use libfuzzer_sys::fuzz_target;
 use stepstream_shared::graph::wfcommons::{ImportOptions, import};
 
 fuzz_target!(|text: &str| {
-    let _ = import(text, &ImportOptions { time_scale: 0.0, callable: "sleep".to_owned() });
+    let _ = import(text, &ImportOptions { time_scale: 0.0, callable: "sleep".to_owned(), source: "fuzz".to_owned() });
 });
