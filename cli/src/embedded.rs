@@ -34,6 +34,9 @@ const GRACE: Duration = Duration::ZERO;
 /// Within this the worker has stopped, whatever its callables do.
 const WORKER_STOPS: Duration = Duration::from_secs(4);
 
+/// Time for what is on its way to be written: longer than a store that is slow is tried again.
+const COORDINATOR_STOPS: Duration = Duration::from_secs(30);
+
 /// Slots unless somebody says otherwise.
 pub fn default_slots() -> usize {
     std::thread::available_parallelism().map_or(1, NonZeroUsize::get).saturating_mul(SLOTS_PER_CPU).max(LEAST_SLOTS)
@@ -129,8 +132,15 @@ impl Embedded {
             }
         }
         self.stop.cancel();
-        self.coordinator.stopped().await;
-        self.store.close().await;
+        let (coordinator, store) = (self.coordinator, self.store);
+        let stopping = async {
+            coordinator.stopped().await;
+            store.close().await;
+        };
+        if tokio::time::timeout(COORDINATOR_STOPS, stopping).await.is_err() {
+            // What was acknowledged is durable; the rest is not, and is done again.
+            tracing::warn!("the coordinator did not stop in time; ending without it");
+        }
     }
 }
 

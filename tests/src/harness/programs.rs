@@ -2,9 +2,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Output;
+use std::time::Duration;
 
 use serde_json::Value;
 use tokio::process::Command;
+
+/// Far beyond any healthy run.
+const PATIENCE: Duration = Duration::from_secs(240);
 
 /// Whatever a developer has exported must not steer a test.
 const PREFIXES: [&str; 2] = ["STEPSTREAM_", "OTEL_"];
@@ -77,7 +81,12 @@ impl From<Output> for Said {
 }
 
 /// Runs `stepstream` to its end.
+///
+/// # Panics
+/// When it does not end: that is a defect, and it is killed.
 pub async fn run(directory: &Path, arguments: &[&str]) -> Said {
-    let output = command(&stepstream(), directory).args(arguments).output().await;
+    let ended = command(&stepstream(), directory).args(arguments).output();
+    let output = tokio::time::timeout(PATIENCE, ended).await;
+    let output = output.unwrap_or_else(|_| panic!("`stepstream {}` does not end", arguments.join(" ")));
     output.expect("the built program starts").into()
 }
