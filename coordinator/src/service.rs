@@ -357,6 +357,7 @@ impl Service {
                     origin: None,
                     request_hash,
                     metadata,
+                    breakpoints: Vec::new(),
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
             }

@@ -1,13 +1,19 @@
 //! Facts. An event is never changed once it is in the log; everything else is folded from events.
 
 pub mod codec;
+pub mod control;
 pub mod kinds;
+pub mod message;
 pub mod view;
+pub mod wait;
 
 use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, Encoded, Recorded};
+pub use control::{ControlAction, ControlOutcome};
 pub use kinds::{EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType};
+pub use message::Message;
+pub use wait::{ApprovalPolicy, Wait};
 
 use crate::id::{EventId, ID_BYTES};
 use crate::time::Timestamp;

@@ -13,7 +13,8 @@
 //!
 //! The parts: [`lifecycle`] the table of legal moves of an execution, [`step`] that of a step, [`state`] what is held,
 //! [`apply`] how each event changes it, [`flow`] how edges, joins and loops carry an execution on, [`decide`] what
-//! follows a command, [`advance`] what follows from what is ready, [`scope`] what expressions see, [`owed`] what the
+//! follows a command, [`steering`] what people and programs outside may ask for, [`advance`] what follows from what is
+//! ready, [`scope`] what expressions see, [`owed`] what the
 //! outside must still do, and [`hash`] how two states are compared.
 
 pub mod advance;
@@ -21,17 +22,21 @@ pub mod apply;
 pub mod decide;
 pub mod flow;
 pub mod hash;
+mod inbox;
 pub mod lifecycle;
 pub mod owed;
 pub mod scope;
 pub mod state;
+pub mod steering;
 pub mod step;
+mod waiting;
 
 pub use apply::ApplyError;
 pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec};
-pub use state::{Counts, Execution, Step};
+pub use state::{Counts, Execution, Step, WaitRun};
+pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};
 
 #[cfg(test)]

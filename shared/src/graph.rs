@@ -11,14 +11,16 @@ mod schema;
 mod suggest;
 pub mod wfcommons;
 
+pub(crate) use compile::input_problems as form_problems;
 pub use compile::{Source, compile};
 pub use diagnose::{Diagnostic, Diagnostics, Place};
+pub(crate) use document::parse_duration;
 pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS};
 pub use schema::json_schema;
 
 pub use compiled::{
     Collect, CompiledGraph, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits, Graphs, Join, Loop, LoopIx, Map, Node,
-    NodeIx, NodeKind, Priority, Routing, Task, Timeouts,
+    NodeIx, NodeKind, Priority, Routing, Task, Timeouts, WaitFor, WaitNode,
 };
 
 #[cfg(test)]

@@ -210,6 +210,9 @@ pub struct Job {
     pub queue: String,
     pub priority: Priority,
     pub input: Data,
+    /// Messages that came for the execution, the most urgent first: a list of objects, or null.
+    #[serde(default, skip_serializing_if = "Data::is_null")]
+    pub inbox: Data,
     /// Unix microseconds.
     pub scheduled_at: i64,
     /// The attempt is cancelled after running this long, in milliseconds.

@@ -43,6 +43,7 @@ pub(super) fn write(args: &BenchArgs) -> Result<Log> {
         origin: None,
         request_hash: None,
         metadata: None,
+        breakpoints: Vec::new(),
     }));
     let mut take = |command: Command, execution: &mut Execution| -> Result<()> {
         let decided = execution.decide_in_place(&set, command, clock.now())?;

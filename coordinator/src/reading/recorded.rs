@@ -77,6 +77,7 @@ impl Recorded {
             origin: None,
             request_hash: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         recorded.act(Command::Create(Box::new(start))).await;
         while recorded.execution.has_more() {

@@ -36,6 +36,7 @@ pub fn begin(document: &str, inputs: &serde_json::Value) -> History {
         origin: None,
         request_hash: None,
         metadata: None,
+        breakpoints: Vec::new(),
     };
     let mut history = History { graphs, appends: Vec::new(), execution: empty() };
     history.take(Command::Create(Box::new(request)));

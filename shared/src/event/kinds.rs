@@ -8,9 +8,13 @@ use serde::{Deserialize, Serialize};
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::graph::GraphDigest;
-use crate::id::{ArtifactId, ExecutionId};
+use crate::id::{ArtifactId, ControlId, ExecutionId};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
+
+use super::control::{ControlAction, ControlOutcome};
+use super::message::Message;
+use super::wait::Wait;
 
 /// What happened. Steps are named by their ordinal: their place in the order in which the execution minted them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -51,12 +55,42 @@ pub enum EventData {
     ExecutionWaiting {
         #[serde(rename = "r")]
         reason: crate::execution::WaitReason,
+        /// All that is open waits, this step first; absent: somebody put the execution there.
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
     },
-    /// Left `Waiting` with what was waited for.
+    /// What was waited for: by a step, or by the execution, which leaves `Waiting`.
     #[serde(rename = "xi")]
     InputReceived {
         #[serde(rename = "i", default, skip_serializing_if = "Data::is_null")]
         input: Data,
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        control: Option<ControlId>,
+    },
+    /// Paused, and the last attempt that a worker had has ended.
+    #[serde(rename = "xq")]
+    ExecutionQuiescent {},
+    /// Somebody asked for something. What follows from it stands in the events behind it.
+    #[serde(rename = "ct")]
+    ControlRecorded {
+        #[serde(rename = "i")]
+        control: ControlId,
+        #[serde(rename = "a")]
+        action: ControlAction,
+        #[serde(rename = "o", default, skip_serializing_if = "is_default")]
+        outcome: ControlOutcome,
+        #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+        reason: Option<String>,
+    },
+    /// The execution is paused before this node runs, or not any more.
+    #[serde(rename = "bp")]
+    BreakpointSet {
+        #[serde(rename = "n")]
+        node: u32,
+        #[serde(rename = "o")]
+        on: bool,
     },
     #[serde(rename = "xc")]
     ExecutionCompleted {
@@ -176,6 +210,67 @@ pub enum EventData {
         /// For a step that never was scheduled.
         #[serde(rename = "n", default, skip_serializing_if = "Option::is_none")]
         new: Option<NewStep>,
+    },
+    /// A step waits for something outside; nothing runs for it meanwhile.
+    #[serde(rename = "sw")]
+    StepWaiting {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "w")]
+        wait: Wait,
+    },
+    /// Kept until a step waits for it.
+    #[serde(rename = "gr")]
+    SignalReceived {
+        #[serde(rename = "i")]
+        control: ControlId,
+        #[serde(rename = "n")]
+        name: String,
+        #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+        correlation: Option<String>,
+        #[serde(rename = "d", default, skip_serializing_if = "Data::is_null")]
+        payload: Data,
+    },
+    /// A step that waits has its signal.
+    #[serde(rename = "gd")]
+    SignalDelivered {
+        /// Sequence of the event by which the signal was received.
+        #[serde(rename = "g")]
+        signal: u64,
+        #[serde(rename = "s")]
+        step: u32,
+    },
+    /// Somebody said yes or no.
+    #[serde(rename = "ad")]
+    ApprovalDecided {
+        #[serde(rename = "i")]
+        control: ControlId,
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "b")]
+        by: String,
+        #[serde(rename = "a")]
+        approved: bool,
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        comment: Option<String>,
+        #[serde(rename = "d", default, skip_serializing_if = "Data::is_null")]
+        form: Data,
+    },
+    #[serde(rename = "mr")]
+    InboxReceived {
+        #[serde(rename = "i")]
+        control: ControlId,
+        #[serde(rename = "m")]
+        message: Message,
+    },
+    /// A step that asked for its inbox has these messages, and nobody after it.
+    #[serde(rename = "md")]
+    InboxDelivered {
+        #[serde(rename = "s")]
+        step: u32,
+        /// Sequences of the events by which they were received, in the order of their urgency.
+        #[serde(rename = "m")]
+        messages: Vec<u64>,
     },
     /// The list of a map, as its expression gave it.
     #[serde(rename = "me")]
@@ -401,6 +496,9 @@ impl EventData {
             EventData::ExecutionResumed {} => "execution_resumed",
             EventData::ExecutionWaiting { .. } => "execution_waiting",
             EventData::InputReceived { .. } => "input_received",
+            EventData::ExecutionQuiescent {} => "execution_quiescent",
+            EventData::ControlRecorded { .. } => "control_recorded",
+            EventData::BreakpointSet { .. } => "breakpoint_set",
             EventData::ExecutionCompleted { .. } => "execution_completed",
             EventData::ExecutionFailed { .. } => "execution_failed",
             EventData::ExecutionCancelled { .. } => "execution_cancelled",
@@ -411,6 +509,12 @@ impl EventData {
             EventData::StepRetryScheduled { .. } => "step_retry_scheduled",
             EventData::StepRescheduled { .. } => "step_rescheduled",
             EventData::StepSkipped { .. } => "step_skipped",
+            EventData::StepWaiting { .. } => "step_waiting",
+            EventData::SignalReceived { .. } => "signal_received",
+            EventData::SignalDelivered { .. } => "signal_delivered",
+            EventData::ApprovalDecided { .. } => "approval_decided",
+            EventData::InboxReceived { .. } => "inbox_received",
+            EventData::InboxDelivered { .. } => "inbox_delivered",
             EventData::MapExpanded { .. } => "map_expanded",
             EventData::ArtifactStored { .. } => "artifact_stored",
             EventData::StepDiscovered { .. } => "step_discovered",
@@ -432,9 +536,15 @@ impl EventData {
             | EventData::StepRetryScheduled { step, .. }
             | EventData::StepRescheduled { step, .. }
             | EventData::StepSkipped { step, .. }
+            | EventData::StepWaiting { step, .. }
+            | EventData::SignalDelivered { step, .. }
+            | EventData::ApprovalDecided { step, .. }
+            | EventData::InboxDelivered { step, .. }
             | EventData::MapExpanded { step, .. }
             | EventData::ArtifactStored { step, .. } => Some(*step),
             EventData::ExecutionFailed { step, .. }
+            | EventData::ExecutionWaiting { step, .. }
+            | EventData::InputReceived { step, .. }
             | EventData::StepDiscovered { discovered_by: step, .. }
             | EventData::ToolCallStarted { step, .. }
             | EventData::ToolCallCompleted { step, .. }
@@ -445,8 +555,11 @@ impl EventData {
             | EventData::ExecutionStarted {}
             | EventData::ExecutionPaused { .. }
             | EventData::ExecutionResumed {}
-            | EventData::ExecutionWaiting { .. }
-            | EventData::InputReceived { .. }
+            | EventData::ExecutionQuiescent {}
+            | EventData::ControlRecorded { .. }
+            | EventData::BreakpointSet { .. }
+            | EventData::SignalReceived { .. }
+            | EventData::InboxReceived { .. }
             | EventData::ExecutionCompleted { .. }
             | EventData::ExecutionCancelled { .. } => None,
         }
@@ -467,7 +580,14 @@ impl EventData {
                     visit(metadata);
                 }
             }
-            EventData::InputReceived { input } => visit(input),
+            EventData::InputReceived { input, .. } => visit(input),
+            EventData::SignalReceived { payload, .. } => visit(payload),
+            EventData::ApprovalDecided { form, .. } => visit(form),
+            EventData::InboxReceived { message, .. } => {
+                if let Some(value) = message.payload_mut() {
+                    visit(value);
+                }
+            }
             EventData::ExecutionCompleted { output } => visit(output),
             EventData::StepScheduled { input: Input::Value(input), .. } => visit(input),
             EventData::StepCompleted { output, routing_error, .. } => {
@@ -487,6 +607,12 @@ impl EventData {
             | EventData::ExecutionPaused { .. }
             | EventData::ExecutionResumed {}
             | EventData::ExecutionWaiting { .. }
+            | EventData::ExecutionQuiescent {}
+            | EventData::ControlRecorded { .. }
+            | EventData::BreakpointSet { .. }
+            | EventData::StepWaiting { .. }
+            | EventData::SignalDelivered { .. }
+            | EventData::InboxDelivered { .. }
             | EventData::ExecutionCancelled { .. }
             | EventData::StepScheduled { .. }
             | EventData::StepStarted { .. }

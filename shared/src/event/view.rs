@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Actor, Causation, ChainHash, Envelope, Event, EventData, Input, event_id};
+use super::{Actor, ApprovalPolicy, Causation, ChainHash, Envelope, Event, EventData, Input, Wait, event_id};
 use crate::execution::Execution;
 use crate::graph::{CompiledGraph, NodeIx};
 
@@ -58,6 +58,30 @@ pub fn event_json(
     Value::Object(out)
 }
 
+/// What a step waits for, under full names.
+pub fn wait_json(wait: &Wait) -> Value {
+    let mut out = match wait {
+        Wait::Timer { for_us } => json!({"for_us": for_us}),
+        Wait::Until { at } => json!({"until": at}),
+        Wait::Signal { name, correlation } => json!({"signal": name, "correlation": correlation}),
+        Wait::Approval { assignees, policy } => {
+            let (policy, quorum) = match policy {
+                ApprovalPolicy::Any => ("any", None),
+                ApprovalPolicy::All => ("all", None),
+                ApprovalPolicy::Quorum(quorum) => ("quorum", Some(quorum)),
+            };
+            json!({"assignees": assignees, "policy": policy, "quorum": quorum})
+        }
+        Wait::UserInput { from } => json!({"from": from}),
+        Wait::External {} => json!({}),
+    };
+    if let Some(out) = out.as_object_mut() {
+        out.retain(|_, value| !value.is_null());
+        out.insert("reason".to_owned(), json!(wait.reason()));
+    }
+    out
+}
+
 fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: &mut dyn FnMut(&str, Value)) {
     let edges = |ordinal: u32, taken: &Option<Vec<u32>>| -> Value {
         let Some(node) = execution.step(ordinal).and_then(|step| graph.node(NodeIx(step.node()))) else {
@@ -90,8 +114,42 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
         EventData::ExecutionPaused { reason } | EventData::ExecutionCancelled { reason } => {
             put("reason", json!(reason));
         }
-        EventData::ExecutionWaiting { reason } => put("reason", json!(reason)),
-        EventData::InputReceived { input } => put("input", json!(input)),
+        EventData::ExecutionWaiting { reason, .. } => put("reason", json!(reason)),
+        EventData::InputReceived { input, control, .. } => {
+            put("input", json!(input));
+            put("control_id", json!(control));
+        }
+        EventData::ExecutionQuiescent {} => {}
+        EventData::ControlRecorded { control, action, outcome, reason } => {
+            put("control_id", json!(control));
+            put("action", json!(action));
+            put("outcome", json!(outcome));
+            put("reason", json!(reason));
+        }
+        EventData::BreakpointSet { node, on } => {
+            put("node", json!(graph.node(NodeIx(*node)).map(|node| node.name.as_str())));
+            put("on", json!(on));
+        }
+        EventData::StepWaiting { wait, .. } => put("wait", wait_json(wait)),
+        EventData::SignalReceived { control, name, correlation, payload } => {
+            put("control_id", json!(control));
+            put("signal", json!(name));
+            put("correlation", json!(correlation));
+            put("payload", json!(payload));
+        }
+        EventData::SignalDelivered { signal, .. } => put("signal_sequence", json!(signal)),
+        EventData::ApprovalDecided { control, by, approved, comment, form, .. } => {
+            put("control_id", json!(control));
+            put("by", json!(by));
+            put("approved", json!(approved));
+            put("comment", json!(comment));
+            put("form", json!(form));
+        }
+        EventData::InboxReceived { control, message } => {
+            put("message_id", json!(control));
+            put("message", message.to_json());
+        }
+        EventData::InboxDelivered { messages, .. } => put("message_sequences", json!(messages)),
         EventData::ExecutionCompleted { output } => put("output", json!(output)),
         EventData::ExecutionFailed { error, .. } => put("error", json!(error)),
         EventData::StepScheduled { input, .. } => {

@@ -35,7 +35,14 @@ impl Decision<'_> {
             }
             if let Some(ready) = self.execution.ready.front().copied() {
                 if self.must_wait(ready) {
-                    return Ok(());
+                    return self.settle_down();
+                }
+                if self.at_breakpoint(ready) {
+                    if self.execution.state == ExecutionState::Running {
+                        let name = self.graph.node(NodeIx(ready.node())).map_or("", |node| node.name.as_str());
+                        self.pause(format!("breakpoint before `{name}`"))?;
+                    }
+                    return self.settle_down();
                 }
                 self.follow(ready)?;
             } else if let Some(map_step) = self.execution.busy_maps.first().copied() {
@@ -48,9 +55,24 @@ impl Decision<'_> {
             && self.execution.unsettled == 0
             && self.execution.open.is_empty()
         {
-            self.complete_execution(None)?;
+            return self.complete_execution(None);
+        }
+        self.wait_if_all_do()?;
+        self.settle_down()
+    }
+
+    /// Paused, and the last attempt has ended: that is worth saying.
+    fn settle_down(&mut self) -> Result<(), Rejection> {
+        if self.execution.is_getting_quiet(self.at) {
+            self.emit(EventData::ExecutionQuiescent {})?;
         }
         Ok(())
+    }
+
+    /// Somebody wants to look before the node runs, and has not.
+    fn at_breakpoint(&self, ready: Ready) -> bool {
+        let Ready::Run(ix) = ready else { return false };
+        self.execution.breakpoints.contains(&ix) && self.execution.passing != Some(ix)
     }
 
     fn is_full(&self) -> bool {
@@ -113,7 +135,10 @@ impl Decision<'_> {
             NodeKind::Task(task) => {
                 let view = self.view(place);
                 match self.input(task.with.as_ref(), &view, Input::Inputs) {
-                    Ok(input) => self.schedule(step, ix, iterations, input),
+                    Ok(input) => {
+                        self.schedule(step, ix, iterations, input)?;
+                        if task.inbox { self.deliver_inbox(step) } else { Ok(()) }
+                    }
                     Err(error) => {
                         self.schedule(step, ix, iterations, Input::None)?;
                         self.fail_step(step, expression_failed(&error), 0)
@@ -135,6 +160,21 @@ impl Decision<'_> {
                         self.fail_step(step, error, 0)
                     }
                     Err(error) => self.fail_step(step, expression_failed(&error), 0),
+                }
+            }
+            NodeKind::Wait(wait) => {
+                let view = self.view(place);
+                let shown = self.input(wait.with.as_ref(), &view, Input::None);
+                let waits = self.wait_for(wait, &view);
+                match shown {
+                    Ok(shown) => {
+                        self.schedule(step, ix, iterations, shown)?;
+                        self.begin_wait(step, waits)
+                    }
+                    Err(error) => {
+                        self.schedule(step, ix, iterations, Input::None)?;
+                        self.fail_step(step, expression_failed(&error), 0)
+                    }
                 }
             }
             NodeKind::Route => {

@@ -1,4 +1,6 @@
-//! How each event changes an execution. The only code that does.
+//! How each event changes an execution. The only code that does; what steers an execution stands in `steered`.
+
+mod steered;
 
 use super::flow::Ending;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition};
@@ -141,42 +143,23 @@ impl Fold<'_> {
                 self.execution.enter(self.graph);
                 Ok(())
             }
-            EventData::ExecutionPaused { reason } => {
-                let before = self.execution.state;
-                self.move_to(ExecutionAction::Pause)?;
-                if let ExecutionState::Waiting(wait) = before {
-                    self.execution.paused_wait = Some(wait);
-                }
-                self.execution.reason = Some(reason.clone());
-                self.execution.paused_at = Some(self.at);
-                Ok(())
+            EventData::ExecutionPaused { reason } => self.paused(reason),
+            EventData::ExecutionResumed {} => self.resumed(),
+            EventData::ExecutionQuiescent {} => self.quiescent(),
+            EventData::ExecutionWaiting { reason, step } => self.waits(*reason, *step),
+            EventData::InputReceived { input, step, control } => self.input_received(input, *step, *control),
+            EventData::ControlRecorded { control, outcome, .. } => self.controlled(*control, *outcome),
+            EventData::BreakpointSet { node, on } => self.breakpoint(*node, *on),
+            EventData::StepWaiting { step, wait } => self.step_waits(*step, wait),
+            EventData::SignalReceived { control, name, correlation, payload } => {
+                self.signalled(*control, name, correlation.as_deref(), payload)
             }
-            EventData::ExecutionResumed {} => {
-                self.move_to(ExecutionAction::Resume)?;
-                self.execution.reason = None;
-                match self.execution.paused_at.take() {
-                    Some(since) => {
-                        let paused = u64::try_from(self.at.since(since).as_micros()).unwrap_or(u64::MAX);
-                        self.execution.held_us = self.execution.held_us.saturating_add(paused);
-                        if let Some(wait) = self.execution.paused_wait.take() {
-                            self.execution.state = ExecutionState::Waiting(wait);
-                        }
-                    }
-                    None => self.wait_for_workers(),
-                }
-                Ok(())
+            EventData::SignalDelivered { signal, step } => self.signal_delivered(*signal, *step),
+            EventData::ApprovalDecided { control, step, by, approved, comment, form } => {
+                self.decided(*control, *step, by, *approved, comment.as_deref(), form)
             }
-            EventData::ExecutionWaiting { reason } => {
-                self.move_to(ExecutionAction::Wait(*reason))?;
-                self.wait_for_workers();
-                Ok(())
-            }
-            EventData::InputReceived { input } => {
-                self.move_to(ExecutionAction::InputReceived)?;
-                self.execution.received = input.clone();
-                self.wait_for_workers();
-                Ok(())
-            }
+            EventData::InboxReceived { control, message } => self.inbox_received(*control, message),
+            EventData::InboxDelivered { step, messages } => self.inbox_delivered(*step, messages),
             EventData::ExecutionCompleted { output } => {
                 self.end(ExecutionAction::Complete)?;
                 self.execution.output = output.clone();
@@ -202,6 +185,7 @@ impl Fold<'_> {
             EventData::StepCompleted { step, attempt, output, duration_us: _, taken, routing_error } => {
                 self.legal(ExecutionAction::StepCompleted)?;
                 self.end_step(*step, *attempt, StepAction::Complete)?;
+                self.execution.failures_in_a_row = 0;
                 self.execution.counts.completed += 1;
                 let at = *step as usize;
                 self.execution.steps[at].output = output.clone();
@@ -212,6 +196,7 @@ impl Fold<'_> {
             EventData::StepFailed { step, attempt, error, duration_us: _, taken } => {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.end_step(*step, *attempt, StepAction::Fail)?;
+                self.execution.failures_in_a_row += 1;
                 self.execution.counts.failed += 1;
                 self.execution.steps[*step as usize].error = Some(Box::new(error.clone()));
                 // Nobody tolerates it: the execution is about to fail, and its edges stay as they are.
@@ -223,6 +208,7 @@ impl Fold<'_> {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.attempt(*step, *attempt)?;
                 self.step_moves(*step, StepAction::Retry)?;
+                self.execution.failures_in_a_row += 1;
                 let due = self.execution.own_time(self.at).after(due.since(self.at));
                 self.set_deadline(*step, Some((due, Deadline::Retry(*step))));
                 let step = &mut self.execution.steps[*step as usize];
@@ -288,7 +274,12 @@ impl Fold<'_> {
         let execution = &mut *self.execution;
         execution.ended_at = Some(self.at);
         execution.paused_wait = None;
+        execution.waits_on_steps = false;
+        execution.quiet_from = None;
         execution.paused_at = None;
+        execution.passing = None;
+        execution.signals.clear();
+        execution.inbox.clear();
         execution.deadlines.clear();
         execution.ready.clear();
         execution.busy_maps.clear();
@@ -309,12 +300,21 @@ impl Fold<'_> {
     }
 
     fn step_moves(&mut self, ordinal: u32, action: StepAction) -> Result<(), ApplyError> {
-        let next = self
-            .step(ordinal)?
-            .state
-            .after(action)
-            .map_err(|source| ApplyError::IllegalStep { sequence: self.sequence, source })?;
+        let before = self.step(ordinal)?.state;
+        // What ends a wait is a move of its own: a step that only waits for its next attempt has nothing to arrive.
+        let action = match action {
+            StepAction::Complete if self.execution.waits.contains_key(&ordinal) => StepAction::Arrive,
+            StepAction::Fail if self.execution.waits.contains_key(&ordinal) => StepAction::GiveUp,
+            other => other,
+        };
+        let next =
+            before.after(action).map_err(|source| ApplyError::IllegalStep { sequence: self.sequence, source })?;
         self.execution.steps[ordinal as usize].state = next;
+        let is_work = |state| matches!(state, StepState::Running | StepState::Claimed);
+        if is_work(before) != is_work(next) && self.task_of(ordinal).is_some() {
+            let count = &mut self.execution.at_work;
+            *count = if is_work(next) { *count + 1 } else { count.saturating_sub(1) };
+        }
         Ok(())
     }
 
@@ -429,6 +429,7 @@ impl Fold<'_> {
             self.review_map(map_step);
         } else {
             execution.ready.pop_front();
+            execution.passing = None;
         }
         self.await_start(ordinal);
         Ok(())
@@ -459,12 +460,14 @@ impl Fold<'_> {
     /// The step is terminal: nothing waits for it, and its input is in the log for whoever asks.
     fn close(&mut self, ordinal: u32) {
         self.set_deadline(ordinal, None);
+        self.waits_no_more(ordinal);
         let at = self.at;
         let execution = &mut *self.execution;
         execution.open.remove(&ordinal);
         let step = &mut execution.steps[ordinal as usize];
         step.ended_at = Some(at);
         step.input = Input::None;
+        execution.taken.remove(&ordinal);
         if let Some(map) = execution.maps.get_mut(&ordinal) {
             map.items = Vec::new();
             execution.busy_maps.remove(&ordinal);

@@ -5,6 +5,7 @@ use std::cell::Cell;
 use super::apply::ApplyError;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 use super::state::{Deadline, Execution};
+use super::steering::{Refusal, Steer};
 use super::step::StepState;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
@@ -32,6 +33,8 @@ pub enum Command {
     Input {
         input: Data,
     },
+    /// Somebody outside asks for something, and is answered.
+    Steer(Box<Steer>),
     Cancel {
         reason: String,
     },
@@ -87,6 +90,8 @@ pub struct StartRequest {
     pub origin: Option<Origin>,
     pub request_hash: Option<Vec<u8>>,
     pub metadata: Option<Data>,
+    /// Nodes before which it is to be paused.
+    pub breakpoints: Vec<String>,
 }
 
 /// Why a command was refused. Nothing has changed.
@@ -109,6 +114,8 @@ pub enum Rejection {
     StaleAttempt { step: u32, offered: u32, current: u32, state: StepState },
     #[error("attempt {attempt} of step {step} is on record as started")]
     AlreadyStarted { step: u32, attempt: u32 },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
     #[error("nothing is due")]
     NotDue,
     #[error("events of the kind `{0}` are not recorded by request")]
@@ -123,6 +130,8 @@ pub enum Rejection {
 pub struct Decided {
     pub at: Timestamp,
     pub events: Vec<EventData>,
+    /// The request was denied, and that is what the events say: whoever asked is told so once they are stored.
+    pub denied: Option<Rejection>,
 }
 
 impl Execution {
@@ -145,11 +154,19 @@ impl Execution {
         };
         let graph = graphs.get(&digest).ok_or(Rejection::UnknownGraph(digest))?.clone();
         let at = now.max(self.last_at);
-        let mut decision =
-            Decision { execution: self, graphs, graph: &graph, at, events: Vec::new(), bytes: 0, work: Cell::new(0) };
+        let mut decision = Decision {
+            execution: self,
+            graphs,
+            graph: &graph,
+            at,
+            events: Vec::new(),
+            bytes: 0,
+            work: Cell::new(0),
+            denied: None,
+        };
         decision.take(command)?;
-        let events = decision.events;
-        Ok(Decided { at, events })
+        let Decision { events, denied, .. } = decision;
+        Ok(Decided { at, events, denied })
     }
 }
 
@@ -164,6 +181,7 @@ pub(super) struct Decision<'a> {
     pub(super) bytes: usize,
     /// Steps that expressions have taken.
     pub(super) work: Cell<u64>,
+    pub(super) denied: Option<Rejection>,
 }
 
 impl Decision<'_> {
@@ -175,7 +193,7 @@ impl Decision<'_> {
         Ok(())
     }
 
-    fn legal(&self, action: ExecutionAction) -> Result<(), Rejection> {
+    pub(super) fn legal(&self, action: ExecutionAction) -> Result<(), Rejection> {
         self.execution.state.after(action)?;
         Ok(())
     }
@@ -192,16 +210,23 @@ impl Decision<'_> {
                 self.emit(EventData::ExecutionPaused { reason })?;
             }
             Command::Resume => {
+                self.not_waiting_for_a_step()?;
                 self.legal(ExecutionAction::Resume)?;
                 self.emit(EventData::ExecutionResumed {})?;
             }
             Command::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
-                self.emit(EventData::ExecutionWaiting { reason })?;
+                self.emit(EventData::ExecutionWaiting { reason, step: None })?;
             }
             Command::Input { input } => {
+                self.not_waiting_for_a_step()?;
                 self.legal(ExecutionAction::InputReceived)?;
-                self.emit(EventData::InputReceived { input })?;
+                self.emit(EventData::InputReceived { input, step: None, control: None })?;
+            }
+            Command::Steer(steer) => {
+                if !self.steer(*steer)? {
+                    return Ok(());
+                }
             }
             Command::Cancel { reason } => {
                 self.legal(ExecutionAction::Cancel)?;
@@ -268,6 +293,12 @@ impl Decision<'_> {
             request_hash: request.request_hash,
             metadata: request.metadata,
         })?;
+        for node in request.breakpoints {
+            let Some(ix) = self.graph.by_name.get(&node).copied() else {
+                return Err(Refusal::UnknownNode(node).into());
+            };
+            self.emit(EventData::BreakpointSet { node: ix.0, on: true })?;
+        }
         if planning {
             return Ok(());
         }
@@ -298,6 +329,9 @@ impl Decision<'_> {
     }
 
     fn tick(&mut self, chance: f64) -> Result<(), Rejection> {
+        if self.execution.is_getting_quiet(self.at) {
+            return self.emit(EventData::ExecutionQuiescent {});
+        }
         if !matches!(self.execution.state, ExecutionState::Running | ExecutionState::Waiting(_)) {
             return Err(Rejection::NotDue);
         }
@@ -337,6 +371,7 @@ impl Decision<'_> {
                         timeout("start_to_close_timeout", "the attempt ran longer than its start_to_close timeout");
                     self.attempt_failed(ordinal, error, 0, chance)?;
                 }
+                Deadline::Wait(ordinal) | Deadline::Moment(ordinal) => self.wait_is_over(ordinal)?,
                 Deadline::Retry(_) | Deadline::ScheduleToStart(_) | Deadline::StartToClose(_) => {}
             }
         }
@@ -381,6 +416,7 @@ impl Decision<'_> {
             RetryDecision::Retry { delay } => {
                 let due = self.at.after(delay);
                 self.emit(EventData::StepRetryScheduled { step: ordinal, attempt, error, duration_us, due })?;
+                self.pause_after_failures()?;
                 if delay.is_zero() {
                     self.emit(EventData::StepRescheduled { step: ordinal, attempt: attempt + 1 })?;
                 }
@@ -389,8 +425,17 @@ impl Decision<'_> {
             RetryDecision::GiveUp => self.fail_step(ordinal, error, duration_us),
         }
     }
+
+    /// The graph asks to be looked at when so many attempts in a row have failed.
+    fn pause_after_failures(&mut self) -> Result<(), Rejection> {
+        let Some(limit) = self.graph.limits.pause_after_failures else { return Ok(()) };
+        if self.execution.failures_in_a_row < limit || self.execution.state != ExecutionState::Running {
+            return Ok(());
+        }
+        self.pause(format!("{limit} attempts in a row have failed (limits.pause_after_failures)"))
+    }
 }
 
-fn timeout(code: &str, message: &str) -> ExecutionError {
+pub(super) fn timeout(code: &str, message: &str) -> ExecutionError {
     ExecutionError::new(ErrorCategory::Timeout, message).with_code(ErrorCode::new(code))
 }

@@ -27,6 +27,8 @@ pub struct JobSpec {
     pub start_to_close: Option<Duration>,
     pub heartbeat: Option<Duration>,
     pub scheduled_at: Timestamp,
+    /// What it took from the inbox: a list of messages, the most urgent first; null when there are none.
+    pub inbox: Data,
     /// A worker has said that it runs the attempt: it need not be asked for again unless that worker is lost.
     pub running: bool,
 }
@@ -45,7 +47,9 @@ impl Asked {
         let mut steps = Vec::new();
         for event in events {
             match event {
-                EventData::ExecutionResumed {} | EventData::InputReceived { .. } => return Asked::Everything,
+                EventData::ExecutionResumed {} | EventData::InputReceived { step: None, .. } => {
+                    return Asked::Everything;
+                }
                 EventData::StepScheduled { step, .. } | EventData::StepRescheduled { step, .. } => steps.push(*step),
                 _ => {}
             }
@@ -106,6 +110,7 @@ impl Execution {
             start_to_close: task.timeouts.start_to_close,
             heartbeat: task.timeouts.heartbeat,
             scheduled_at: step.scheduled_at,
+            inbox: self.inbox_of(ordinal),
             running,
         })
     }
@@ -118,8 +123,15 @@ impl Execution {
             ExecutionState::Running | ExecutionState::Waiting(_) => {
                 self.deadlines.first().map(|(own, _)| self.moment_of(*own))
             }
+            // Whatever a worker has ends by itself, and is what is waited for then.
+            ExecutionState::Paused if self.at_work == 0 => self.quiet_from,
             _ => None,
         }
+    }
+
+    /// Paused, no worker is on record as having anything, and one that has would have said so by now.
+    pub(super) fn is_getting_quiet(&self, at: Timestamp) -> bool {
+        self.state == ExecutionState::Paused && self.at_work == 0 && self.quiet_from.is_some_and(|from| from <= at)
     }
 
     /// The last append had reached its size before all consequences were recorded: a tick at once goes on.

@@ -119,6 +119,10 @@ impl Scope for View<'_> {
         self.execution.id.to_string()
     }
 
+    fn inbox(&self) -> Data {
+        self.execution.heard()
+    }
+
     fn spend(&self, steps: u64) {
         self.work.set(self.work.get().saturating_add(steps));
     }

@@ -9,13 +9,15 @@ use super::lifecycle::{ExecutionState, WaitReason};
 use super::step::StepState;
 use crate::data::Data;
 use crate::error::ExecutionError;
-use crate::event::{Input, Origin, ParentLink, SkipReason};
+use crate::event::{Input, Message, Origin, ParentLink, SkipReason, Wait};
 use crate::graph::GraphDigest;
-use crate::id::{ExecutionId, StepId, TenantId};
+use crate::id::{ControlId, ExecutionId, StepId, TenantId};
 use crate::time::Timestamp;
 
 /// The version of the canonical form that [`Execution::state_hash`](super::hash) covers.
-pub const STATE_VERSION: u32 = 1;
+///
+/// 1: until executions waited for people and signals. 2: counts of workers and failures, waits, the inbox.
+pub const STATE_VERSION: u32 = 2;
 
 /// One run of a graph: the fold of its log.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -31,6 +33,24 @@ pub struct Execution {
     /// What a pause interrupted: resuming goes on waiting.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) paused_wait: Option<WaitReason>,
+    /// It waits because all that is open does, and not because somebody put it there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) waits_on_steps: bool,
+    /// Paused, and not yet said to be quiescent: the moment from which on it may be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) quiet_from: Option<Timestamp>,
+    /// Steps that a worker is on record as having.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) at_work: u32,
+    /// Attempts that failed since the last one that did not, or since it was resumed.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) failures_in_a_row: u32,
+    /// Nodes before which it is paused.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) breakpoints: BTreeSet<u32>,
+    /// The node whose breakpoint somebody has resumed from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) passing: Option<u32>,
     /// Since when it is paused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) paused_at: Option<Timestamp>,
@@ -90,8 +110,78 @@ pub struct Execution {
     /// Maps that have something to schedule or to finish.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) busy_maps: BTreeSet<u32>,
+    /// Steps that wait for something outside.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) waits: BTreeMap<u32, WaitRun>,
+    /// Signals that no step has waited for yet, by the sequence of the event that brought them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) signals: BTreeMap<u64, KeptSignal>,
+    /// Messages that no step has taken yet, the most urgent first, then by the sequence of their event.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) inbox: BTreeMap<(u8, u64), Message>,
+    /// What open steps have taken from the inbox.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) taken: BTreeMap<u32, Vec<(u64, Message)>>,
+    /// Guidance and evidence as they came, the latest last: what expressions see.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) heard: VecDeque<(u64, Message)>,
+    /// Requests that were carried out, the latest last: one that is repeated is done already.
+    #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
+    pub(super) asked: VecDeque<ControlId>,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
+}
+
+/// A step that waits.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct WaitRun {
+    #[serde(rename = "w")]
+    pub(super) wait: Wait,
+    #[serde(rename = "b")]
+    pub(super) since: Timestamp,
+    #[serde(rename = "d", default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) decisions: Vec<Decision>,
+}
+
+/// What one person said.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decision {
+    #[serde(rename = "b")]
+    pub by: String,
+    #[serde(rename = "a")]
+    pub approved: bool,
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
+    #[serde(rename = "d", default, skip_serializing_if = "Data::is_null")]
+    pub form: Data,
+    #[serde(rename = "t")]
+    pub at: Timestamp,
+}
+
+/// A signal that came before its wait.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct KeptSignal {
+    #[serde(rename = "n")]
+    pub name: String,
+    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
+    pub correlation: Option<String>,
+    #[serde(rename = "d", default, skip_serializing_if = "Data::is_null")]
+    pub payload: Data,
+}
+
+impl WaitRun {
+    pub fn wait(&self) -> &Wait {
+        &self.wait
+    }
+
+    pub fn since(&self) -> Timestamp {
+        self.since
+    }
+
+    /// What was said so far, in order.
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
 }
 
 /// How many steps ended how.
@@ -262,6 +352,12 @@ pub enum Deadline {
     /// The attempt runs too long.
     #[serde(rename = "c")]
     StartToClose(u32),
+    /// The step has waited for long enough: its timer fires, or its patience ends.
+    #[serde(rename = "p")]
+    Wait(u32),
+    /// As `Wait`, at a moment that pauses do not put off.
+    #[serde(rename = "m")]
+    Moment(u32),
 }
 
 impl Execution {
@@ -275,6 +371,12 @@ impl Execution {
             sequence: 0,
             state: ExecutionState::Created,
             paused_wait: None,
+            waits_on_steps: false,
+            quiet_from: None,
+            at_work: 0,
+            failures_in_a_row: 0,
+            breakpoints: BTreeSet::new(),
+            passing: None,
             paused_at: None,
             held_us: 0,
             reason: None,
@@ -301,6 +403,12 @@ impl Execution {
             maps: BTreeMap::new(),
             ready: VecDeque::new(),
             busy_maps: BTreeSet::new(),
+            waits: BTreeMap::new(),
+            signals: BTreeMap::new(),
+            inbox: BTreeMap::new(),
+            taken: BTreeMap::new(),
+            heard: VecDeque::new(),
+            asked: VecDeque::new(),
             notes: 0,
         }
     }
@@ -385,6 +493,31 @@ impl Execution {
 
     pub fn parent(&self) -> Option<&ParentLink> {
         self.parent.as_ref()
+    }
+
+    /// Steps that wait for something outside, by ordinal.
+    pub fn waits(&self) -> impl Iterator<Item = (u32, &WaitRun)> {
+        self.waits.iter().map(|(ordinal, run)| (*ordinal, run))
+    }
+
+    /// Signals that no step has waited for yet, in the order in which they came.
+    pub fn kept_signals(&self) -> impl Iterator<Item = &KeptSignal> {
+        self.signals.values()
+    }
+
+    /// Messages that no step has taken yet, the most urgent first, with the sequence of their event.
+    pub fn inbox(&self) -> impl Iterator<Item = (u64, &Message)> {
+        self.inbox.iter().map(|((_, sequence), message)| (*sequence, message))
+    }
+
+    /// Nodes before which it is paused, by their place in the graph.
+    pub fn breakpoints(&self) -> impl Iterator<Item = u32> + '_ {
+        self.breakpoints.iter().copied()
+    }
+
+    /// Paused, and nothing that a worker has is left.
+    pub fn is_quiescent(&self) -> bool {
+        self.state == ExecutionState::Paused && self.quiet_from.is_none()
     }
 
     /// What an input from outside brought last.

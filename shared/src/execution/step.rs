@@ -13,7 +13,7 @@ pub enum StepState {
     /// A worker holds the attempt and may be running it; on record before it runs.
     Claimed,
     Running,
-    /// An attempt failed and the next one waits for its time.
+    /// For something outside; or an attempt failed and the next one waits for its time.
     Waiting,
     /// Its worker is lost and it must not run twice: somebody has to say what happened.
     InDoubt,
@@ -34,6 +34,12 @@ pub enum StepAction {
     /// The next attempt is due.
     Reschedule,
     Skip,
+    /// It waits for something outside.
+    Wait,
+    /// What it waited for has come, and that completes it.
+    Arrive,
+    /// What it waited for has not come, or was refused.
+    GiveUp,
 }
 
 /// A move that the table does not list.
@@ -74,6 +80,9 @@ impl StepState {
             (Scheduled | Claimed | Running, A::Fail) => Failed,
             (Scheduled | Claimed | Running, A::Retry) => Waiting,
             (Waiting, A::Reschedule) => Scheduled,
+            (Scheduled, A::Wait) => Waiting,
+            (Waiting, A::Arrive) => Completed,
+            (Waiting, A::GiveUp) => Failed,
             (Pending | Scheduled | Claimed | Running | Waiting | InDoubt, A::Skip) => Skipped,
             (from, action) => return Err(IllegalStepTransition { from, action }),
         })

@@ -4,6 +4,7 @@
 //! a refusal changes nothing, the log folds to the same state cold and from its stored bytes.
 
 mod control;
+mod inbox;
 mod joins;
 mod lifecycle;
 mod limits;
@@ -16,4 +17,6 @@ mod retries;
 mod routing;
 mod scenario;
 mod starting;
+mod steering;
 mod timeouts;
+mod waits;

@@ -7,6 +7,7 @@ mod expressions;
 mod joins;
 mod loops;
 mod schema;
+mod waits;
 
 use std::collections::HashMap;
 
@@ -72,7 +73,7 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
     let shape = loops::find(&document, &wires, reporter);
     joins::check(&document, &wires, &shape, reporter);
 
-    let inputs = document.inputs.and_then(|tree| schema::compile(tree, reporter));
+    let inputs = document.inputs.and_then(|tree| schema::compile(tree, "inputs", reporter));
     let mut expressions = Expressions::new(&document, &by_name, &wires, &shape, reporter);
     let kinds: Vec<Option<NodeKind>> =
         (0..document.nodes.len()).map(|at| node_kind(&document.nodes[at], at, &mut expressions)).collect();
@@ -217,6 +218,7 @@ fn node_kind(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'
             let task = task_of(task, at, true, expressions);
             NodeKind::Map(Map { over: over?, max_concurrency: *max_concurrency, collect: *collect, task: task? })
         }
+        Kind::Wait { wait, with } => NodeKind::Wait(waits::compile(wait, *with, at, expressions)?),
         Kind::Route => NodeKind::Route,
         Kind::Transform(tree) => NodeKind::Transform(expressions.template(tree, Some(at))?),
         Kind::Fail { category, message } => {
@@ -244,6 +246,7 @@ fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expres
         with,
         retry: task.retry,
         timeouts: task.timeouts,
+        inbox: task.inbox,
     })
 }
 

@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, Template};
 use crate::error::{ErrorCategory, RetryPolicy};
+use crate::event::ApprovalPolicy;
 use crate::id::GraphId;
 
 /// The content address of a graph document: BLAKE3 over its canonical JSON, cut to twenty bytes. Printed `graph_…`.
@@ -65,6 +66,15 @@ pub struct GraphLimits {
     pub max_steps: u32,
     /// From the start of the execution; `None` is no bound.
     pub wall_time: Option<Duration>,
+    /// So many attempts that fail in a row pause the execution; `None`: none do.
+    pub pause_after_failures: Option<u32>,
+}
+
+impl GraphLimits {
+    /// What a document that names no limits has.
+    pub const fn most() -> Self {
+        GraphLimits { max_steps: super::MAX_STEPS, wall_time: None, pause_after_failures: None }
+    }
 }
 
 #[derive(Debug)]
@@ -89,6 +99,8 @@ pub enum NodeKind {
     Task(Task),
     /// One step by a worker for each item of a list, in bounded number at a time.
     Map(Map),
+    /// Something outside, a person or time; nobody works meanwhile.
+    Wait(WaitNode),
     /// No work: only chooses edges.
     Route,
     /// An expression, evaluated by the coordinator.
@@ -109,6 +121,56 @@ pub struct Task {
     /// `None`: the policy of the error's category.
     pub retry: Option<RetryPolicy>,
     pub timeouts: Timeouts,
+    /// It is given the messages that have come for the execution.
+    pub inbox: bool,
+}
+
+/// A node that waits.
+#[derive(Debug)]
+pub struct WaitNode {
+    pub what: WaitFor,
+    /// What is shown to whoever decides or answers; recorded as the step's input.
+    pub with: Option<Template>,
+    /// A JSON Schema of what comes: the payload of a signal, the form of an approval, an answer.
+    pub form: Option<Arc<jsonschema::Validator>>,
+    /// Then the wait fails as `Timeout`. Timers have none.
+    pub timeout: Option<Duration>,
+}
+
+/// What is waited for. Expressions are evaluated once, when the wait begins.
+#[derive(Debug)]
+pub enum WaitFor {
+    /// For a duration.
+    Timer(Template),
+    /// Until a moment.
+    Until(Template),
+    Signal {
+        name: String,
+        correlation: Option<Template>,
+    },
+    Approval {
+        assignees: Option<Template>,
+        policy: ApprovalPolicy,
+    },
+    /// What a person says.
+    Input {
+        from: Option<Template>,
+    },
+    /// What a program reports.
+    External,
+}
+
+impl WaitFor {
+    pub const fn name(&self) -> &'static str {
+        match self {
+            WaitFor::Timer(_) => "timer",
+            WaitFor::Until(_) => "until",
+            WaitFor::Signal { .. } => "signal",
+            WaitFor::Approval { .. } => "approval",
+            WaitFor::Input { .. } => "input",
+            WaitFor::External => "external",
+        }
+    }
 }
 
 #[derive(Debug)]

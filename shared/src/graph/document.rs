@@ -9,17 +9,20 @@ mod fields;
 mod json;
 mod node;
 pub(crate) mod tree;
+mod wait;
 mod yaml;
 
 use super::Source;
 use super::compiled::GraphLimits;
 use super::diagnose::{Place, Reporter};
 use super::suggest;
+pub(crate) use duration::parse as parse_duration;
 pub(crate) use edge::DocumentEdge;
 pub(crate) use fields::short;
 use fields::{Fields, Known};
 pub(crate) use node::{DocumentNode, Kind, MAX_CONCURRENCY, MAX_ITERATIONS, TaskFields};
 use tree::{Shape, Tree};
+pub(crate) use wait::{WaitFields, WaitKind};
 
 /// Largest document in bytes of text. The largest recorded workflow we know, 2,122 tasks, has a seventh of it.
 pub const MAX_DOCUMENT_BYTES: usize = 4 * 1024 * 1024;
@@ -136,9 +139,7 @@ pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Do
             }
         },
     };
-    let limits = fields
-        .take("limits")
-        .map_or(GraphLimits { max_steps: MAX_STEPS, wall_time: None }, |tree| limits(tree, reporter));
+    let limits = fields.take("limits").map_or(GraphLimits::most(), |tree| limits(tree, reporter));
     let nodes = fields.required("nodes", reporter).map(|tree| nodes(tree, reporter)).unwrap_or_default();
     Some(Document {
         name: name.unwrap_or_default(),
@@ -150,16 +151,23 @@ pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Do
     })
 }
 
-const LIMITS: Known = Known { what: "limits", fields: &["max_steps", "wall_time"], later: &["cost_usd", "max_tokens"] };
+const LIMITS: Known = Known {
+    what: "limits",
+    fields: &["max_steps", "wall_time", "pause_after_failures"],
+    later: &["cost_usd", "max_tokens"],
+};
 
 fn limits(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
-    let mut limits = GraphLimits { max_steps: MAX_STEPS, wall_time: None };
+    let mut limits = GraphLimits::most();
     if let Some(mut fields) = Fields::of(tree, &LIMITS, reporter) {
         if let Some(tree) = fields.take("max_steps") {
             limits.max_steps = fields::number(tree, "max_steps", 1..=MAX_STEPS, reporter).unwrap_or(MAX_STEPS);
         }
         if let Some(tree) = fields.take("wall_time") {
             limits.wall_time = duration::read(tree, "wall_time", duration::Zero::Refused, reporter);
+        }
+        if let Some(tree) = fields.take("pause_after_failures") {
+            limits.pause_after_failures = fields::number(tree, "pause_after_failures", 1..=MAX_STEPS, reporter);
         }
     }
     limits

@@ -46,6 +46,10 @@ pub trait Scope {
     fn iteration(&self) -> Option<u32>;
     /// `execution.id`.
     fn execution_id(&self) -> String;
+    /// `inbox`: guidance and evidence that have come, the latest last.
+    fn inbox(&self) -> Data {
+        Data::null()
+    }
     /// Told once for each evaluation: the steps it took. For whoever bounds the sum.
     fn spend(&self, _steps: u64) {}
 }

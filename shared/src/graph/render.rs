@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::compiled::{CompiledGraph, Edge, EdgeKind, Join, LoopIx, Node, NodeIx, NodeKind, Routing};
+use super::compiled::{CompiledGraph, Edge, EdgeKind, Join, LoopIx, Node, NodeIx, NodeKind, Routing, WaitFor};
 
 /// Longest text on an edge.
 const MAX_EDGE_CHARS: usize = 60;
@@ -58,6 +58,7 @@ pub fn to_mermaid(graph: &CompiledGraph) -> String {
                 NodeKind::Transform(_) => ("(\"", "\")"),
                 NodeKind::Fail { .. } | NodeKind::End { .. } => ("([\"", "\"])"),
                 NodeKind::Task(_) => ("[\"", "\"]"),
+                NodeKind::Wait(_) => ("{{\"", "\"}}"),
             };
             line(&mut out, depth, &format!("n{}{open}{}{close}", at.0, text.join("<br/>")));
         }
@@ -108,6 +109,10 @@ fn caption(node: &Node) -> Vec<String> {
     match &node.kind {
         NodeKind::Task(task) => lines.push(task.callable.clone()),
         NodeKind::Map(map) => lines.push(format!("{} for each of {}", map.task.callable, shorten(map.over.source()))),
+        NodeKind::Wait(wait) => lines.push(match &wait.what {
+            WaitFor::Signal { name, .. } => format!("wait: signal {name}"),
+            other => format!("wait: {}", other.name()),
+        }),
         NodeKind::Route if node.routing == Routing::First => lines.push("first".to_owned()),
         NodeKind::Route => lines.push("all that hold".to_owned()),
         NodeKind::Transform(_) => lines.push("transform".to_owned()),
@@ -147,6 +152,7 @@ fn dot_shape(kind: &NodeKind) -> &'static str {
     match kind {
         NodeKind::Task(_) => "box",
         NodeKind::Map(_) => "box3d",
+        NodeKind::Wait(_) => "hexagon",
         NodeKind::Route => "diamond",
         NodeKind::Transform(_) => "ellipse",
         NodeKind::Fail { .. } => "octagon",

@@ -28,11 +28,17 @@ pub fn json_schema() -> Json {
         "timeout": { "$ref": "#/$defs/timeout" },
         "priority": { "enum": priorities },
     });
+    let inbox = json!({ "inbox": { "type": "boolean", "description": "It is given the messages that have come for the execution." } });
+    let wait = json!({
+        "wait": { "$ref": "#/$defs/wait" },
+        "with": { "description": "What is shown to whoever decides or answers; strings that start with `=` are CEL." },
+    });
     let map = json!({ "map": { "$ref": "#/$defs/map" } });
     let end = json!({ "label": common["label"], "join": common["join"] });
     let nodes = [
-        node("A step that a worker runs.", &["task"], &[&task, &common]),
+        node("A step that a worker runs.", &["task"], &[&task, &inbox, &common]),
         node("A step for each item of a list.", &["map", "task"], &[&map, &task, &common]),
+        node("Waits for time, a signal, a person or a program.", &["wait"], &[&wait, &common]),
         node("Only chooses edges.", &["route", "next"], &[&common]),
         node("An expression.", &["transform"], &[&json!({ "transform": {} }), &common]),
         node("Ends the execution as failed.", &["fail"], &[&json!({ "fail": { "$ref": "#/$defs/fail" } }), &end]),
@@ -55,6 +61,7 @@ pub fn json_schema() -> Json {
                 "properties": {
                     "max_steps": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS },
                     "wall_time": { "$ref": "#/$defs/duration" },
+                    "pause_after_failures": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS, "description": "So many attempts that fail in a row pause the execution." },
                 },
             },
             "nodes": {
@@ -98,6 +105,55 @@ pub fn json_schema() -> Json {
                     "collect": { "enum": ["all", "all_settled"] },
                 },
             },
+            "wait": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "timer": { "oneOf": [{ "$ref": "#/$defs/duration" }, { "$ref": "#/$defs/expression" }] },
+                    "until": { "type": "string", "description": "A time in RFC 3339, or an expression that gives one." },
+                    "signal": { "oneOf": [{ "$ref": "#/$defs/signal" }, {
+                        "type": "object",
+                        "required": ["name"],
+                        "additionalProperties": false,
+                        "properties": {
+                            "name": { "$ref": "#/$defs/signal" },
+                            "correlation": { "description": "The signal must bring the same key." },
+                            "payload": { "type": ["object", "boolean"], "description": "A JSON Schema." },
+                        },
+                    }] },
+                    "approval": { "oneOf": [{ "const": true }, {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "not": { "required": ["policy", "quorum"] },
+                        "properties": {
+                            "form": { "type": ["object", "boolean"], "description": "A JSON Schema." },
+                            "assignees": { "description": "Who may decide: names, or an expression that gives them." },
+                            "policy": { "enum": ["any", "all"] },
+                            "quorum": { "type": "integer", "minimum": 1, "maximum": 1000 },
+                        },
+                    }] },
+                    "input": { "oneOf": [{ "const": true }, {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "properties": { "form": { "type": ["object", "boolean"] }, "from": {} },
+                    }] },
+                    "external": { "oneOf": [{ "const": true }, {
+                        "type": "object",
+                        "additionalProperties": false,
+                        "properties": { "form": { "type": ["object", "boolean"] } },
+                    }] },
+                    "timeout": { "$ref": "#/$defs/duration" },
+                },
+                "oneOf": [
+                    { "required": ["timer"], "not": { "required": ["timeout"] } },
+                    { "required": ["until"], "not": { "required": ["timeout"] } },
+                    { "required": ["signal"] },
+                    { "required": ["approval"] },
+                    { "required": ["input"] },
+                    { "required": ["external"] },
+                ],
+            },
+            "signal": { "type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,128}$" },
             "retry": {
                 "type": "object",
                 "additionalProperties": false,

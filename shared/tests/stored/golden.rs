@@ -167,6 +167,7 @@ output: '=steps.report.output'
         origin: None,
         request_hash: Some(vec![5; 32]),
         metadata: None,
+        breakpoints: Vec::new(),
     };
     let (worker, claim) = (|| "worker-1".to_owned(), ClaimId(77));
     let completed = |step, attempt, output| Command::Completed {
@@ -233,11 +234,24 @@ output: '=steps.report.output'
 }
 
 #[test]
-fn a_history_of_the_first_version_folds_for_ever() {
+fn the_same_commands_give_the_same_history() {
     let now = history();
-    let kept: Value = serde_json::from_str(&golden("history-1.json", &pretty(&now))).unwrap();
-    assert_eq!(now, kept, "the same commands give the same history");
+    let kept: Value = serde_json::from_str(&golden("history-2.json", &pretty(&now))).unwrap();
+    assert_eq!(now, kept);
+    folds(&kept);
+}
 
+/// Nothing writes this file any more: its state has no clock of workers and failures yet, so only its meaning is compared.
+#[test]
+fn a_history_of_the_first_version_folds_for_ever() {
+    let path = file("history-1.json");
+    let kept: Value = serde_json::from_str(&std::fs::read_to_string(path).expect("it is committed")).unwrap();
+    let execution = folds(&kept);
+    assert_eq!(execution.output().to_json(), json!({"rounds": 2, "scores": 3}));
+}
+
+/// Folds what is kept; the hashes of its states are compared where they are of this version.
+fn folds(kept: &Value) -> Execution {
     let graph = Arc::new(
         CompiledGraph::from_canonical(kept["graph"].as_str().unwrap()).unwrap_or_else(|error| panic!("{error}")),
     );
@@ -246,7 +260,7 @@ fn a_history_of_the_first_version_folds_for_ever() {
     let tenant: TenantId = kept["tenant"].as_str().unwrap().parse().unwrap();
     let mut head = codec::genesis(&tenant, id);
     let mut execution = Execution::empty(id, tenant);
-    assert_eq!(kept["state_version"], execution.state_version(), "a newer state version has hashes of its own");
+    let comparable = kept["state_version"] == execution.state_version();
     for row in kept["rows"].as_array().unwrap() {
         let (body, hash) = (unhex(row["body"].as_str().unwrap()), hash_of(row["hash"].as_str().unwrap()));
         codec::verify(&head, &body, &hash).unwrap();
@@ -255,10 +269,12 @@ fn a_history_of_the_first_version_folds_for_ever() {
             execution.apply(&graphs, &event).unwrap();
             let expected = after.next().unwrap();
             assert_eq!(expected["event"], event.data.name());
-            assert_eq!(expected["state"], hex(&execution.state_hash()), "after event {}", event.sequence);
+            let state = hex(&execution.state_hash());
+            assert!(!comparable || expected["state"] == state, "after event {}", event.sequence);
         }
         assert!(after.next().is_none());
         head = hash;
     }
     assert!(execution.state().is_terminal());
+    execution
 }

@@ -3,12 +3,14 @@
 use serde_json::{Value, json};
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
+use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
-    EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType,
+    ApprovalPolicy, ControlAction, ControlOutcome, EventData, GoalStatus, Input, Message, NewStep, Origin, ParentLink,
+    ParentType, SkipReason, StepSourceType, Wait,
 };
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::graph::GraphDigest;
-use stepstream_shared::id::{ArtifactId, ExecutionId};
+use stepstream_shared::id::{ArtifactId, ControlId, ExecutionId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
 
@@ -41,8 +43,8 @@ pub(crate) fn all() -> Vec<EventData> {
         EventData::ExecutionStarted {},
         EventData::ExecutionPaused { reason: text("lunch") },
         EventData::ExecutionResumed {},
-        EventData::ExecutionWaiting { reason: WaitReason::CostThreshold },
-        EventData::InputReceived { input: data(json!({"approved": true})) },
+        EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None },
+        EventData::InputReceived { input: data(json!({"approved": true})), step: None, control: None },
         EventData::ExecutionCompleted { output: data(json!(["done", 7])) },
         EventData::ExecutionFailed { error: error(), step: Some(3) },
         EventData::ExecutionCancelled { reason: text("no more") },
@@ -77,6 +79,44 @@ pub(crate) fn all() -> Vec<EventData> {
             reason: SkipReason::NotTaken,
             new: Some(NewStep { node: 5, iterations: vec![2] }),
         },
+        EventData::ExecutionQuiescent {},
+        EventData::ControlRecorded {
+            control: ControlId::from_bytes([16; 20]),
+            action: ControlAction::Pause,
+            outcome: ControlOutcome::Denied,
+            reason: Some(text("lunch")),
+        },
+        EventData::BreakpointSet { node: 4, on: true },
+        EventData::StepWaiting {
+            step: 6,
+            wait: Wait::Approval { assignees: vec![text("ada"), text("bob")], policy: ApprovalPolicy::Quorum(2) },
+        },
+        EventData::SignalReceived {
+            control: ControlId::from_bytes([17; 20]),
+            name: text("order.paid"),
+            correlation: Some(text("4711")),
+            payload: data(json!({"amount": 12})),
+        },
+        EventData::SignalDelivered { signal: 12, step: 6 },
+        EventData::ApprovalDecided {
+            control: ControlId::from_bytes([18; 20]),
+            step: 6,
+            by: text("ada"),
+            approved: true,
+            comment: Some(text("go on")),
+            form: data(json!({"limit": 5})),
+        },
+        EventData::InboxReceived {
+            control: ControlId::from_bytes([19; 20]),
+            message: Message::Evidence {
+                source: EvidenceSource::ToolResult,
+                title: text("the file is gone"),
+                content: data(json!({"path": "a.txt"})),
+                confidence: Some(0.75),
+                impact: EvidenceImpact::ContradictsPlan,
+            },
+        },
+        EventData::InboxDelivered { step: 6, messages: vec![14, 300] },
         EventData::MapExpanded { step: 5, items: data(json!([{"id": 1}, {"id": 2}])) },
         EventData::ArtifactStored {
             artifact: ArtifactId::from_bytes([15; 20]),

@@ -47,6 +47,7 @@ fn a_no_op_step_costs_at_most_300_stored_bytes() {
         origin: None,
         request_hash: None,
         metadata: None,
+        breakpoints: Vec::new(),
     };
     let start = row(&mut execution, Command::Create(Box::new(request)));
     let completed = |step, output| Command::Completed {

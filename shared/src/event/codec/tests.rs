@@ -27,7 +27,7 @@ fn events() -> Vec<EventData> {
             routing_error: None,
         },
         EventData::StepSkipped { step: 4, reason: SkipReason::NotTaken, new: None },
-        EventData::InputReceived { input: Data::null() },
+        EventData::InputReceived { input: Data::null(), step: None, control: None },
         EventData::MapExpanded { step: 5, items: data(json!([1, 2, 3])) },
     ]
 }
@@ -84,7 +84,7 @@ fn two_appends_with_equal_values_and_fresh_salts_do_not_look_alike() {
 
 #[test]
 fn a_value_that_is_missing_or_too_many_is_found() {
-    let events = [EventData::InputReceived { input: Data::hole() }];
+    let events = [EventData::InputReceived { input: Data::hole(), step: None, control: None }];
     let content =
         ContentRef { t: Timestamp::default(), a: &Actor::System, c: &Causation::Outcome, x: &None, d: &events };
     let content = rmp_serde::to_vec_named(&content).unwrap();
@@ -101,7 +101,7 @@ fn a_value_that_is_missing_or_too_many_is_found() {
 
 #[test]
 fn what_could_not_be_read_again_is_not_written() {
-    let events = vec![EventData::InputReceived { input: Data::hole() }];
+    let events = vec![EventData::InputReceived { input: Data::hole(), step: None, control: None }];
     assert!(matches!(encode(&[7; 32], &envelope(), events, [1; 16]), Err(CodecError::Malformed(_))));
 }
 

@@ -88,6 +88,7 @@ fn a_failure_ends_an_execution_although_it_is_held() {
 fn nothing_is_due_while_paused() {
     let mut scenario = given("limits: { wall_time: 1s }\nnodes: { a: { task: t } }");
     scenario.starts(json!({})).when(pause()).after(std::time::Duration::from_secs(2));
+    scenario.ticks().records("execution_quiescent");
     assert_eq!(scenario.execution.next_deadline(), None);
     assert_eq!(scenario.refused(tick()), Rejection::NotDue);
     scenario.when(Command::Resume).after(std::time::Duration::from_secs(1)).ticks().then_fails_with("wall_time_limit");

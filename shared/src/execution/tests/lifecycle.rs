@@ -30,6 +30,9 @@ Fail         -          Failed     Failed     Failed     -          -         - 
 Retry        -          Waiting    Waiting    Waiting    -          -         -          -       -
 Reschedule   -          -          -          -          Scheduled  -         -          -       -
 Skip         Skipped    Skipped    Skipped    Skipped    Skipped    Skipped   -          -       -
+Wait         -          Waiting    -          -          -          -         -          -       -
+Arrive       -          -          -          -          Completed  -         -          -       -
+GiveUp       -          -          -          -          Failed     -         -          -       -
 ";
 
 /// Cells by (row, column).
@@ -72,6 +75,9 @@ fn step_row(action: StepAction) -> &'static str {
         StepAction::Retry => "Retry",
         StepAction::Reschedule => "Reschedule",
         StepAction::Skip => "Skip",
+        StepAction::Wait => "Wait",
+        StepAction::Arrive => "Arrive",
+        StepAction::GiveUp => "GiveUp",
     }
 }
 
@@ -132,6 +138,9 @@ fn every_pair_of_action_and_state_does_what_the_table_says() {
         StepAction::Retry,
         StepAction::Reschedule,
         StepAction::Skip,
+        StepAction::Wait,
+        StepAction::Arrive,
+        StepAction::GiveUp,
     ];
     let table = cells(STEP);
     assert_eq!(table.len(), states.len() * actions.len());

@@ -108,7 +108,9 @@ fn a_full_append_while_paused_goes_on_after_the_pause() {
         .starts(json!({}))
         .when(crate::execution::Command::Pause { reason: "x".to_owned() })
         .completes("a")
-        .is(ExecutionState::Paused);
+        .is(ExecutionState::Paused)
+        .after(std::time::Duration::from_secs(2))
+        .ticks();
     assert_eq!(scenario.execution.next_deadline(), None);
     scenario.when(crate::execution::Command::Resume).then_gives(json!(nodes - 1));
 }

@@ -8,9 +8,11 @@ use serde_json::Value;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec};
-use crate::execution::{Command, Decided, Execution, ExecutionState, JobSpec, Rejection, StartRequest, StepState};
+use crate::execution::{
+    Command, Decided, Execution, ExecutionState, JobSpec, Rejection, StartRequest, Steer, Steering, StepState,
+};
 use crate::graph::{CompiledGraph, Graphs, NodeIx, Source, compile};
-use crate::id::{ExecutionId, TenantId};
+use crate::id::{ControlId, ExecutionId, TenantId};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
@@ -68,6 +70,7 @@ impl Scenario {
             origin: None,
             request_hash: None,
             metadata: None,
+            breakpoints: Vec::new(),
         }
     }
 
@@ -117,12 +120,45 @@ impl Scenario {
                 assert_eq!(self.execution, before, "a refusal changes nothing");
             }
         }
+        if let (ExecutionState::Waiting(reason), true) =
+            (self.execution.state(), self.execution.waits().next().is_some() && self.execution.waits_on_steps)
+        {
+            let waiting: Vec<u32> = self.execution.waits().map(|(step, _)| step).collect();
+            assert_eq!(
+                waiting,
+                self.execution.open_steps().collect::<Vec<_>>(),
+                "it waits only when all that is open does"
+            );
+            assert!(self.execution.waits().any(|(_, run)| run.wait().reason() == reason), "and says for what");
+        }
         if let Some(at) = self.execution.next_deadline() {
             let tick = Command::Tick { chance: 0.5 };
             let progress = self.execution.decide(&self.graphs, tick, at);
             assert!(progress.is_ok_and(|decided| !decided.events.is_empty()), "a tick at the deadline makes progress");
         }
         decided
+    }
+
+    /// Somebody asks for something that must be done; every request has an id of its own.
+    #[track_caller]
+    pub(super) fn asks(&mut self, by: &str, what: Steering) -> &mut Self {
+        let steer = self.ask(by, what);
+        self.when(Command::Steer(Box::new(steer)));
+        assert_eq!(self.log.last().unwrap().denied, None, "the request is carried out");
+        self
+    }
+
+    /// Somebody asks for something that must be refused without a trace.
+    #[track_caller]
+    pub(super) fn asks_in_vain(&mut self, by: &str, what: Steering) -> Rejection {
+        let steer = self.ask(by, what);
+        self.refused(Command::Steer(Box::new(steer)))
+    }
+
+    pub(super) fn ask(&self, by: &str, what: Steering) -> Steer {
+        let at = self.execution.sequence().to_be_bytes();
+        let id = ControlId::derived("test", &[&at, format!("{what:?}").as_bytes()]);
+        Steer { id, by: by.to_owned(), what }
     }
 
     #[track_caller]

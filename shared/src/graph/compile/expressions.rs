@@ -1,6 +1,7 @@
 //! Compiles the expressions of a document, each with the names that mean something at its place.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use super::Wire;
 use super::loops::Shape;
@@ -64,6 +65,11 @@ impl<'a, 'r> Expressions<'a, 'r> {
     pub(crate) fn item_template(&mut self, tree: &Tree, node: usize) -> Option<Template> {
         let names = Names { item: true, ..self.names(Some(node)) };
         self.compile_template(tree, &names)
+    }
+
+    /// A JSON Schema in a node.
+    pub(crate) fn schema(&mut self, tree: &Tree, field: &str) -> Option<Arc<jsonschema::Validator>> {
+        super::schema::compile(tree, field, self.reporter)
     }
 
     /// The `message` of a `fail`.

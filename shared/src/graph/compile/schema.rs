@@ -1,4 +1,4 @@
-//! The `inputs` JSON Schema: compiled once, without a way out of the document.
+//! JSON Schemas in documents (of inputs, forms, payloads): compiled once, without a way out of the document.
 
 use std::sync::Arc;
 
@@ -13,21 +13,21 @@ const MAX_PARTS: usize = 20_000;
 /// Largest compiled `pattern` in bytes.
 const MAX_PATTERN_BYTES: usize = 256 * 1024;
 
-pub(crate) fn compile(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<Arc<Validator>> {
+pub(crate) fn compile(tree: &Tree, field: &str, reporter: &mut Reporter<'_>) -> Option<Arc<Validator>> {
     if !matches!(tree.shape, Shape::Map(_) | Shape::Bool(_)) {
-        let message = format!("`inputs` is a JSON Schema, not {}", tree.kind());
+        let message = format!("`{field}` is a JSON Schema, not {}", tree.kind());
         reporter.report_with(
             tree.place,
             "wrong-type",
             message,
-            "for example `inputs: { type: object, required: [url] }`",
+            format!("for example `{field}: {{ type: object, required: [url] }}`"),
         );
         return None;
     }
     let mut parts = 0;
     let clean = check(tree, &mut parts, reporter);
     if parts > MAX_PARTS {
-        let message = format!("`inputs` has {parts} parts; the limit is {MAX_PARTS} (schema limit)");
+        let message = format!("`{field}` has {parts} parts; the limit is {MAX_PARTS} (schema limit)");
         reporter.report(tree.place, "document-limit", message);
         return None;
     }
@@ -41,7 +41,7 @@ pub(crate) fn compile(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<Arc<Va
         Ok(validator) => Some(Arc::new(validator)),
         Err(error) => {
             let place = place_of(tree, error.instance_path().as_str());
-            let message = format!("`inputs` is not a JSON Schema: {}", shorten(&error.to_string()));
+            let message = format!("`{field}` is not a JSON Schema: {}", shorten(&error.to_string()));
             reporter.report_with(
                 place,
                 "bad-schema",

@@ -103,6 +103,13 @@ pub(crate) const CALLABLE: Pattern = Pattern {
     rest: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-'),
 };
 
+pub(crate) const SIGNAL: Pattern = Pattern {
+    shown: "[A-Za-z0-9_.:/-]{1,128}",
+    longest: 128,
+    first: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '/' | '-'),
+    rest: |c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | ':' | '/' | '-'),
+};
+
 pub(crate) const VERSION: Pattern = Pattern {
     shown: "[A-Za-z0-9_.+-]{1,64}",
     longest: 64,
@@ -156,4 +163,14 @@ pub(crate) fn number(tree: &Tree, what: &str, range: RangeInclusive<u32>, report
         reporter.report(tree.place, "out-of-range", message);
     }
     found
+}
+
+pub(crate) fn flag(tree: &Tree, what: &str, reporter: &mut Reporter<'_>) -> bool {
+    match tree.shape {
+        Shape::Bool(flag) => flag,
+        _ => {
+            reporter.report(tree.place, "wrong-type", format!("`{what}` is true or false, not {}", tree.kind()));
+            false
+        }
+    }
 }

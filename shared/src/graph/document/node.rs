@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::edge::{self, DocumentEdge};
-use super::fields::{CALLABLE, Fields, Known, QUEUE, matches, number, short, text};
+use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
 use super::tree::{Key, Shape, Tree};
+use super::wait::{self, WaitFields};
 use super::{duration, word};
 use crate::error::retry::{MAX_ATTEMPTS, MAX_DELAY};
 use crate::error::{BackoffStrategy, ErrorCategory, Jitter, RetryPolicy};
@@ -25,13 +26,15 @@ pub(crate) const MAX_LABEL_BYTES: usize = 512;
 
 /// What every node may have, whatever it is.
 const COMMON: [&str; 5] = ["label", "join", "route", "max_iterations", "next"];
-const TASK: [&str; 5] = ["queue", "with", "retry", "timeout", "priority"];
+const TASK: [&str; 6] = ["queue", "with", "retry", "timeout", "priority", "inbox"];
+const WAIT: [&str; 1] = ["with"];
 
 const FIELDS: Known = Known {
     what: "a node",
     fields: &[
         "task",
         "map",
+        "wait",
         "transform",
         "fail",
         "end",
@@ -45,11 +48,11 @@ const FIELDS: Known = Known {
         "retry",
         "timeout",
         "priority",
+        "inbox",
     ],
     later: &[
         "graph",
         "spawn",
-        "wait",
         "undo",
         "cache",
         "cache_key",
@@ -81,6 +84,7 @@ pub(crate) struct DocumentNode<'t> {
 pub(crate) enum Kind<'t> {
     Task(TaskFields<'t>),
     Map { over: &'t Tree, max_concurrency: u32, collect: Collect, task: TaskFields<'t> },
+    Wait { wait: WaitFields<'t>, with: Option<&'t Tree> },
     Route,
     Transform(&'t Tree),
     Fail { category: ErrorCategory, message: Option<&'t Tree> },
@@ -95,6 +99,7 @@ pub(crate) struct TaskFields<'t> {
     pub(crate) with: Option<&'t Tree>,
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) timeouts: Timeouts,
+    pub(crate) inbox: bool,
 }
 
 pub(crate) fn read<'t>(key: &'t Key, tree: &'t Tree, reporter: &mut Reporter<'_>) -> DocumentNode<'t> {
@@ -160,7 +165,7 @@ fn kind<'t>(
     reporter: &mut Reporter<'_>,
 ) -> Option<Kind<'t>> {
     let named: Vec<&str> =
-        ["task", "transform", "fail", "end"].into_iter().filter(|name| tree.get(name).is_some()).collect();
+        ["task", "wait", "transform", "fail", "end"].into_iter().filter(|name| tree.get(name).is_some()).collect();
     let name = short(node.name);
     if let [first, second, ..] = named.as_slice() {
         let message = format!("node `{name}` cannot be `{first}` and `{second}` at once");
@@ -170,6 +175,7 @@ fn kind<'t>(
     let (what, allowed): (&str, &[&str]) = match named.first() {
         Some(&"task") if tree.get("map").is_some() => ("a map", &TASK),
         Some(&"task") => ("a task", &TASK),
+        Some(&"wait") => ("a wait", &WAIT),
         Some(&"transform") => ("a transform", &[]),
         Some(&"fail") => ("a `fail` node", &[]),
         Some(&"end") => ("an `end` node", &[]),
@@ -181,9 +187,9 @@ fn kind<'t>(
         _ if tree.get("route").is_some() => ("a `route` node", &[]),
         _ => {
             let message = format!("node `{name}` does not say what it is");
-            let hint = "give it one of `task`, `map` with `task`, `route`, `transform`, `fail` and `end`";
+            let hint = "give it one of `task`, `map` with `task`, `wait`, `route`, `transform`, `fail` and `end`";
             // A kind of a later version was reported already.
-            let later = ["graph", "wait", "spawn", "agent"].iter().any(|later| tree.get(later).is_some());
+            let later = ["graph", "spawn", "agent"].iter().any(|later| tree.get(later).is_some());
             if !later {
                 reporter.report_with(node.place, "node-kind", message, hint);
             }
@@ -192,6 +198,10 @@ fn kind<'t>(
     };
     let kind = match named.first() {
         Some(&"task") => task_or_map(&mut fields, reporter),
+        Some(&"wait") => {
+            let with = fields.take("with");
+            fields.take("wait").and_then(|tree| wait::read(tree, reporter)).map(|wait| Kind::Wait { wait, with })
+        }
         Some(&"transform") => fields.take("transform").map(Kind::Transform),
         Some(&"fail") => fields.take("fail").and_then(|tree| fail(tree, reporter)),
         Some(&"end") => fields.take("end").and_then(|tree| end(tree, reporter)),
@@ -225,7 +235,12 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
     let with = fields.take("with");
     let retry = fields.take("retry").and_then(|tree| retry(tree, reporter));
     let timeouts = fields.take("timeout").map(|tree| timeouts(tree, reporter)).unwrap_or_default();
+    let inbox = fields.take("inbox").is_some_and(|tree| flag(tree, "inbox", reporter));
     let map = fields.take("map");
+    if let (Some(map), true) = (map, inbox) {
+        let message = "the items of a map have no inbox: which of them would have it?";
+        reporter.report_with(map.place, "bad-value", message, "let a task in front of the map take it");
+    }
     let task = TaskFields {
         callable: callable?.0.to_owned(),
         queue: queue.map_or(DEFAULT_QUEUE, |(name, _)| name).to_owned(),
@@ -233,6 +248,7 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
         with,
         retry,
         timeouts,
+        inbox,
     };
     let Some(map) = map else { return Some(Kind::Task(task)) };
     let mut fields = Fields::of(map, &MAP, reporter)?;

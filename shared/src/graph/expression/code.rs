@@ -15,6 +15,7 @@ pub(crate) enum Root {
     Index,
     Iteration,
     ExecutionId,
+    Inbox,
     StepOutput(String),
     StepError(String),
     StepIterations(String),

@@ -230,6 +230,7 @@ impl Resolver<'_> {
         let names = self.names;
         let (there, root, elsewhere) = match name {
             "inputs" => (true, Root::Inputs, ""),
+            "inbox" => (true, Root::Inbox, ""),
             "output" => (
                 names.output,
                 Root::Output,
@@ -266,7 +267,7 @@ impl Resolver<'_> {
 
     fn unknown(&self, expr: &IdedExpr, name: &str) -> Problem {
         let names = self.names;
-        let mut known = vec!["inputs", "steps", "execution"];
+        let mut known = vec!["inputs", "steps", "execution", "inbox"];
         known.extend(names.output.then_some("output"));
         known.extend(names.error.then_some("error"));
         known.extend(names.item.then_some("item"));

@@ -15,6 +15,7 @@ use crate::graph::{CompiledGraph, Source, compile};
 enum Kind {
     Task,
     Map,
+    Wait,
     Transform,
     Route,
     Fail,
@@ -64,7 +65,7 @@ fn document(choices: &mut Choices<'_>) -> String {
         let chained = loops.iter().any(|(first, last)| (*first..*last).contains(&at) || at + 1 == *first);
         let closes = loops.iter().any(|(_, last)| *last == at);
         let last = at + 1 == count;
-        let kinds = [Kind::Task, Kind::Task, Kind::Map, Kind::Transform, Kind::Task, Kind::Route];
+        let kinds = [Kind::Task, Kind::Task, Kind::Map, Kind::Transform, Kind::Task, Kind::Route, Kind::Wait];
         let mut kind = *choices.one(&kinds);
         let mut edges = Vec::new();
         if chained {
@@ -139,7 +140,11 @@ fn edge(choices: &mut Choices<'_>, kind: Kind) -> &'static str {
 fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
     let mut text = "stepstream: 1\nname: random\n".to_owned();
     if choices.rarely(8) {
-        let _ = writeln!(text, "limits: {{ max_steps: {}, wall_time: 1h }}", 1 + choices.below(60));
+        let _ = writeln!(
+            text,
+            "limits: {{ max_steps: {}, wall_time: 1h, pause_after_failures: 3 }}",
+            1 + choices.below(60)
+        );
     }
     text.push_str("nodes:\n");
     for (at, node) in nodes.iter().enumerate() {
@@ -148,6 +153,7 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
             ", with: '=inputs'",
             ", with: { n: '=inputs.n + 1' }",
             ", with: '=steps.n0.output'",
+            ", inbox: true, with: { heard: '=size(inbox.guidance)' }",
             ", retry: { max_attempts: 2, backoff: none }",
             ", retry: { max_attempts: 3, base: 1s }, timeout: { schedule_to_start: 1m, start_to_close: 10s }",
         ]);
@@ -172,6 +178,21 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
                     ", with: '=10 / (item - 2)'",
                 ]);
                 format!("map: {{ over: {over}, max_concurrency: {width}, collect: {collect} }}, task: t{with}")
+            }
+            Kind::Wait => {
+                let what = *choices.one::<&str>(&[
+                    "timer: 5s",
+                    "timer: '=inputs.n'",
+                    "until: '2023-11-15T00:00:00Z'",
+                    "signal: go",
+                    "signal: { name: go, correlation: '=inputs.n', payload: { type: integer } }, timeout: 1m",
+                    "approval: true",
+                    "approval: { assignees: [ada, bob], policy: all }, timeout: 1m",
+                    "approval: { quorum: 2 }",
+                    "input: { from: [ada] }",
+                    "external: true, timeout: 10s",
+                ]);
+                format!("wait: {{ {what} }}")
             }
             Kind::Transform => {
                 format!("transform: {}", choices.one::<&str>(&["'=inputs.n'", "1", "2", "'=steps.n0.output'"]))

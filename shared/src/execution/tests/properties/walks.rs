@@ -7,8 +7,9 @@ use serde_json::{Value, json};
 use super::super::scenario::*;
 use super::choices::Choices;
 use crate::error::{ErrorCategory, ExecutionError};
-use crate::event::EventData;
-use crate::execution::{Command, ExecutionState, StartRequest, StepState, WaitReason};
+use crate::event::message::{GuidancePriority, GuidanceSource, Message};
+use crate::event::{EventData, Wait};
+use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
 use crate::wire::ClaimId;
 
 pub(super) fn walk(scenario: &mut Scenario, choices: &mut Choices<'_>, actions: u32) {
@@ -57,7 +58,7 @@ fn failure(choices: &mut Choices<'_>) -> ExecutionError {
 fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
     let reason = || "because".to_owned();
     let (worker, claim) = ("worker-1".to_owned(), ClaimId(9));
-    match choices.below(26) {
+    match choices.below(32) {
         0..=9 | 12 | 13 => {
             let (step, attempt) = step(scenario, choices);
             completed(step, attempt, &output(choices))
@@ -96,6 +97,16 @@ fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
             let data = data(&output(choices));
             Command::Record(Box::new(EventData::Custom { step, event_type: "note".to_owned(), data }))
         }
+        26..=31 => {
+            let what = steering(scenario, choices);
+            let by = *choices.one::<&str>(&["ada", "bob", "eve"]);
+            let mut steer = scenario.ask(by, what);
+            if choices.rarely(6) {
+                // An answer was lost, and the request is made again.
+                steer.id = scenario.execution.asked.back().copied().unwrap_or(steer.id);
+            }
+            Command::Steer(Box::new(steer))
+        }
         _ => match choices.below(16) {
             0 => Command::Start,
             1 => Command::Cancel { reason: reason() },
@@ -110,6 +121,83 @@ fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
     }
 }
 
+/// A name of something that waits, mostly.
+fn waiting(scenario: &Scenario, choices: &mut Choices<'_>) -> String {
+    let waits: Vec<u32> = scenario.execution.waits().map(|(step, _)| step).collect();
+    if waits.is_empty() || choices.rarely(10) {
+        return choices.one::<&str>(&["n0", "n1", "nowhere"]).to_string();
+    }
+    let step = *choices.one(&waits);
+    let node = scenario.execution.step(step).map_or(0, |step| step.node());
+    let name = scenario.graph.nodes[node as usize].name.clone();
+    match choices.rarely(2) {
+        true => scenario.execution.step_id(step, &name).map_or(name, |id| id.to_string()),
+        false => name,
+    }
+}
+
+fn steering(scenario: &Scenario, choices: &mut Choices<'_>) -> Steering {
+    let reason = || "because".to_owned();
+    match choices.below(14) {
+        0 => Steering::Pause { reason: reason() },
+        1 => Steering::Resume { reason: None },
+        2 | 3 => Steering::Signal {
+            name: choices.one::<&str>(&["go", "go", "stop"]).to_string(),
+            correlation: choices.rarely(2).then(|| choices.below(3).to_string()),
+            payload: data(&output(choices)),
+        },
+        4..=6 => Steering::Decide {
+            step: waiting(scenario, choices),
+            approve: !choices.rarely(3),
+            comment: choices.rarely(3).then(reason),
+            form: data(&output(choices)),
+        },
+        7 | 8 => Steering::Answer { step: waiting(scenario, choices), value: data(&output(choices)) },
+        9 => Steering::GiveUp { step: waiting(scenario, choices), error: failure(choices) },
+        10 => Steering::Send {
+            message: Message::Guidance {
+                from: GuidanceSource::User,
+                content: reason(),
+                context: data(&output(choices)),
+                priority: *choices.one(GuidancePriority::ALL),
+            },
+        },
+        11 => Steering::Breakpoint {
+            node: choices.one::<&str>(&["n0", "n1", "n2", "nowhere"]).to_string(),
+            on: !choices.rarely(3),
+        },
+        12 => Steering::Wait { reason: *choices.one(&WaitReason::ALL) },
+        _ => match choices.rarely(8) {
+            true => Steering::Cancel { reason: reason() },
+            false => Steering::Input { input: data(&output(choices)) },
+        },
+    }
+}
+
+/// What the first wait needs, whatever it is for.
+fn relief(scenario: &Scenario) -> Option<(String, Steering)> {
+    let (step, run) = scenario.execution.waits().next()?;
+    let node = scenario.execution.step(step)?.node();
+    let name = scenario.graph.nodes[node as usize].name.clone();
+    Some(match run.wait() {
+        Wait::Timer { .. } | Wait::Until { .. } => return None,
+        Wait::Signal { name, correlation } => {
+            let (name, correlation) = (name.clone(), correlation.clone());
+            ("ada".to_owned(), Steering::Signal { name, correlation, payload: data(&json!(1)) })
+        }
+        Wait::Approval { assignees, .. } => {
+            let spoke = |name: &String| run.decisions().iter().any(|decision| decision.by == *name);
+            let people =
+                if assignees.is_empty() { vec!["ada".to_owned(), "bob".to_owned()] } else { assignees.clone() };
+            let by = people.into_iter().find(|name| !spoke(name)).unwrap_or_else(|| "cyd".to_owned());
+            (by, Steering::Decide { step: name, approve: true, comment: None, form: data(&json!(null)) })
+        }
+        Wait::UserInput { .. } | Wait::External {} => {
+            ("ada".to_owned(), Steering::Answer { step: name, value: data(&json!(1)) })
+        }
+    })
+}
+
 /// Lets go of every hold, and answers for every step and every deadline until nothing is left to answer for.
 pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
     // A graph of the generator has less than a thousand steps.
@@ -117,14 +205,20 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
         match scenario.execution.state() {
             ExecutionState::Created | ExecutionState::Planning => scenario.when(Command::Start),
             ExecutionState::Paused => scenario.when(Command::Resume),
-            ExecutionState::Waiting(_) => scenario.when(Command::Input { input: data(&json!(null)) }),
-            ExecutionState::Running => {
+            ExecutionState::Waiting(_) if !scenario.execution.waits_on_steps => {
+                scenario.when(Command::Input { input: data(&json!(null)) })
+            }
+            ExecutionState::Waiting(_) | ExecutionState::Running => {
                 let job = scenario.owed().into_iter().next();
                 match (job, scenario.execution.next_deadline()) {
                     (Some(job), _) if choices.rarely(5) => {
                         scenario.when(failed(job.ordinal, job.attempt, failure(choices)))
                     }
                     (Some(job), _) => scenario.when(completed(job.ordinal, job.attempt, &output(choices))),
+                    (None, _) if relief(scenario).is_some() => {
+                        let (by, what) = relief(scenario).expect("there is something to be relieved");
+                        scenario.asks(&by, what)
+                    }
                     (None, Some(due)) => {
                         scenario.now = scenario.now.max(due);
                         scenario.ticks()
@@ -173,7 +267,12 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
                 new.node = small(c);
             }
         }
-        EventData::MapExpanded { step, .. } => *step = small(a),
+        EventData::MapExpanded { step, .. }
+        | EventData::StepWaiting { step, .. }
+        | EventData::SignalDelivered { step, .. }
+        | EventData::ApprovalDecided { step, .. }
+        | EventData::InboxDelivered { step, .. } => *step = small(a),
+        EventData::BreakpointSet { node, .. } => *node = small(a),
         _ => {}
     }
     match &mut data {
