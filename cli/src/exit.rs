@@ -142,10 +142,11 @@ impl From<ReadError> for Problem {
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let exit = match &error {
-            ServiceError::NotFound(_) | ServiceError::GraphNotFound(_) => Exit::NotFound,
-            ServiceError::BadGraph(_) | ServiceError::InvalidInputs(_) => Exit::Usage,
+            ServiceError::NotFound(_) | ServiceError::GraphNotFound(_) | ServiceError::NotThere(_) => Exit::NotFound,
+            ServiceError::BadGraph(_) | ServiceError::InvalidInputs(_) | ServiceError::InvalidForm(_) => Exit::Usage,
             ServiceError::KeyConflict | ServiceError::Conflict(_) => Exit::Conflict,
-            ServiceError::TooLarge(_) | ServiceError::Exhausted(_) => Exit::Exhausted,
+            ServiceError::TooLarge(_) | ServiceError::Exhausted(_) | ServiceError::Full(_) => Exit::Exhausted,
+            ServiceError::Forbidden(_) => Exit::Refused,
             ServiceError::Unavailable(_) => Exit::Unreachable,
             ServiceError::Corrupt(_) => Exit::Diverged,
             ServiceError::Internal(_) => Exit::Refused,

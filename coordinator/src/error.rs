@@ -25,6 +25,18 @@ pub enum ServiceError {
     Conflict(String),
     #[error("{0}")]
     TooLarge(String),
+    /// What was given does not fit what is asked for.
+    #[error("this does not fit: {}", .0.join("; "))]
+    InvalidForm(Vec<String>),
+    /// Not by this person.
+    #[error("{0}")]
+    Forbidden(String),
+    /// The execution is there; what it was asked about is not.
+    #[error("{0}")]
+    NotThere(String),
+    /// The execution holds as much of this as it may.
+    #[error("{0}")]
+    Full(String),
     /// Trying again later can help; nothing was accepted.
     #[error("{0}")]
     Unavailable(String),
@@ -100,6 +112,10 @@ pub(crate) fn answer_of(result: Result<(), ServiceError>) -> Answer {
         Err(ServiceError::KeyConflict) => Answer::KeyConflict,
         Err(ServiceError::Conflict(text)) => Answer::Conflict(text),
         Err(ServiceError::TooLarge(text)) => Answer::TooLarge(text),
+        Err(ServiceError::InvalidForm(problems)) => Answer::InvalidForm(problems),
+        Err(ServiceError::Forbidden(text)) => Answer::Forbidden(text),
+        Err(ServiceError::NotThere(text)) => Answer::NotThere(text),
+        Err(ServiceError::Full(text)) => Answer::Full(text),
         Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
         Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
         Err(ServiceError::Corrupt(text)) => Answer::Corrupt(text),
@@ -118,6 +134,10 @@ pub(crate) fn result_of(answer: Answer, execution: ExecutionId) -> Result<(), Se
         Answer::KeyConflict => ServiceError::KeyConflict,
         Answer::Conflict(text) => ServiceError::Conflict(text),
         Answer::TooLarge(text) => ServiceError::TooLarge(text),
+        Answer::InvalidForm(problems) => ServiceError::InvalidForm(problems),
+        Answer::Forbidden(text) => ServiceError::Forbidden(text),
+        Answer::NotThere(text) => ServiceError::NotThere(text),
+        Answer::Full(text) => ServiceError::Full(text),
         Answer::Unavailable(text) => ServiceError::Unavailable(text),
         Answer::Exhausted(text) => ServiceError::Exhausted(text),
         Answer::Corrupt(text) => ServiceError::Corrupt(text),

@@ -9,9 +9,9 @@ use stepstream_runtime::clock::Clock;
 use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
-use stepstream_shared::execution::{Command, ExecutionState, StartRequest};
+use stepstream_shared::execution::{Command, StartRequest, Steer, Steering};
 use stepstream_shared::graph::{CompiledGraph, Source, compile};
-use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -53,6 +53,24 @@ pub struct Start {
     pub trace: Option<TraceContext>,
     /// Whatever the caller wants to find again in the first event.
     pub metadata: Option<Data>,
+    /// Nodes before which it is to be paused.
+    pub breakpoints: Vec<String>,
+}
+
+/// What somebody asks of an execution that exists.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    pub what: Steering,
+    /// Whoever asks, by the name under which approvals know people.
+    pub by: String,
+    /// The same key again is the same request, and is done once.
+    pub idempotency_key: Option<String>,
+}
+
+impl Ask {
+    pub fn new(by: impl Into<String>, what: Steering) -> Self {
+        Ask { what, by: by.into(), idempotency_key: None }
+    }
 }
 
 /// An execution that exists, durably.
@@ -179,10 +197,11 @@ impl Service {
 
     /// Brings an execution into being; durable when this returns.
     pub async fn start(&self, tenant: &TenantId, start: Start) -> Result<Started, ServiceError> {
-        let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata } = start;
+        let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata, breakpoints } = start;
         let Some(key) = key else {
             let execution = self.fresh_id();
-            let what = ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None, metadata };
+            let what =
+                ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None, metadata, breakpoints };
             self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
             return Ok(Started { execution, created: true });
         };
@@ -203,6 +222,7 @@ impl Service {
                 inputs: inputs.clone(),
                 request_hash: Some(request_hash.clone()),
                 metadata: metadata.clone(),
+                breakpoints: breakpoints.clone(),
             };
             let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
             match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
@@ -239,15 +259,51 @@ impl Service {
         id
     }
 
+    /// Asks something of an execution; durable when this returns.
+    ///
+    /// # Errors
+    /// [`ServiceError::Conflict`] where it means nothing as the execution stands (a control that was denied is on record),
+    /// [`ServiceError::Forbidden`] for a person who is not assigned, [`ServiceError::NotThere`] for an unknown step or
+    /// signal, [`ServiceError::InvalidForm`] for a value that does not fit.
+    pub async fn steer(&self, tenant: &TenantId, execution: ExecutionId, ask: Ask) -> Result<(), ServiceError> {
+        let Ask { what, by, idempotency_key: key } = ask;
+        if let Steering::Cancel { reason } | Steering::Pause { reason } | Steering::Resume { reason: Some(reason) } =
+            &what
+            && reason.len() > MAX_REASON_BYTES
+        {
+            let found = reason.len();
+            return Err(ServiceError::TooLarge(format!(
+                "the reason is {found} bytes; the limit is {MAX_REASON_BYTES} (reason limit)"
+            )));
+        }
+        let id = match &key {
+            Some(key) if key.is_empty() || key.len() > MAX_KEY_BYTES => {
+                let found = key.len();
+                return Err(ServiceError::TooLarge(format!(
+                    "the idempotency key is {found} bytes; it has 1 to {MAX_KEY_BYTES}"
+                )));
+            }
+            // Another request under the same key is another request: nobody remembers what was asked under it.
+            Some(key) => {
+                let asked = serde_json::to_vec(&what).map_err(|error| ServiceError::Internal(error.to_string()))?;
+                ControlId::derived("stepstream 2026 keyed request", &[execution.as_bytes(), key.as_bytes(), &asked])
+            }
+            None => random::id(self.0.clock.now()),
+        };
+        let actor = Actor::User(by.clone());
+        let what = ForwardedRequest::Steer(Steer { id, by, what });
+        self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace: None, what }).await
+    }
+
     /// Cancels an execution; durable when this returns.
     pub async fn cancel(
         &self,
         tenant: &TenantId,
         execution: ExecutionId,
         reason: String,
-        actor: Actor,
+        by: &str,
     ) -> Result<(), ServiceError> {
-        self.control(tenant, execution, actor, ForwardedRequest::Cancel { reason }).await
+        self.steer(tenant, execution, Ask::new(by, Steering::Cancel { reason })).await
     }
 
     /// Holds an execution: nothing is dispatched and its time stands still until it is resumed. Attempts that workers
@@ -257,32 +313,14 @@ impl Service {
         tenant: &TenantId,
         execution: ExecutionId,
         reason: String,
-        actor: Actor,
+        by: &str,
     ) -> Result<(), ServiceError> {
-        self.control(tenant, execution, actor, ForwardedRequest::Pause { reason }).await
+        self.steer(tenant, execution, Ask::new(by, Steering::Pause { reason })).await
     }
 
     /// Lets a paused execution go on, with the time that it had left. Durable when this returns.
-    pub async fn resume(&self, tenant: &TenantId, execution: ExecutionId, actor: Actor) -> Result<(), ServiceError> {
-        self.control(tenant, execution, actor, ForwardedRequest::Resume).await
-    }
-
-    async fn control(
-        &self,
-        tenant: &TenantId,
-        execution: ExecutionId,
-        actor: Actor,
-        what: ForwardedRequest,
-    ) -> Result<(), ServiceError> {
-        if let ForwardedRequest::Cancel { reason } | ForwardedRequest::Pause { reason } = &what
-            && reason.len() > MAX_REASON_BYTES
-        {
-            let found = reason.len();
-            return Err(ServiceError::TooLarge(format!(
-                "the reason is {found} bytes; the limit is {MAX_REASON_BYTES} (reason limit)"
-            )));
-        }
-        self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace: None, what }).await
+    pub async fn resume(&self, tenant: &TenantId, execution: ExecutionId, by: &str) -> Result<(), ServiceError> {
+        self.steer(tenant, execution, Ask::new(by, Steering::Resume { reason: None })).await
     }
 
     /// Brings a request to the owner of its partition, whoever that is by then.
@@ -324,21 +362,13 @@ impl Service {
         let to = match &request.what {
             ForwardedRequest::Start { request_hash: None, .. } => Some(1),
             ForwardedRequest::Start { .. } => return false,
-            ForwardedRequest::Cancel { .. } | ForwardedRequest::Pause { .. } | ForwardedRequest::Resume => None,
+            ForwardedRequest::Steer(_) => None,
         };
         let loaded = self.load(tenant, request.execution, to).await;
         match (&request.what, loaded) {
             // The id is fresh and random: nobody else can have begun it.
             (ForwardedRequest::Start { .. }, Ok(_)) => true,
-            (ForwardedRequest::Cancel { reason }, Ok(loaded)) => {
-                let execution = &loaded.execution;
-                execution.state() == ExecutionState::Cancelled && execution.reason() == Some(reason.as_str())
-            }
-            (ForwardedRequest::Pause { reason }, Ok(loaded)) => {
-                let execution = &loaded.execution;
-                execution.state() == ExecutionState::Paused && execution.reason() == Some(reason.as_str())
-            }
-            (ForwardedRequest::Resume, Ok(loaded)) => loaded.execution.state() != ExecutionState::Paused,
+            (ForwardedRequest::Steer(steer), Ok(loaded)) => loaded.execution.has_done(steer.id),
             (_, Err(_)) => false,
         }
     }
@@ -347,7 +377,7 @@ impl Service {
     pub(crate) async fn carry_out(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let Forwarded { protocol: _, execution, actor, key, trace, what } = request;
         let body = match what {
-            ForwardedRequest::Start { graph, inputs, request_hash, metadata } => {
+            ForwardedRequest::Start { graph, inputs, request_hash, metadata, breakpoints } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;
                 let request = StartRequest {
                     graph: graph.digest,
@@ -357,17 +387,13 @@ impl Service {
                     origin: None,
                     request_hash,
                     metadata,
-                    breakpoints: Vec::new(),
+                    breakpoints,
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
             }
-            ForwardedRequest::Cancel { reason } => {
-                RequestBody::Command { name: "cancel", command: Command::Cancel { reason } }
+            ForwardedRequest::Steer(steer) => {
+                RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }
             }
-            ForwardedRequest::Pause { reason } => {
-                RequestBody::Command { name: "pause", command: Command::Pause { reason } }
-            }
-            ForwardedRequest::Resume => RequestBody::Command { name: "resume", command: Command::Resume },
         };
         self.ask(Request {
             tenant: tenant.clone(),

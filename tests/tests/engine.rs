@@ -61,6 +61,7 @@ impl Fixture {
             actor: Actor::User("test".to_owned()),
             trace: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }

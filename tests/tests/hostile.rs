@@ -102,6 +102,7 @@ async fn forged_outcomes_and_garbage_on_the_bus_change_nothing_and_stop_nothing(
         start_to_close_ms: None,
         heartbeat_ms: None,
         trace: None,
+        inbox: stepstream_shared::data::Data::null(),
     };
     publish(&context, format!("jobs.{tenant}.default.normal"), invented.encode().expect("encodable")).await;
 

@@ -80,6 +80,7 @@ impl Fleet {
             idempotency_key: None,
             actor: Actor::User("test".to_owned()),
             trace: None,
+            breakpoints: Vec::new(),
         };
         service.start(tenant, start).await.unwrap().execution
     }

@@ -61,6 +61,7 @@ impl Engine {
             actor: Actor::User("test".to_owned()),
             trace: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         service.start(&self.tenant, start).await.map(|started| started.execution)
     }
@@ -144,7 +145,7 @@ async fn a_result_refused_for_a_decision_that_did_not_become_durable_is_not_lost
     until("the step runs", async || (runs.load(Ordering::SeqCst) == 1).then_some(())).await;
 
     store.appends(Appends::Wait);
-    let cancel = service.cancel(&tenant, id, "changed my mind".to_owned(), Actor::User("test".to_owned()));
+    let cancel = service.cancel(&tenant, id, "changed my mind".to_owned(), "test");
     let meanwhile = async {
         // The cancel is decided, its append waits; now the result comes and is refused.
         gate.add_permits(1);
@@ -188,7 +189,7 @@ async fn a_request_whose_answer_came_too_late_is_found_to_be_carried_out() {
     let listed = service.reader().list(&other.tenant, None, None, 10).await.unwrap();
     assert_eq!(listed.iter().map(|row| row.execution).collect::<Vec<_>>(), [id], "one start is one execution");
 
-    let cancel = service.cancel(&other.tenant, id, "too slow".to_owned(), Actor::User("test".to_owned()));
+    let cancel = service.cancel(&other.tenant, id, "too slow".to_owned(), "test");
     let (cancelled, ()) = tokio::join!(cancel, slowly());
     cancelled.unwrap();
     assert_eq!(other.ended(id).await.0, ExecutionState::Cancelled);

@@ -88,6 +88,16 @@ impl Context {
         self.0.job.token.attempt
     }
 
+    /// Messages that came for the execution before this step was scheduled, the most urgent first: a list of objects with
+    /// `type` (`control`, `evidence`, `guidance`, `a2a`), `sequence` and the fields of their kind. Every attempt at the
+    /// step has the same. Empty unless the node says `inbox: true`.
+    pub fn inbox(&self) -> Vec<serde_json::Value> {
+        match self.0.job.inbox.to_json() {
+            serde_json::Value::Array(messages) => messages,
+            _ => Vec::new(),
+        }
+    }
+
     pub fn graph(&self) -> &str {
         &self.0.job.graph
     }

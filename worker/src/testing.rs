@@ -36,6 +36,7 @@ pub(crate) fn job(number: u32, callable: &str, input: Value) -> Job {
         queue: "default".into(),
         priority: Priority::Normal,
         input: Data::from_json(&input).unwrap(),
+        inbox: Data::null(),
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,

@@ -145,6 +145,7 @@ impl Driver for Embedded {
             actor: Actor::User("bench".to_owned()),
             trace: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         let started = self.service.start(&TenantId::default_tenant(), start).await?;
         if let Some(ended) = self.ends.wait(started.execution) {

@@ -105,6 +105,7 @@ pub(super) async fn hop_p50_ms(bus: &JetStreamBus) -> Result<f64> {
             start_to_close_ms: None,
             heartbeat_ms: None,
             trace: None,
+            inbox: stepstream_shared::data::Data::null(),
         };
         let each = Instant::now();
         for published in bus.publish_jobs(std::slice::from_ref(&job)).await {

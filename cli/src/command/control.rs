@@ -3,7 +3,6 @@
 use clap::Args;
 use serde_json::json;
 use stepstream_coordinator::Recover;
-use stepstream_shared::event::Actor;
 use stepstream_shared::id::ExecutionId;
 
 use super::{Format, execution_id};
@@ -58,10 +57,10 @@ pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, P
             app.start_logs(LOGS_OF_A_RUN)?;
             crate::data_dir::existing_log(dir)?;
             let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
-            let (service, tenant, actor) = (here.service.clone(), &place.tenant, Actor::User("cli".to_owned()));
+            let (service, tenant) = (here.service.clone(), &place.tenant);
             let answer = match action {
-                Action::Cancel => here.or_trouble(service.cancel(tenant, id, reason, actor)).await,
-                Action::Pause => here.or_trouble(service.pause(tenant, id, reason, actor)).await,
+                Action::Cancel => here.or_trouble(service.cancel(tenant, id, reason, "cli")).await,
+                Action::Pause => here.or_trouble(service.pause(tenant, id, reason, "cli")).await,
             };
             here.close().await;
             answer?;

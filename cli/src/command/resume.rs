@@ -8,7 +8,6 @@ use serde::Serialize;
 use stepstream_coordinator::Recover;
 use stepstream_coordinator::ports::Listed;
 use stepstream_coordinator::reading::Reader;
-use stepstream_shared::event::Actor;
 use stepstream_shared::execution::ExecutionState;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
@@ -117,8 +116,7 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
                 let counts = loaded.execution.counts();
                 progress.say(&format!("resuming {name}: {} steps were completed", counts.completed));
                 if paused {
-                    let actor = Actor::User("cli".to_owned());
-                    here.or_trouble(here.service.resume(&place.tenant, id, actor)).await?;
+                    here.or_trouble(here.service.resume(&place.tenant, id, "cli")).await?;
                 } else {
                     here.or_trouble(here.service.wake(&place.tenant, id)).await?;
                 }

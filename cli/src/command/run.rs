@@ -166,6 +166,7 @@ impl Job<'_> {
             actor: Actor::User("cli".to_owned()),
             trace: None,
             metadata: Some(rights::recorded(allow_process)?),
+            breakpoints: Vec::new(),
         };
         let started = here.or_trouble(here.service.start(tenant, start)).await?;
         let id = started.execution;

@@ -5,16 +5,14 @@ use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde::{Deserialize, Serialize};
-use stepstream_shared::event::Actor;
 use stepstream_shared::id::ExecutionId;
 use utoipa::ToSchema;
 
 use super::Api;
 use super::body::OptionalJson;
-use super::executions::CALLER;
 use super::problem::Problem;
 use super::query::Parameters;
-use super::request::{OfExecution, Tenant};
+use super::request::{Caller, OfExecution, Tenant};
 
 /// Why this is asked for.
 #[derive(Deserialize, Default, ToSchema)]
@@ -42,10 +40,6 @@ fn accepted(execution_id: ExecutionId) -> Response {
     (StatusCode::ACCEPTED, Json(Controlled { execution_id })).into_response()
 }
 
-fn caller() -> Actor {
-    Actor::User(CALLER.to_owned())
-}
-
 /// Cancel an execution.
 ///
 /// It is durable when this answers; attempts that are running are told to stop.
@@ -66,11 +60,12 @@ pub(super) async fn cancel(
     State(api): State<Api>,
     Tenant(tenant): Tenant,
     OfExecution(id): OfExecution,
+    Caller(by): Caller,
     query: Parameters,
     OptionalJson(body): OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    api.service.cancel(&tenant, id, body.or("cancelled by request"), caller()).await?;
+    api.service.cancel(&tenant, id, body.or("cancelled by request"), &by).await?;
     Ok(accepted(id))
 }
 
@@ -95,11 +90,12 @@ pub(super) async fn pause(
     State(api): State<Api>,
     Tenant(tenant): Tenant,
     OfExecution(id): OfExecution,
+    Caller(by): Caller,
     query: Parameters,
     OptionalJson(body): OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    api.service.pause(&tenant, id, body.or("paused by request"), caller()).await?;
+    api.service.pause(&tenant, id, body.or("paused by request"), &by).await?;
     Ok(accepted(id))
 }
 
@@ -121,9 +117,10 @@ pub(super) async fn resume(
     State(api): State<Api>,
     Tenant(tenant): Tenant,
     OfExecution(id): OfExecution,
+    Caller(by): Caller,
     query: Parameters,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    api.service.resume(&tenant, id, caller()).await?;
+    api.service.resume(&tenant, id, &by).await?;
     Ok(accepted(id))
 }

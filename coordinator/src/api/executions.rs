@@ -24,7 +24,7 @@ use super::cursor::{AfterExecution, page};
 use super::limits::{PAGE_MAX, WAIT_DEFAULT, WAIT_MAX};
 use super::problem::{Fault, Problem};
 use super::query::Parameters;
-use super::request::{IdempotencyKey, OfExecution, Tenant};
+use super::request::{Caller, IdempotencyKey, OfExecution, Tenant};
 use super::trace::Trace;
 use super::{Api, reference};
 use crate::ports::{ListCursor, Listed};
@@ -185,6 +185,7 @@ pub(super) async fn start(
     State(api): State<Api>,
     Tenant(tenant): Tenant,
     IdempotencyKey(idempotency_key): IdempotencyKey,
+    Caller(by): Caller,
     Trace(trace): Trace,
     query: Parameters,
     JsonBody(body): JsonBody<StartBody>,
@@ -193,10 +194,13 @@ pub(super) async fn start(
     let inputs = Data::from_json(&body.inputs).map_err(|error| Problem::from_data(&error))?;
     let named = body.graph.as_str().map(str::to_owned);
     let graph = resolve(&api, &tenant, body.graph).await?;
-    let actor = Actor::User(CALLER.to_owned());
+    let actor = Actor::User(by);
     let Started { execution, created } = api
         .service
-        .start(&tenant, Start { graph, named, inputs, idempotency_key, actor, trace, metadata: None })
+        .start(
+            &tenant,
+            Start { graph, named, inputs, idempotency_key, actor, trace, metadata: None, breakpoints: Vec::new() },
+        )
         .await?;
     let status = if created { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/v1/executions/{execution}"))];

@@ -128,6 +128,11 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "invalid-inputs", "The inputs do not fit the graph", detail).with(faults)
     }
 
+    fn invalid_form(detail: String, problems: Vec<String>) -> Self {
+        let faults = problems.into_iter().map(Fault::plain).collect();
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-form", "What was given does not fit", detail).with(faults)
+    }
+
     /// A value that cannot be stored.
     pub(super) fn from_data(error: &DataError) -> Self {
         match error {
@@ -242,6 +247,15 @@ impl From<ServiceError> for Problem {
                 Problem::new(StatusCode::CONFLICT, "conflict", "The execution is in no state for this", detail)
             }
             ServiceError::TooLarge(_) => Problem::too_large(detail),
+            ServiceError::InvalidForm(problems) => Problem::invalid_form(detail, problems),
+            ServiceError::Forbidden(_) => {
+                Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not for this caller", detail)
+            }
+            ServiceError::NotThere(_) => Problem::not_found(detail),
+            ServiceError::Full(_) => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "As much as there may be", detail)
+                    .retry_after(RETRY_LATER)
+            }
             ServiceError::Unavailable(_) => Problem::unavailable(detail),
             ServiceError::Exhausted(_) => Problem::exhausted(detail),
             ServiceError::Corrupt(_) => Problem::corrupt(detail),

@@ -3,8 +3,10 @@
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
+use stepstream_shared::execution::steering::NAME_BYTES;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
+use super::executions::CALLER;
 use super::limits::IDEMPOTENCY_KEY_MAX;
 use super::problem::Problem;
 
@@ -23,6 +25,22 @@ impl<S: Send + Sync> FromRequestParts<S> for Tenant {
                 Ok(Err(error)) => Err(Problem::invalid_header(NAME, error.to_string())),
                 Err(_) => Err(Problem::invalid_header(NAME, "a tenant id is ASCII")),
             },
+        }
+    }
+}
+
+/// Whoever asks, by the name under which approvals know people. Nobody proves it yet: whoever reaches the API is trusted.
+pub(super) struct Caller(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Caller {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        const NAME: &str = "Stepstream-Actor";
+        let Some(value) = single(&parts.headers, NAME)? else { return Ok(Caller(CALLER.to_owned())) };
+        match value.to_str() {
+            Ok(name) if (1..=NAME_BYTES).contains(&name.len()) => Ok(Caller(name.to_owned())),
+            _ => Err(Problem::invalid_header(NAME, format!("a name is 1 to {NAME_BYTES} printable ASCII characters"))),
         }
     }
 }

@@ -8,7 +8,7 @@ use stepstream_runtime::bus::{CoordinatorBus, Settle};
 use stepstream_runtime::random;
 use stepstream_shared::event::view::event_json;
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec, event_id};
-use stepstream_shared::execution::{Asked, Command, Decided, Rejection};
+use stepstream_shared::execution::{Asked, Command, Decided, Refusal, Rejection};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::{Control, TraceContext};
 use tokio::sync::oneshot;
@@ -60,6 +60,8 @@ pub(super) struct Pending {
     feed: Option<Feed>,
     settle: Option<Box<dyn Settle>>,
     reply: Option<Reply>,
+    /// What whoever asked is told: the request is on record, and it was denied.
+    denied: Option<ServiceError>,
     /// What was refused because of this append, and is refused in truth once it is durable.
     refused: Vec<Refused>,
 }
@@ -67,7 +69,7 @@ pub(super) struct Pending {
 /// A refusal that rests on a decision which is not durable yet.
 struct Refused {
     settle: Option<Box<dyn Settle>>,
-    reply: Option<(Reply, ServiceError)>,
+    reply: Option<(Reply, Result<(), ServiceError>)>,
 }
 
 /// Events to publish once they are durable.
@@ -95,7 +97,7 @@ impl Engine {
             }
             Ok(Err(rejection)) => {
                 tracing::debug!(execution = %id, %rejection, "refused");
-                self.refuse(id, occasion.settle, occasion.reply, refusal(rejection));
+                self.refuse(id, occasion.settle, occasion.reply, refused(rejection));
                 self.watch(id);
             }
             Err(_) => {
@@ -111,9 +113,9 @@ impl Engine {
         id: ExecutionId,
         settle: Option<Box<dyn Settle>>,
         reply: Option<Reply>,
-        why: ServiceError,
+        answer: Result<(), ServiceError>,
     ) {
-        let refused = Refused { settle, reply: reply.map(|reply| (reply, why)) };
+        let refused = Refused { settle, reply: reply.map(|reply| (reply, answer)) };
         let last = self.live.get(&id).filter(|live| live.in_flight > 0).map(|live| live.last_ticket);
         match last.and_then(|ticket| self.pending.get_mut(&ticket)) {
             Some(pending) => pending.refused.push(refused),
@@ -126,8 +128,8 @@ impl Engine {
             self.refusals.stale();
             self.settle(Settlement::Ack(settle)); // Late or doubled: the log has decided already.
         }
-        if let Some((reply, why)) = refused.reply {
-            let _ = reply.send(Err(why)); // The caller may have gone.
+        if let Some((reply, answer)) = refused.reply {
+            let _ = reply.send(answer); // The caller may have gone.
         }
     }
 
@@ -148,7 +150,7 @@ impl Engine {
             self.abandon(id, occasion, &StoreError::Unavailable(anyhow::anyhow!("the partition has moved")));
             return;
         };
-        let Decided { at, events } = decided;
+        let Decided { at, events, denied } = decided;
         let last_seq = live.execution.sequence();
         let first_seq = last_seq + 1 - events.len() as u64;
         let asked = Asked::by(&events);
@@ -202,6 +204,7 @@ impl Engine {
             feed: feed.map(|feed| Feed { hash: encoded.hash, ..feed }),
             settle,
             reply,
+            denied: denied.map(refusal),
             refused: Vec::new(),
         };
         self.pending.insert(ticket, pending);
@@ -275,6 +278,7 @@ impl Engine {
             feed,
             settle,
             reply,
+            denied,
             refused,
             ..
         } = pending;
@@ -282,7 +286,7 @@ impl Engine {
             self.settle(Settlement::Ack(settle));
         }
         if let Some(reply) = reply {
-            let _ = reply.send(Ok(())); // The caller may have gone.
+            let _ = reply.send(denied.map_or(Ok(()), Err)); // The caller may have gone.
         }
         for each in refused {
             self.refused(each);
@@ -377,8 +381,28 @@ fn controls(id: ExecutionId, events: &[EventData], causation: &Causation) -> Vec
     hints
 }
 
+/// What whoever asked is told: a request that was carried out before is done.
+fn refused(rejection: Rejection) -> Result<(), ServiceError> {
+    match rejection {
+        Rejection::Refused(Refusal::Repeated) => Ok(()),
+        other => Err(refusal(other)),
+    }
+}
+
 fn refusal(rejection: Rejection) -> ServiceError {
     match rejection {
+        Rejection::Refused(refusal) => match refusal {
+            Refusal::BadForm(problems) => ServiceError::InvalidForm(problems),
+            Refusal::NotAssigned { .. } => ServiceError::Forbidden(refusal.to_string()),
+            Refusal::UnknownNode(_) | Refusal::UnknownSignal(_) => ServiceError::NotThere(refusal.to_string()),
+            Refusal::Length { .. } | Refusal::Range { .. } => ServiceError::InvalidForm(vec![refusal.to_string()]),
+            Refusal::Full { .. } => ServiceError::Full(refusal.to_string()),
+            Refusal::Repeated
+            | Refusal::NotWaiting(_)
+            | Refusal::OtherWait { .. }
+            | Refusal::DecidedAlready { .. }
+            | Refusal::WaitsForStep { .. } => ServiceError::Conflict(refusal.to_string()),
+        },
         Rejection::InvalidInputs(problems) => ServiceError::InvalidInputs(problems),
         Rejection::UnknownGraph(digest) => ServiceError::GraphNotFound(digest.to_string()),
         other => ServiceError::Conflict(other.to_string()),

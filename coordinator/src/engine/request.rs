@@ -65,7 +65,7 @@ impl Engine {
             RequestBody::Start { graph, request } => {
                 if live.is_some() {
                     // Whether it is the same request, the caller reads from the log.
-                    self.refuse(id, None, Some(reply), ServiceError::KeyConflict);
+                    self.refuse(id, None, Some(reply), Err(ServiceError::KeyConflict));
                     return;
                 }
                 self.next_generation += 1;

@@ -55,12 +55,6 @@ pub enum Message {
     },
 }
 
-impl Default for GuidancePriority {
-    fn default() -> Self {
-        GuidancePriority::Medium
-    }
-}
-
 fn is_medium(priority: &GuidancePriority) -> bool {
     *priority == GuidancePriority::Medium
 }
@@ -106,7 +100,13 @@ words! {
     /// Who guides.
     GuidanceSource { User = "user", System = "system", Agent = "agent" }
     /// How urgent guidance is.
-    GuidancePriority { Low = "low", Medium = "medium", High = "high" }
+    #[derive(Default)]
+    GuidancePriority {
+        Low = "low",
+        #[default]
+        Medium = "medium",
+        High = "high",
+    }
 }
 
 impl Message {

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{PROTOCOL, TraceContext, WireError, decode, encode, holds_values};
 use crate::data::Data;
 use crate::event::Actor;
+use crate::execution::Steer;
 use crate::graph::GraphDigest;
 use crate::id::ExecutionId;
 
@@ -33,14 +34,12 @@ pub enum ForwardedRequest {
         request_hash: Option<Vec<u8>>,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Data>,
+        /// Nodes before which it is to be paused.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        breakpoints: Vec<String>,
     },
-    Cancel {
-        reason: String,
-    },
-    Pause {
-        reason: String,
-    },
-    Resume,
+    /// Something is asked of an execution that exists.
+    Steer(Steer),
 }
 
 #[derive(Serialize, Deserialize)]
@@ -61,6 +60,10 @@ pub enum Answer {
     KeyConflict,
     Conflict(String),
     TooLarge(String),
+    InvalidForm(Vec<String>),
+    Forbidden(String),
+    NotThere(String),
+    Full(String),
     Unavailable(String),
     Exhausted(String),
     Corrupt(String),
@@ -78,7 +81,7 @@ impl Forwarded {
         let forwarded = decode(bytes, |forwarded: &Forwarded| forwarded.protocol)?;
         match &forwarded.what {
             ForwardedRequest::Start { inputs, metadata, .. } => holds_values([inputs].into_iter().chain(metadata))?,
-            ForwardedRequest::Cancel { .. } | ForwardedRequest::Pause { .. } | ForwardedRequest::Resume => {}
+            ForwardedRequest::Steer(steer) => holds_values(steer.what.values())?,
         }
         Ok(forwarded)
     }

@@ -54,7 +54,13 @@ fn a_value_of_no_bytes_is_refused_before_it_reaches_the_log() {
 
 fn forwarded(inputs: Data) -> Forwarded {
     let graph = GraphDigest::from_bytes([5; 20]);
-    let what = ForwardedRequest::Start { graph, inputs, request_hash: Some(vec![1; 16]), metadata: None };
+    let what = ForwardedRequest::Start {
+        graph,
+        inputs,
+        request_hash: Some(vec![1; 16]),
+        metadata: None,
+        breakpoints: Vec::new(),
+    };
     let actor = Actor::User("api".to_owned());
     Forwarded { protocol: PROTOCOL, execution: ExecutionId::from_bytes([1; 20]), actor, key: None, trace: None, what }
 }

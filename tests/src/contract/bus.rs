@@ -120,6 +120,7 @@ pub fn job(number: u32, priority: Priority) -> Job {
         queue: "default".into(),
         priority,
         input: Data::null(),
+        inbox: Data::null(),
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,
