@@ -159,6 +159,7 @@ fn job(tenant: &TenantId, run: u32, number: u32) -> Job {
         queue: "default".into(),
         priority: Priority::Normal,
         input: Data::null(),
+        inbox: Data::null(),
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,
