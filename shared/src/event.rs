@@ -3,7 +3,9 @@
 pub mod codec;
 pub mod control;
 pub mod kinds;
+pub mod limit;
 pub mod message;
+pub mod note;
 pub mod view;
 pub mod wait;
 
@@ -12,7 +14,9 @@ use serde::{Deserialize, Serialize};
 pub use codec::{CodecError, Encoded, Recorded};
 pub use control::{ControlAction, ControlOutcome};
 pub use kinds::{EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType};
+pub use limit::Violation;
 pub use message::Message;
+pub use note::Note;
 pub use wait::{ApprovalPolicy, Wait};
 
 use crate::id::{EventId, ID_BYTES};

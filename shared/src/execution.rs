@@ -24,6 +24,8 @@ pub mod flow;
 pub mod hash;
 mod inbox;
 pub mod lifecycle;
+mod limits;
+mod notes;
 pub mod owed;
 pub mod scope;
 pub mod state;
@@ -35,7 +37,7 @@ pub use apply::ApplyError;
 pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec};
-pub use state::{Counts, Execution, Step, WaitRun};
+pub use state::{Counts, Execution, Step, Usage, WaitRun};
 pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};
 

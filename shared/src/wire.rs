@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::data::Data;
 use crate::error::ExecutionError;
+use crate::event::Note;
 use crate::graph::Priority;
 use crate::id::{ExecutionId, PartitionId, StepId, TenantId};
 use crate::time::Timestamp;
@@ -243,7 +244,7 @@ impl Job {
 }
 
 /// What a worker reports for an attempt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Outcome {
     pub protocol: u8,
     pub token: Token,
@@ -254,6 +255,9 @@ pub struct Outcome {
     /// Counts the worker's reports for this delivery; makes the deduplication id unique.
     pub report: u32,
     pub result: OutcomeResult,
+    /// What goes on record with the result; nothing with a sign of life.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notes: Vec<Note>,
 }
 
 mod claim_text {
@@ -349,7 +353,7 @@ impl Job {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let job = decode(bytes, |job: &Job| job.protocol)?;
-        holds_values([&job.input])?;
+        holds_values([&job.input, &job.inbox])?;
         Ok(job)
     }
 }
@@ -361,6 +365,7 @@ impl Outcome {
 
     pub fn decode(bytes: &[u8]) -> Result<Self, WireError> {
         let mut outcome = decode(bytes, |outcome: &Outcome| outcome.protocol)?;
+        holds_values(outcome.notes.iter().flat_map(Note::values))?;
         outcome.result = match outcome.result {
             OutcomeResult::Failed { error, duration_us } => {
                 holds_values(&error.details)?;

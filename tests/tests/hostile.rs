@@ -42,6 +42,7 @@ fn outcome_of(tenant: &TenantId, key: &MacKey, execution: ExecutionId, incarnati
         worker: "stranger".to_owned(),
         report: 1,
         result: OutcomeResult::Completed { output: Data::null(), duration_us: 1 },
+        notes: Vec::new(),
     }
 }
 

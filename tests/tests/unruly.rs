@@ -210,7 +210,15 @@ nodes: { a: { task: t, timeout: { heartbeat: 300ms }, retry: { max_attempts: 2, 
     let queue = QueueId { tenant: engine.tenant.clone(), name: "default".to_owned() };
     let report = async |job: &Job, number: u32, result: OutcomeResult| {
         let (token, claim) = (job.token.clone(), random::claim_id());
-        let outcome = Outcome { protocol: PROTOCOL, token, claim, worker: "w".to_owned(), report: number, result };
+        let outcome = Outcome {
+            protocol: PROTOCOL,
+            token,
+            claim,
+            worker: "w".to_owned(),
+            report: number,
+            result,
+            notes: Vec::new(),
+        };
         bus.report(&queue.tenant, job.partition, &outcome).await.unwrap();
     };
     let failed =

@@ -4,6 +4,7 @@ pub mod echo;
 pub mod fail;
 pub mod http;
 pub mod jq;
+pub mod note;
 pub mod process;
 pub mod sleep;
 
@@ -30,6 +31,7 @@ pub fn init() {
 /// Registers every stock callable. Those that are not allowed are there too, and say so.
 pub fn register_all(registry: &mut Registry, options: Options) {
     registry.register_callable("echo", echo::Echo);
+    registry.register_callable("note", note::Recording);
     registry.register_callable("sleep", sleep::Sleep);
     registry.register_callable("fail", fail::Fail);
     registry.register_callable("http", http::Http::new());

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 use stepstream_shared::data::Data;
+use stepstream_shared::event::note::{MAX_NOTES, Note};
 use stepstream_shared::id::{ExecutionId, StepId, TenantId};
 use stepstream_shared::wire::Job;
 use tokio::sync::Notify;
@@ -26,6 +27,8 @@ struct Inner {
     stop: OnceLock<Stop>,
     note: Mutex<Option<Data>>,
     noted: Notify,
+    /// What goes on record with the outcome.
+    notes: Mutex<Vec<Note>>,
     span: tracing::Span,
 }
 
@@ -67,6 +70,7 @@ impl Context {
             stop: OnceLock::new(),
             note: Mutex::new(None),
             noted: Notify::new(),
+            notes: Mutex::new(Vec::new()),
             span,
         }))
     }
@@ -177,6 +181,20 @@ impl Context {
 
     pub(crate) fn stopped(&self) -> Option<Stop> {
         self.0.stop.get().copied()
+    }
+
+    /// Answers false when there are as many as there may be.
+    pub(crate) fn keep(&self, note: Note) -> bool {
+        let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = notes.len() < MAX_NOTES;
+        if room {
+            notes.push(note);
+        }
+        room
+    }
+
+    pub(crate) fn take_notes(&self) -> Vec<Note> {
+        std::mem::take(&mut *self.0.notes.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) async fn noted(&self) {

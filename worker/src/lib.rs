@@ -27,6 +27,7 @@ pub mod callable;
 pub mod config;
 pub mod context;
 pub mod failure;
+pub mod notes;
 pub mod registry;
 mod runner;
 mod running;

@@ -13,6 +13,7 @@ use futures::{FutureExt, StreamExt};
 use stepstream_runtime::bus::{BusError, Delivery, QueueId, Settle, WorkerBus};
 use stepstream_runtime::random;
 use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::event::Note;
 use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::{ClaimId, Job, Outcome, OutcomeResult, PROTOCOL};
 use tokio::sync::Semaphore;
@@ -292,6 +293,7 @@ impl Held<'_> {
             worker: self.shared.name.to_string(),
             report: self.reports.fetch_add(1, Ordering::Relaxed),
             result,
+            notes: Vec::new(),
         }
     }
 
@@ -302,7 +304,7 @@ impl Held<'_> {
     /// Repeats the outcome until the bus holds it. A copy of one that did arrive has the same deduplication id.
     /// Answers false when the worker must go before the bus took it.
     async fn deliver(&self, result: OutcomeResult) -> bool {
-        let mut outcome = self.outcome(result);
+        let mut outcome = Outcome { notes: self.context.take_notes(), ..self.outcome(result) };
         let mut delay = Backoff::new();
         let mut shrunk = false;
         let departing = &self.shared.departure.hand_back;
@@ -320,7 +322,10 @@ impl Held<'_> {
                 Ok(()) => return true,
                 Err(BusError::TooLarge { found, limit }) if !shrunk => {
                     shrunk = true;
-                    outcome = self.outcome(too_large(&outcome.result, found, limit));
+                    // What was spent is spent; the rest may be what makes it too large.
+                    let notes = std::mem::take(&mut outcome.notes);
+                    let notes = notes.into_iter().filter(|note| matches!(note, Note::Usage { .. })).collect();
+                    outcome = Outcome { notes, ..self.outcome(too_large(&outcome.result, found, limit)) };
                     continue;
                 }
                 Err(error) => error,

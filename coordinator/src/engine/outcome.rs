@@ -67,7 +67,7 @@ impl Engine {
         }
         let waits = live.execution.step(step).map(|step| (step.state(), step.attempt()));
         let started = waits != Some((StepState::Scheduled, attempt));
-        let (worker, claim) = (message.worker, message.claim);
+        let (worker, claim, notes) = (message.worker, message.claim, message.notes);
         let command = match message.result {
             OutcomeResult::Started | OutcomeResult::Progress { .. } if started => {
                 // On record already, or over: a sign of life and nothing more.
@@ -100,6 +100,10 @@ impl Engine {
             reply: None,
         };
         let was_start = matches!(command, Command::Started { .. });
+        let command = match notes.is_empty() || was_start {
+            true => command,
+            false => Command::Noted { notes, result: Box::new(command) },
+        };
         self.act(id, command, occasion).await;
         if was_start {
             self.expect_heartbeat(id, step);

@@ -223,6 +223,7 @@ async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
                     worker: "tester".to_owned(),
                     report: 1,
                     result,
+                    notes: Vec::new(),
                 };
                 bus.report(&tenant, job.partition, &outcome).await.unwrap();
                 if job.callable == "odd" {

@@ -175,5 +175,6 @@ fn outcome(tenant: &TenantId, run: u32, number: u32) -> Outcome {
         worker: "worker".into(),
         report: 1,
         result: OutcomeResult::Completed { output: Data::null(), duration_us: 1 },
+        notes: Vec::new(),
     }
 }

@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::graph::GraphDigest;
@@ -13,6 +14,7 @@ use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
 use super::control::{ControlAction, ControlOutcome};
+use super::limit::Violation;
 use super::message::Message;
 use super::wait::Wait;
 
@@ -305,6 +307,58 @@ pub enum EventData {
         reason: String,
         #[serde(rename = "d")]
         depth: u32,
+        /// The map that has it as one more item, and the item.
+        #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+        map: Option<u32>,
+        #[serde(rename = "i", default, skip_serializing_if = "Data::is_null")]
+        input: Data,
+    },
+    /// Tokens that a step has used, and what they cost.
+    #[serde(rename = "us")]
+    UsageRecorded {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "m")]
+        model: String,
+        #[serde(rename = "p", default, skip_serializing_if = "is_default")]
+        prompt_tokens: u64,
+        #[serde(rename = "c", default, skip_serializing_if = "is_default")]
+        completion_tokens: u64,
+        #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+        cost: Money,
+    },
+    /// So much of a limit is used.
+    #[serde(rename = "lw")]
+    LimitWarned {
+        #[serde(rename = "l")]
+        limit: Violation,
+        #[serde(rename = "c")]
+        current: u64,
+        #[serde(rename = "m")]
+        max: u64,
+    },
+    /// A limit is in the way. What follows from it stands in the events behind it.
+    #[serde(rename = "lr")]
+    LimitReached {
+        #[serde(rename = "l")]
+        limit: Violation,
+        #[serde(rename = "c")]
+        current: u64,
+        #[serde(rename = "m")]
+        max: u64,
+        /// What is open may yet leave enough: nothing is scheduled until some of it has ended.
+        #[serde(rename = "h", default, skip_serializing_if = "is_default")]
+        held: bool,
+    },
+    /// Somebody gave the execution another budget.
+    #[serde(rename = "bs")]
+    BudgetSet {
+        #[serde(rename = "i")]
+        control: ControlId,
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        max_cost: Option<Money>,
+        #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+        max_tokens: Option<u64>,
     },
     #[serde(rename = "tb")]
     ToolCallStarted {
@@ -414,6 +468,9 @@ pub enum SkipReason {
     /// Another item of the same map failed for good.
     #[serde(rename = "m")]
     MapFailed,
+    /// The goal of the discovery that it belongs to is met.
+    #[serde(rename = "g")]
+    GoalMet,
 }
 
 impl SkipReason {
@@ -424,6 +481,7 @@ impl SkipReason {
             SkipReason::ExecutionCancelled => "execution_cancelled",
             SkipReason::ExecutionEnded => "execution_ended",
             SkipReason::MapFailed => "map_failed",
+            SkipReason::GoalMet => "goal_met",
         }
     }
 }
@@ -518,6 +576,10 @@ impl EventData {
             EventData::MapExpanded { .. } => "map_expanded",
             EventData::ArtifactStored { .. } => "artifact_stored",
             EventData::StepDiscovered { .. } => "step_discovered",
+            EventData::UsageRecorded { .. } => "usage_recorded",
+            EventData::LimitWarned { .. } => "limit_warned",
+            EventData::LimitReached { .. } => "limit_reached",
+            EventData::BudgetSet { .. } => "budget_set",
             EventData::ToolCallStarted { .. } => "tool_call_started",
             EventData::ToolCallCompleted { .. } => "tool_call_completed",
             EventData::CheckpointSaved { .. } => "checkpoint_saved",
@@ -546,6 +608,7 @@ impl EventData {
             | EventData::ExecutionWaiting { step, .. }
             | EventData::InputReceived { step, .. }
             | EventData::StepDiscovered { discovered_by: step, .. }
+            | EventData::UsageRecorded { step, .. }
             | EventData::ToolCallStarted { step, .. }
             | EventData::ToolCallCompleted { step, .. }
             | EventData::CheckpointSaved { step, .. }
@@ -560,6 +623,9 @@ impl EventData {
             | EventData::BreakpointSet { .. }
             | EventData::SignalReceived { .. }
             | EventData::InboxReceived { .. }
+            | EventData::LimitWarned { .. }
+            | EventData::LimitReached { .. }
+            | EventData::BudgetSet { .. }
             | EventData::ExecutionCompleted { .. }
             | EventData::ExecutionCancelled { .. } => None,
         }
@@ -600,7 +666,7 @@ impl EventData {
             | EventData::StepFailed { error, .. }
             | EventData::StepRetryScheduled { error, .. } => of_error(error, &mut visit),
             EventData::MapExpanded { items, .. } => visit(items),
-            EventData::ToolCallStarted { input, .. } => visit(input),
+            EventData::ToolCallStarted { input, .. } | EventData::StepDiscovered { input, .. } => visit(input),
             EventData::ToolCallCompleted { output, .. } => visit(output),
             EventData::Custom { data, .. } => visit(data),
             EventData::ExecutionStarted {}
@@ -619,7 +685,10 @@ impl EventData {
             | EventData::StepRescheduled { .. }
             | EventData::StepSkipped { .. }
             | EventData::ArtifactStored { .. }
-            | EventData::StepDiscovered { .. }
+            | EventData::UsageRecorded { .. }
+            | EventData::LimitWarned { .. }
+            | EventData::LimitReached { .. }
+            | EventData::BudgetSet { .. }
             | EventData::CheckpointSaved { .. }
             | EventData::GoalEvaluated { .. } => {}
         }

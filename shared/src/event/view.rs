@@ -198,7 +198,30 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("content_hash", json!(content_hash));
             put("size_bytes", json!(size_bytes));
         }
-        EventData::StepDiscovered { name, source_type, reason, depth, .. } => {
+        EventData::UsageRecorded { model, prompt_tokens, completion_tokens, cost, .. } => {
+            put("model", json!(model));
+            put("prompt_tokens", json!(prompt_tokens));
+            put("completion_tokens", json!(completion_tokens));
+            put("cost_usd", json!(cost));
+        }
+        EventData::LimitWarned { limit, current, max } => {
+            put("limit", json!(limit));
+            put("current", json!(current));
+            put("max", json!(max));
+        }
+        EventData::LimitReached { limit, current, max, held } => {
+            put("limit", json!(limit));
+            put("current", json!(current));
+            put("max", json!(max));
+            put("held", json!(held));
+        }
+        EventData::BudgetSet { control, max_cost, max_tokens } => {
+            put("control_id", json!(control));
+            put("cost_usd", json!(max_cost));
+            put("max_tokens", json!(max_tokens));
+        }
+        EventData::StepDiscovered { name, source_type, reason, depth, input, .. } => {
+            put("input", json!(input));
             put("name", json!(name));
             put("source_type", json!(source_type));
             put("reason", json!(reason));

@@ -5,6 +5,7 @@
 
 use super::decide::{Decision, Rejection};
 use super::lifecycle::ExecutionState;
+use super::limits::Room;
 use super::scope::View;
 use super::state::Ready;
 use super::step::StepState;
@@ -33,6 +34,9 @@ impl Decision<'_> {
             if self.is_full() && self.execution.has_more() {
                 return Ok(()); // A tick goes on.
             }
+            if self.execution.usage.short {
+                return self.settle_down(); // Whatever ends next goes on.
+            }
             if let Some(ready) = self.execution.ready.front().copied() {
                 if self.must_wait(ready) {
                     return self.settle_down();
@@ -44,9 +48,21 @@ impl Decision<'_> {
                     }
                     return self.settle_down();
                 }
-                self.follow(ready)?;
+                if let Ready::Run(ix) = ready
+                    && let Some(NodeKind::Task(task)) = self.graph.node(NodeIx(ix)).map(|node| &node.kind)
+                {
+                    match self.room_for(task)? {
+                        Room::Enough => self.follow(ready)?,
+                        Room::No(Some(error)) => self.refuse_to_run(ix, error)?,
+                        Room::Later | Room::No(None) => return self.settle_down(),
+                    }
+                } else {
+                    self.follow(ready)?;
+                }
             } else if let Some(map_step) = self.execution.busy_maps.first().copied() {
-                self.carry_on_map(map_step)?;
+                if !self.carry_on_map(map_step)? {
+                    return self.settle_down(); // There is no room for its next item, whatever else there is.
+                }
             } else {
                 break;
             }
@@ -215,6 +231,14 @@ impl Decision<'_> {
         }
     }
 
+    /// The node would run, and the budget has no room for it: it fails, and an error edge may take that.
+    fn refuse_to_run(&mut self, ix: u32, error: ExecutionError) -> Result<(), Rejection> {
+        let Some(node) = self.graph.node(NodeIx(ix)) else { return Err(Rejection::UnknownStep(ix)) };
+        let (step, iterations) = (self.next_ordinal(), self.execution.scope_of(self.graph, node));
+        self.schedule(step, ix, iterations, Input::None)?;
+        self.fail_step(step, error, 0)
+    }
+
     fn schedule(&mut self, step: u32, node: u32, iterations: Vec<u32>, input: Input) -> Result<(), Rejection> {
         self.emit(EventData::StepScheduled { step, node, iterations, parent: None, index: None, input })
     }
@@ -248,7 +272,8 @@ impl Decision<'_> {
         (self.execution.step(last)?.state == StepState::Completed).then_some(Input::Output(last))
     }
 
-    fn carry_on_map(&mut self, map_step: u32) -> Result<(), Rejection> {
+    /// Answers false when it could not go on.
+    fn carry_on_map(&mut self, map_step: u32) -> Result<bool, Rejection> {
         let graph = self.graph;
         let unknown = || Rejection::UnknownStep(map_step);
         let run = self.execution.maps.get(&map_step).ok_or_else(unknown)?;
@@ -266,10 +291,17 @@ impl Decision<'_> {
                 }
                 None => ExecutionError::new(ErrorCategory::KernelInternal, format!("item {index} failed")),
             };
-            return self.fail_step(map_step, error, 0);
+            return self.fail_step(map_step, error, 0).map(|()| true);
+        }
+        if run.goal_met() {
+            let open: Vec<u32> = run.steps.iter().copied().filter(|step| self.execution.open.contains(step)).collect();
+            for step in open {
+                self.emit(EventData::StepSkipped { step, reason: SkipReason::GoalMet, new: None })?;
+            }
+            return self.complete_step(map_step, Data::null(), 0).map(|()| true);
         }
         if run.settled == run.total {
-            return self.complete_step(map_step, Data::null(), 0);
+            return self.complete_step(map_step, Data::null(), 0).map(|()| true);
         }
         let index = run.steps.len() as u32;
         let step = self.execution.step(map_step).ok_or_else(unknown)?;
@@ -285,8 +317,14 @@ impl Decision<'_> {
                 format!("the execution reached its limit of {limit} steps (limits.max_steps)"),
             )
             .with_code(ErrorCode::new("step_limit"));
-            return self.fail_execution(error, Some(map_step));
+            return self.fail_execution(error, Some(map_step)).map(|()| true);
         }
+        let refused = match self.room_for(&map.task)? {
+            Room::Enough => None,
+            Room::No(Some(error)) => Some(error),
+            Room::Later | Room::No(None) => return Ok(false),
+        };
+        let run = self.execution.maps.get(&map_step).ok_or_else(unknown)?;
         let item = run.items.get(index as usize).ok_or_else(unknown)?;
         let view = View { item: Some((item, index)), ..self.view(NodeIx(node_ix)) };
         let input = self.input(map.task.with.as_ref(), &view, Input::Item);
@@ -299,12 +337,17 @@ impl Decision<'_> {
             input,
         };
         match input {
-            Ok(input) => self.emit(scheduled(input)),
+            _ if refused.is_some() => {
+                self.emit(scheduled(Input::None))?;
+                refused.map_or(Ok(()), |error| self.fail_step(ordinal, error, 0))?;
+            }
+            Ok(input) => self.emit(scheduled(input))?,
             Err(error) => {
                 self.emit(scheduled(Input::None))?;
-                self.fail_step(ordinal, expression_failed(&error), 0)
+                self.fail_step(ordinal, expression_failed(&error), 0)?;
             }
         }
+        Ok(true)
     }
 
     /// A step has done its work: its edges are chosen and it is over.

@@ -1,10 +1,11 @@
 //! How each event changes an execution. The only code that does; what steers an execution stands in `steered`.
 
+mod spent;
 mod steered;
 
 use super::flow::Ending;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition};
-use super::state::{Deadline, Execution, LoopRun, MapRun, NodeRun, Ready, Step};
+use super::state::{Deadline, Discovery, Execution, LoopRun, MapRun, NodeRun, Ready, Step};
 use super::step::{IllegalStepTransition, StepAction, StepState};
 use crate::data::Data;
 use crate::event::{Event, EventData, Input, NewStep, SkipReason};
@@ -235,12 +236,20 @@ impl Fold<'_> {
             EventData::StepSkipped { step, reason, new } => self.skipped(*step, *reason, new.as_ref()),
             EventData::MapExpanded { step, items } => self.expanded(*step, items),
             EventData::ArtifactStored { step, .. } => self.note(Some(*step)),
-            EventData::StepDiscovered { discovered_by: step, .. }
-            | EventData::ToolCallStarted { step, .. }
+            EventData::ToolCallStarted { step, .. }
             | EventData::ToolCallCompleted { step, .. }
             | EventData::CheckpointSaved { step, .. }
-            | EventData::GoalEvaluated { step, .. }
             | EventData::Custom { step, .. } => self.note(*step),
+            EventData::StepDiscovered { discovered_by, name, depth, map, input, .. } => {
+                self.found(*discovered_by, name, *depth, *map, input)
+            }
+            EventData::GoalEvaluated { step, status, .. } => self.goal(*step, *status),
+            EventData::UsageRecorded { step, prompt_tokens, completion_tokens, cost, .. } => {
+                self.used(*step, *prompt_tokens, *completion_tokens, *cost)
+            }
+            EventData::LimitWarned { limit, .. } => self.limit_warned(*limit),
+            EventData::LimitReached { limit, held, .. } => self.limit_reached(*limit, *held),
+            EventData::BudgetSet { control, max_cost, max_tokens } => self.budget_set(*control, *max_cost, *max_tokens),
         }
     }
 
@@ -431,6 +440,7 @@ impl Fold<'_> {
             execution.ready.pop_front();
             execution.passing = None;
         }
+        self.set_aside(ordinal);
         self.await_start(ordinal);
         Ok(())
     }
@@ -460,6 +470,7 @@ impl Fold<'_> {
     /// The step is terminal: nothing waits for it, and its input is in the log for whoever asks.
     fn close(&mut self, ordinal: u32) {
         self.set_deadline(ordinal, None);
+        self.give_back(ordinal);
         self.waits_no_more(ordinal);
         let at = self.at;
         let execution = &mut *self.execution;
@@ -551,7 +562,7 @@ impl Fold<'_> {
                 let step = &mut self.execution.steps[ordinal as usize];
                 step.skip_reason = Some(reason);
                 let parent = step.parent;
-                if let (SkipReason::MapFailed, Some(map_step)) = (reason, parent) {
+                if let (SkipReason::MapFailed | SkipReason::GoalMet, Some(map_step)) = (reason, parent) {
                     self.item_settled(map_step, None);
                 }
             }
@@ -571,6 +582,7 @@ impl Fold<'_> {
             return Err(nonsense("the map has its items"));
         }
         let (max_concurrency, tolerant) = (map.max_concurrency, map.collect == Collect::AllSettled);
+        let discovers = map.discover.is_some();
         let items = items.elements().ok_or_else(|| nonsense("the items are not a list"))?;
         self.step_moves(ordinal, StepAction::Start)?;
         self.set_deadline(ordinal, None);
@@ -586,6 +598,8 @@ impl Fold<'_> {
             tolerant,
             failed: None,
             steps: Vec::new(),
+            discovery: discovers
+                .then(|| Box::new(Discovery { depths: vec![0; total as usize], ..Discovery::default() })),
         };
         self.execution.maps.insert(ordinal, run);
         self.review_map(ordinal);

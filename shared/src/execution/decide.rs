@@ -9,7 +9,7 @@ use super::steering::{Refusal, Steer};
 use super::step::StepState;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
-use crate::event::{Event, EventData, Origin, ParentLink, SkipReason};
+use crate::event::{Event, EventData, Note, Origin, ParentLink, SkipReason};
 use crate::graph::{CompiledGraph, GraphDigest, Graphs, NodeIx, NodeKind, Task};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
@@ -32,6 +32,11 @@ pub enum Command {
     },
     Input {
         input: Data,
+    },
+    /// The result of an attempt, with what it puts on record.
+    Noted {
+        notes: Vec<Note>,
+        result: Box<Command>,
     },
     /// Somebody outside asks for something, and is answered.
     Steer(Box<Steer>),
@@ -198,7 +203,7 @@ impl Decision<'_> {
         Ok(())
     }
 
-    fn take(&mut self, command: Command) -> Result<(), Rejection> {
+    pub(super) fn take(&mut self, command: Command) -> Result<(), Rejection> {
         match command {
             Command::Create(request) => return self.create(*request),
             Command::Start => {
@@ -223,6 +228,8 @@ impl Decision<'_> {
                 self.legal(ExecutionAction::InputReceived)?;
                 self.emit(EventData::InputReceived { input, step: None, control: None })?;
             }
+            Command::Noted { notes, result } if notes.is_empty() => return self.take(*result),
+            Command::Noted { notes, result } => self.noted(notes, *result)?,
             Command::Steer(steer) => {
                 if !self.steer(*steer)? {
                     return Ok(());
@@ -307,7 +314,7 @@ impl Decision<'_> {
     }
 
     /// The state of a step that a worker reports about, if the report is about its present attempt.
-    fn reported(&self, ordinal: u32, offered: u32) -> Result<StepState, Rejection> {
+    pub(super) fn reported(&self, ordinal: u32, offered: u32) -> Result<StepState, Rejection> {
         self.legal(ExecutionAction::StepStarted)?;
         let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
         if self.task_of(ordinal).is_none() {
@@ -385,7 +392,7 @@ impl Decision<'_> {
     fn record(&mut self, event: EventData) -> Result<(), Rejection> {
         match event {
             EventData::ArtifactStored { .. }
-            | EventData::StepDiscovered { .. }
+            | EventData::StepDiscovered { map: None, .. }
             | EventData::ToolCallStarted { .. }
             | EventData::ToolCallCompleted { .. }
             | EventData::CheckpointSaved { .. }

@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use super::lifecycle::{ExecutionState, WaitReason};
 use super::step::StepState;
+use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
-use crate::event::{Input, Message, Origin, ParentLink, SkipReason, Wait};
+use crate::event::{Input, Message, Origin, ParentLink, SkipReason, Violation, Wait};
 use crate::graph::GraphDigest;
 use crate::id::{ControlId, ExecutionId, StepId, TenantId};
 use crate::time::Timestamp;
@@ -128,8 +129,50 @@ pub struct Execution {
     /// Requests that were carried out, the latest last: one that is repeated is done already.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) asked: VecDeque<ControlId>,
+    /// Tokens and money.
+    #[serde(default, skip_serializing_if = "Usage::is_none")]
+    pub(super) usage: Usage,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
+}
+
+/// What the execution has used, and what is set aside for steps that are open.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Usage {
+    #[serde(rename = "p", default, skip_serializing_if = "is_zero_u64")]
+    pub prompt_tokens: u64,
+    #[serde(rename = "c", default, skip_serializing_if = "is_zero_u64")]
+    pub completion_tokens: u64,
+    #[serde(rename = "u", default, skip_serializing_if = "Money::is_zero")]
+    pub cost: Money,
+    /// Set aside for open steps.
+    #[serde(rename = "r", default, skip_serializing_if = "Money::is_zero")]
+    pub reserved: Money,
+    #[serde(rename = "o", default, skip_serializing_if = "is_zero_u64")]
+    pub reserved_tokens: u64,
+    /// Instead of what the graph allows.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub(super) max_cost: Option<Money>,
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub(super) max_tokens: Option<u64>,
+    /// Limits of which it was warned, or which it was told are reached.
+    #[serde(rename = "w", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) warned: BTreeSet<Violation>,
+    #[serde(rename = "l", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) reached: BTreeSet<Violation>,
+    /// Nothing is scheduled until something that is open has ended.
+    #[serde(rename = "h", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) short: bool,
+}
+
+impl Usage {
+    fn is_none(&self) -> bool {
+        *self == Usage::default()
+    }
+
+    pub const fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
 }
 
 /// A step that waits.
@@ -305,15 +348,38 @@ pub struct MapRun {
     /// Ordinals of the items' steps, by index.
     #[serde(rename = "s")]
     pub(super) steps: Vec<u32>,
+    /// Of a map whose items may find more items.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub(super) discovery: Option<Box<Discovery>>,
+}
+
+/// What the items of a map have found.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Discovery {
+    /// Items that were found.
+    #[serde(rename = "f", default, skip_serializing_if = "is_zero")]
+    pub(super) found: u32,
+    /// How deep each item lies, by index; the first ones lie at 0.
+    #[serde(rename = "d")]
+    pub(super) depths: Vec<u32>,
+    /// How often the same work was found, by the hash of its name and input.
+    #[serde(rename = "r", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) repeats: BTreeMap<u64, u32>,
+    #[serde(rename = "g", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) goal_met: bool,
 }
 
 impl MapRun {
     pub(super) fn is_busy(&self) -> bool {
-        self.settled == self.total || self.failed.is_some() || self.can_schedule()
+        self.settled == self.total || self.failed.is_some() || self.goal_met() || self.can_schedule()
+    }
+
+    pub(super) fn goal_met(&self) -> bool {
+        self.discovery.as_ref().is_some_and(|discovery| discovery.goal_met)
     }
 
     pub(super) fn can_schedule(&self) -> bool {
-        self.in_flight < self.max_concurrency && (self.steps.len() as u32) < self.total
+        !self.goal_met() && self.in_flight < self.max_concurrency && (self.steps.len() as u32) < self.total
     }
 }
 
@@ -409,6 +475,7 @@ impl Execution {
             taken: BTreeMap::new(),
             heard: VecDeque::new(),
             asked: VecDeque::new(),
+            usage: Usage::default(),
             notes: 0,
         }
     }
@@ -518,6 +585,11 @@ impl Execution {
     /// Paused, and nothing that a worker has is left.
     pub fn is_quiescent(&self) -> bool {
         self.state == ExecutionState::Paused && self.quiet_from.is_none()
+    }
+
+    /// Tokens and money.
+    pub fn usage(&self) -> &Usage {
+        &self.usage
     }
 
     /// What an input from outside brought last.

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::decide::{Decision, Rejection};
 use super::lifecycle::{ExecutionAction, ExecutionState, WaitReason};
 use super::state::{Execution, step_id};
+use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::event::message::Message;
@@ -92,6 +93,13 @@ pub enum Steering {
         node: String,
         on: bool,
     },
+    /// Another budget: money, tokens or both. An execution that was held for want of it goes on.
+    Budget {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_cost: Option<Money>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        max_tokens: Option<u64>,
+    },
     /// Hold the execution for a reason of one's own, until its input comes.
     Wait {
         reason: WaitReason,
@@ -117,6 +125,7 @@ impl Steering {
             Steering::GiveUp { .. } => "give_up",
             Steering::Send { .. } => "send",
             Steering::Breakpoint { .. } => "breakpoint",
+            Steering::Budget { .. } => "budget",
             Steering::Wait { .. } => "wait",
             Steering::Input { .. } => "input",
         }
@@ -222,6 +231,7 @@ impl Decision<'_> {
                     return Err(Refusal::Repeated.into());
                 }
             }
+            Steering::Budget { max_cost, max_tokens } => self.set_budget(id, max_cost, max_tokens)?,
             Steering::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
                 self.emit(EventData::ExecutionWaiting { reason, step: None })?;

@@ -4,6 +4,7 @@
 //! a refusal changes nothing, the log folds to the same state cold and from its stored bytes.
 
 mod control;
+mod discovery;
 mod inbox;
 mod joins;
 mod lifecycle;
@@ -16,6 +17,7 @@ mod records;
 mod retries;
 mod routing;
 mod scenario;
+mod spending;
 mod starting;
 mod steering;
 mod timeouts;

@@ -213,10 +213,11 @@ fn check_edges_of(node: &DocumentNode<'_>, reporter: &mut Reporter<'_>) {
 fn node_kind(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'_, '_>) -> Option<NodeKind> {
     Some(match node.kind.as_ref()? {
         Kind::Task(task) => NodeKind::Task(task_of(task, at, false, expressions)?),
-        Kind::Map { over, max_concurrency, collect, task } => {
+        Kind::Map { over, max_concurrency, collect, discover, task } => {
             let over = expressions.list(over, at);
             let task = task_of(task, at, true, expressions);
-            NodeKind::Map(Map { over: over?, max_concurrency: *max_concurrency, collect: *collect, task: task? })
+            let (max_concurrency, collect, discover) = (*max_concurrency, *collect, *discover);
+            NodeKind::Map(Map { over: over?, max_concurrency, collect, discover, task: task? })
         }
         Kind::Wait { wait, with } => NodeKind::Wait(waits::compile(wait, *with, at, expressions)?),
         Kind::Route => NodeKind::Route,
@@ -247,6 +248,7 @@ fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expres
         retry: task.retry,
         timeouts: task.timeouts,
         inbox: task.inbox,
+        reserve: task.reserve,
     })
 }
 

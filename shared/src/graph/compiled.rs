@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, Template};
+use crate::cost::Money;
 use crate::error::{ErrorCategory, RetryPolicy};
 use crate::event::ApprovalPolicy;
 use crate::id::GraphId;
@@ -66,6 +67,14 @@ pub struct GraphLimits {
     pub max_steps: u32,
     /// From the start of the execution; `None` is no bound.
     pub wall_time: Option<Duration>,
+    /// Prompt and completion together.
+    pub max_tokens: Option<u64>,
+    pub max_cost: Option<Money>,
+    /// Somebody is asked once this much is spent.
+    pub cost_alert: Option<Money>,
+    /// Percent of a limit at which a warning is recorded.
+    pub warn_at: u32,
+    pub on_limit: OnLimit,
     /// So many attempts that fail in a row pause the execution; `None`: none do.
     pub pause_after_failures: Option<u32>,
 }
@@ -73,8 +82,48 @@ pub struct GraphLimits {
 impl GraphLimits {
     /// What a document that names no limits has.
     pub const fn most() -> Self {
-        GraphLimits { max_steps: super::MAX_STEPS, wall_time: None, pause_after_failures: None }
+        GraphLimits {
+            max_steps: super::MAX_STEPS,
+            wall_time: None,
+            max_tokens: None,
+            max_cost: None,
+            cost_alert: None,
+            warn_at: 80,
+            on_limit: OnLimit::Stop,
+            pause_after_failures: None,
+        }
     }
+}
+
+/// What becomes of an execution whose budget is used up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum OnLimit {
+    /// It fails.
+    #[default]
+    Stop,
+    Pause,
+    /// It waits (`cost_threshold`) until somebody gives it another budget.
+    Approve,
+    /// What would run next fails, which an error edge can take; the rest goes on.
+    FailStep,
+}
+
+/// What a step may need at most; set aside before it is scheduled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Reserve {
+    pub cost: Money,
+    pub tokens: u64,
+}
+
+/// How much the items of a map may add to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Discover {
+    /// Items that are found, beside those that it began with.
+    pub max_steps: u32,
+    /// How far an item may lie from those; an item that one of them found lies at 1.
+    pub max_depth: u32,
+    /// How often the same work (name and input) may be found.
+    pub same_step_repeats: u32,
 }
 
 #[derive(Debug)]
@@ -123,6 +172,7 @@ pub struct Task {
     pub timeouts: Timeouts,
     /// It is given the messages that have come for the execution.
     pub inbox: bool,
+    pub reserve: Reserve,
 }
 
 /// A node that waits.
@@ -179,6 +229,8 @@ pub struct Map {
     /// At least 1.
     pub max_concurrency: u32,
     pub collect: Collect,
+    /// Its items may find more items.
+    pub discover: Option<Discover>,
     pub task: Task,
 }
 

@@ -7,6 +7,7 @@ mod duration;
 mod edge;
 mod fields;
 mod json;
+mod limits;
 mod node;
 pub(crate) mod tree;
 mod wait;
@@ -139,7 +140,7 @@ pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Do
             }
         },
     };
-    let limits = fields.take("limits").map_or(GraphLimits::most(), |tree| limits(tree, reporter));
+    let limits = fields.take("limits").map_or(GraphLimits::most(), |tree| limits::read(tree, reporter));
     let nodes = fields.required("nodes", reporter).map(|tree| nodes(tree, reporter)).unwrap_or_default();
     Some(Document {
         name: name.unwrap_or_default(),
@@ -149,28 +150,6 @@ pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Do
         nodes,
         output: fields.take("output"),
     })
-}
-
-const LIMITS: Known = Known {
-    what: "limits",
-    fields: &["max_steps", "wall_time", "pause_after_failures"],
-    later: &["cost_usd", "max_tokens"],
-};
-
-fn limits(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
-    let mut limits = GraphLimits::most();
-    if let Some(mut fields) = Fields::of(tree, &LIMITS, reporter) {
-        if let Some(tree) = fields.take("max_steps") {
-            limits.max_steps = fields::number(tree, "max_steps", 1..=MAX_STEPS, reporter).unwrap_or(MAX_STEPS);
-        }
-        if let Some(tree) = fields.take("wall_time") {
-            limits.wall_time = duration::read(tree, "wall_time", duration::Zero::Refused, reporter);
-        }
-        if let Some(tree) = fields.take("pause_after_failures") {
-            limits.pause_after_failures = fields::number(tree, "pause_after_failures", 1..=MAX_STEPS, reporter);
-        }
-    }
-    limits
 }
 
 fn nodes<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Vec<DocumentNode<'t>> {

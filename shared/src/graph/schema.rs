@@ -27,6 +27,7 @@ pub fn json_schema() -> Json {
         "retry": { "$ref": "#/$defs/retry" },
         "timeout": { "$ref": "#/$defs/timeout" },
         "priority": { "enum": priorities },
+        "reserve": { "$ref": "#/$defs/reserve", "description": "What it may need at most, set aside before it is scheduled." },
     });
     let inbox = json!({ "inbox": { "type": "boolean", "description": "It is given the messages that have come for the execution." } });
     let wait = json!({
@@ -61,6 +62,11 @@ pub fn json_schema() -> Json {
                 "properties": {
                     "max_steps": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS },
                     "wall_time": { "$ref": "#/$defs/duration" },
+                    "max_tokens": { "type": "integer", "minimum": 1 },
+                    "cost_usd": { "$ref": "#/$defs/money" },
+                    "cost_alert_usd": { "$ref": "#/$defs/money", "description": "Somebody is asked once this much is spent." },
+                    "warn_at": { "type": "integer", "minimum": 1, "maximum": 100, "default": 80, "description": "Percent of a limit at which a warning is recorded." },
+                    "on_limit": { "enum": ["stop", "pause", "approve", "fail_step"], "default": "stop" },
                     "pause_after_failures": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS, "description": "So many attempts that fail in a row pause the execution." },
                 },
             },
@@ -103,6 +109,7 @@ pub fn json_schema() -> Json {
                     "over": { "oneOf": [{ "$ref": "#/$defs/expression" }, { "type": "array" }] },
                     "max_concurrency": { "type": "integer", "minimum": 1, "maximum": MAX_CONCURRENCY },
                     "collect": { "enum": ["all", "all_settled"] },
+                    "discover": { "$ref": "#/$defs/discover", "description": "Its items may find more items." },
                 },
             },
             "wait": {
@@ -152,6 +159,21 @@ pub fn json_schema() -> Json {
                     { "required": ["input"] },
                     { "required": ["external"] },
                 ],
+            },
+            "money": { "oneOf": [{ "type": "string", "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$" }, { "type": "integer", "minimum": 0, "maximum": 999_999_999 }] },
+            "discover": { "oneOf": [{ "enum": ["standard", "extended"] }, {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": {
+                    "max_steps": { "type": "integer", "minimum": 1, "maximum": 100_000, "default": 50 },
+                    "max_depth": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 5 },
+                    "same_step_repeats": { "type": "integer", "minimum": 1, "maximum": 100_000, "default": 3 },
+                },
+            }] },
+            "reserve": {
+                "type": "object",
+                "additionalProperties": false,
+                "properties": { "cost_usd": { "$ref": "#/$defs/money" }, "tokens": { "type": "integer", "minimum": 1 } },
             },
             "signal": { "type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,128}$" },
             "retry": {

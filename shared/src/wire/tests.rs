@@ -8,7 +8,15 @@ const KEY: MacKey = MacKey([3; 32]);
 fn outcome(result: OutcomeResult) -> Outcome {
     let (execution, step) = (ExecutionId::from_bytes([1; 20]), StepId::from_bytes([2; 20]));
     let token = KEY.token(&TenantId::default_tenant(), 1, execution, step, 4, 2);
-    Outcome { protocol: PROTOCOL, token, claim: ClaimId(9), worker: "w".to_owned(), report: 1, result }
+    Outcome {
+        protocol: PROTOCOL,
+        token,
+        claim: ClaimId(9),
+        worker: "w".to_owned(),
+        report: 1,
+        result,
+        notes: Vec::new(),
+    }
 }
 
 fn results(value: &Data) -> [OutcomeResult; 5] {

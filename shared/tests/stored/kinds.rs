@@ -1,12 +1,13 @@
 //! One event of each kind, with every field that the kind has.
 
 use serde_json::{Value, json};
+use stepstream_shared::cost::Money;
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
     ApprovalPolicy, ControlAction, ControlOutcome, EventData, GoalStatus, Input, Message, NewStep, Origin, ParentLink,
-    ParentType, SkipReason, StepSourceType, Wait,
+    ParentType, SkipReason, StepSourceType, Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::graph::GraphDigest;
@@ -79,6 +80,20 @@ pub(crate) fn all() -> Vec<EventData> {
             reason: SkipReason::NotTaken,
             new: Some(NewStep { node: 5, iterations: vec![2] }),
         },
+        EventData::UsageRecorded {
+            step: Some(3),
+            model: text("some-model"),
+            prompt_tokens: 1200,
+            completion_tokens: 80,
+            cost: Money::from_micros(4_750),
+        },
+        EventData::LimitWarned { limit: Violation::CostLimit, current: 4_000_000, max: 5_000_000 },
+        EventData::LimitReached { limit: Violation::TokenLimit, current: 1_001, max: 1_000, held: true },
+        EventData::BudgetSet {
+            control: ControlId::from_bytes([20; 20]),
+            max_cost: Some(Money::from_micros(7_000_000)),
+            max_tokens: Some(5_000),
+        },
         EventData::ExecutionQuiescent {},
         EventData::ControlRecorded {
             control: ControlId::from_bytes([16; 20]),
@@ -130,6 +145,8 @@ pub(crate) fn all() -> Vec<EventData> {
             source_type: StepSourceType::LlmOutput,
             reason: text("the report was thin"),
             depth: 2,
+            map: None,
+            input: Data::null(),
         },
         EventData::ToolCallStarted {
             step: Some(3),

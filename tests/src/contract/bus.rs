@@ -140,6 +140,7 @@ pub fn outcome(number: u32) -> Outcome {
         worker: "worker".into(),
         report: 1,
         result: OutcomeResult::Completed { output: Data::null(), duration_us: 1 },
+        notes: Vec::new(),
     }
 }
 

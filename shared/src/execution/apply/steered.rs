@@ -12,7 +12,7 @@ use crate::graph::{NodeIx, NodeKind};
 use crate::id::ControlId;
 
 impl Fold<'_> {
-    fn nonsense<T>(&self, reason: &'static str) -> Result<T, ApplyError> {
+    pub(super) fn nonsense<T>(&self, reason: &'static str) -> Result<T, ApplyError> {
         Err(ApplyError::Nonsense { sequence: self.sequence, reason })
     }
 
@@ -126,7 +126,7 @@ impl Fold<'_> {
     }
 
     /// The request was carried out; another under its id is the same one.
-    fn remember(&mut self, control: ControlId) {
+    pub(super) fn remember(&mut self, control: ControlId) {
         self.execution.asked.push_back(control);
         while self.execution.asked.len() > REMEMBERED {
             self.execution.asked.pop_front();

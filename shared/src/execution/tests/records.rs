@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::scenario::*;
+use crate::data::Data;
 use crate::event::{EventData, GoalStatus, StepSourceType};
 use crate::execution::{Command, Rejection, WaitReason};
 use crate::id::ArtifactId;
@@ -22,6 +23,8 @@ fn notes(step: u32) -> Vec<EventData> {
             source_type: StepSourceType::LlmOutput,
             reason: "why".to_owned(),
             depth: 1,
+            map: None,
+            input: Data::null(),
         },
         EventData::ToolCallStarted {
             step: some,

@@ -6,10 +6,10 @@ use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
 use super::tree::{Key, Shape, Tree};
 use super::wait::{self, WaitFields};
-use super::{duration, word};
+use super::{duration, limits, word};
 use crate::error::retry::{MAX_ATTEMPTS, MAX_DELAY};
 use crate::error::{BackoffStrategy, ErrorCategory, Jitter, RetryPolicy};
-use crate::graph::compiled::{Collect, Join, Priority, Routing, Timeouts};
+use crate::graph::compiled::{Collect, Discover, Join, Priority, Reserve, Routing, Timeouts};
 use crate::graph::diagnose::{Place, Reporter};
 use crate::graph::suggest;
 
@@ -26,7 +26,7 @@ pub(crate) const MAX_LABEL_BYTES: usize = 512;
 
 /// What every node may have, whatever it is.
 const COMMON: [&str; 5] = ["label", "join", "route", "max_iterations", "next"];
-const TASK: [&str; 6] = ["queue", "with", "retry", "timeout", "priority", "inbox"];
+const TASK: [&str; 7] = ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve"];
 const WAIT: [&str; 1] = ["with"];
 
 const FIELDS: Known = Known {
@@ -49,6 +49,7 @@ const FIELDS: Known = Known {
         "timeout",
         "priority",
         "inbox",
+        "reserve",
     ],
     later: &[
         "graph",
@@ -83,7 +84,7 @@ pub(crate) struct DocumentNode<'t> {
 #[derive(Debug)]
 pub(crate) enum Kind<'t> {
     Task(TaskFields<'t>),
-    Map { over: &'t Tree, max_concurrency: u32, collect: Collect, task: TaskFields<'t> },
+    Map { over: &'t Tree, max_concurrency: u32, collect: Collect, discover: Option<Discover>, task: TaskFields<'t> },
     Wait { wait: WaitFields<'t>, with: Option<&'t Tree> },
     Route,
     Transform(&'t Tree),
@@ -100,6 +101,7 @@ pub(crate) struct TaskFields<'t> {
     pub(crate) retry: Option<RetryPolicy>,
     pub(crate) timeouts: Timeouts,
     pub(crate) inbox: bool,
+    pub(crate) reserve: Reserve,
 }
 
 pub(crate) fn read<'t>(key: &'t Key, tree: &'t Tree, reporter: &mut Reporter<'_>) -> DocumentNode<'t> {
@@ -222,8 +224,11 @@ fn routing(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<Routing> {
     word(tree, "route", &[("first", Routing::First), ("all", Routing::All)], reporter).copied()
 }
 
-const MAP: Known =
-    Known { what: "`map`", fields: &["over", "max_concurrency", "collect"], later: &["batch", "quorum", "as"] };
+const MAP: Known = Known {
+    what: "`map`",
+    fields: &["over", "max_concurrency", "collect", "discover"],
+    later: &["batch", "quorum", "as"],
+};
 
 fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Option<Kind<'t>> {
     let callable = fields.take("task").and_then(|tree| text(tree, "task", reporter));
@@ -236,6 +241,7 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
     let retry = fields.take("retry").and_then(|tree| retry(tree, reporter));
     let timeouts = fields.take("timeout").map(|tree| timeouts(tree, reporter)).unwrap_or_default();
     let inbox = fields.take("inbox").is_some_and(|tree| flag(tree, "inbox", reporter));
+    let reserve = fields.take("reserve").map(|tree| limits::reserve(tree, reporter)).unwrap_or_default();
     let map = fields.take("map");
     if let (Some(map), true) = (map, inbox) {
         let message = "the items of a map have no inbox: which of them would have it?";
@@ -249,6 +255,7 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
         retry,
         timeouts,
         inbox,
+        reserve,
     };
     let Some(map) = map else { return Some(Kind::Task(task)) };
     let mut fields = Fields::of(map, &MAP, reporter)?;
@@ -262,7 +269,8 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
         .take("collect")
         .and_then(|tree| word(tree, "collect", &words, reporter).copied())
         .unwrap_or(Collect::All);
-    Some(Kind::Map { over: over?, max_concurrency, collect, task })
+    let discover = fields.take("discover").and_then(|tree| limits::discover(tree, reporter));
+    Some(Kind::Map { over: over?, max_concurrency, collect, discover, task })
 }
 
 const FAIL: Known = Known { what: "`fail`", fields: &["category", "message"], later: &["code", "details"] };

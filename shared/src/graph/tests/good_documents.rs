@@ -18,7 +18,7 @@ fn a_document_compiles_with_everything_it_says() {
     assert_eq!((graph.name.as_str(), graph.version.as_str()), ("review-orders", "1.4.0"));
     assert_eq!(
         graph.limits,
-        GraphLimits { max_steps: 20_000, wall_time: Some(Duration::from_secs(7200)), pause_after_failures: None }
+        GraphLimits { max_steps: 20_000, wall_time: Some(Duration::from_secs(7200)), ..GraphLimits::most() }
     );
     assert_eq!(names(&graph, &graph.start), ["fetch"]);
     let NodeKind::Task(fetch) = &node(&graph, "fetch").kind else { panic!("a task") };

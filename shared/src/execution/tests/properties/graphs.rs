@@ -139,7 +139,13 @@ fn edge(choices: &mut Choices<'_>, kind: Kind) -> &'static str {
 
 fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
     let mut text = "stepstream: 1\nname: random\n".to_owned();
-    if choices.rarely(8) {
+    if choices.rarely(6) {
+        let on_limit = choices.one::<&str>(&["stop", "pause", "approve", "fail_step"]);
+        let _ = writeln!(
+            text,
+            "limits: {{ cost_usd: \"0.0005\", cost_alert_usd: \"0.0003\", max_tokens: 400, on_limit: {on_limit} }}"
+        );
+    } else if choices.rarely(8) {
         let _ = writeln!(
             text,
             "limits: {{ max_steps: {}, wall_time: 1h, pause_after_failures: 3 }}",
@@ -154,6 +160,7 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
             ", with: { n: '=inputs.n + 1' }",
             ", with: '=steps.n0.output'",
             ", inbox: true, with: { heard: '=size(inbox.guidance)' }",
+            ", reserve: { cost_usd: '0.0002' }",
             ", retry: { max_attempts: 2, backoff: none }",
             ", retry: { max_attempts: 3, base: 1s }, timeout: { schedule_to_start: 1m, start_to_close: 10s }",
         ]);
@@ -177,7 +184,12 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
                     ", with: '=index'",
                     ", with: '=10 / (item - 2)'",
                 ]);
-                format!("map: {{ over: {over}, max_concurrency: {width}, collect: {collect} }}, task: t{with}")
+                let discover =
+                    *choices.one::<&str>(&["", "", ", discover: { max_steps: 3, max_depth: 2, same_step_repeats: 2 }"]);
+                let with = if choices.rarely(4) { ", reserve: { cost_usd: '0.0002', tokens: 100 }" } else { with };
+                format!(
+                    "map: {{ over: {over}, max_concurrency: {width}, collect: {collect}{discover} }}, task: t{with}"
+                )
             }
             Kind::Wait => {
                 let what = *choices.one::<&str>(&[

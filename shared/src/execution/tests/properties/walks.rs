@@ -8,9 +8,11 @@ use super::super::scenario::*;
 use super::choices::Choices;
 use crate::error::{ErrorCategory, ExecutionError};
 use crate::event::message::{GuidancePriority, GuidanceSource, Message};
-use crate::event::{EventData, Wait};
+use crate::event::{EventData, GoalStatus, Note, Wait};
 use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
 use crate::wire::ClaimId;
+
+const PLENTY: crate::cost::Money = crate::cost::Money::from_micros(u64::MAX);
 
 pub(super) fn walk(scenario: &mut Scenario, choices: &mut Choices<'_>, actions: u32) {
     let list: Vec<usize> = (0..choices.below(6)).collect();
@@ -55,17 +57,52 @@ fn failure(choices: &mut Choices<'_>) -> ExecutionError {
     failure
 }
 
+/// Sometimes with notes: work that was found, goals, money.
+fn noted(result: Command, choices: &mut Choices<'_>) -> Command {
+    if !choices.rarely(3) {
+        return result;
+    }
+    let mut notes = Vec::new();
+    for _ in 0..=choices.below(3) {
+        notes.push(match choices.below(5) {
+            0 | 1 => Note::Discovered {
+                name: choices.one::<&str>(&["look", "ask"]).to_string(),
+                input: data(&json!(choices.below(3))),
+                source: crate::event::StepSourceType::Discovered,
+                reason: String::new(),
+            },
+            2 => Note::Goal {
+                id: "goal".to_owned(),
+                status: *choices.one(&[GoalStatus::Met, GoalStatus::NotMet, GoalStatus::Progressing]),
+                score: None,
+                reason: None,
+            },
+            3 => Note::Custom {
+                event_type: if choices.rarely(4) { "x".repeat(500) } else { "note".to_owned() },
+                data: data(&json!(1)),
+            },
+            _ => Note::Usage {
+                model: "m".to_owned(),
+                prompt_tokens: 20,
+                completion_tokens: choices.below(100) as u64,
+                cost: Some(crate::cost::Money::from_micros(choices.below(200) as u64)),
+            },
+        });
+    }
+    Command::Noted { notes, result: Box::new(result) }
+}
+
 fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
     let reason = || "because".to_owned();
     let (worker, claim) = ("worker-1".to_owned(), ClaimId(9));
     match choices.below(32) {
         0..=9 | 12 | 13 => {
             let (step, attempt) = step(scenario, choices);
-            completed(step, attempt, &output(choices))
+            noted(completed(step, attempt, &output(choices)), choices)
         }
         10 | 11 => {
             let (step, attempt) = step(scenario, choices);
-            failed(step, attempt, failure(choices))
+            noted(failed(step, attempt, failure(choices)), choices)
         }
         14 | 15 => {
             let (step, attempt) = step(scenario, choices);
@@ -166,6 +203,10 @@ fn steering(scenario: &Scenario, choices: &mut Choices<'_>) -> Steering {
             node: choices.one::<&str>(&["n0", "n1", "n2", "nowhere"]).to_string(),
             on: !choices.rarely(3),
         },
+        12 if choices.rarely(2) => Steering::Budget {
+            max_cost: Some(crate::cost::Money::from_micros(choices.below(2000) as u64)),
+            max_tokens: None,
+        },
         12 => Steering::Wait { reason: *choices.one(&WaitReason::ALL) },
         _ => match choices.rarely(8) {
             true => Steering::Cancel { reason: reason() },
@@ -204,6 +245,10 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
     for _ in 0..5000 {
         match scenario.execution.state() {
             ExecutionState::Created | ExecutionState::Planning => scenario.when(Command::Start),
+            _ if !scenario.execution.state().is_terminal() && scenario.execution.usage.max_cost != Some(PLENTY) => {
+                // Whatever it may spend: a graph that pauses when it is short of money would pause for ever.
+                scenario.asks("ada", Steering::Budget { max_cost: Some(PLENTY), max_tokens: Some(u64::MAX) })
+            }
             ExecutionState::Paused => scenario.when(Command::Resume),
             ExecutionState::Waiting(_) if !scenario.execution.waits_on_steps => {
                 scenario.when(Command::Input { input: data(&json!(null)) })

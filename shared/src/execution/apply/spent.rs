@@ -1,0 +1,123 @@
+//! How an execution is changed by what its steps use and find.
+
+use super::{ApplyError, Fold};
+use crate::cost::Money;
+use crate::data::Data;
+use crate::event::{GoalStatus, Violation};
+use crate::execution::lifecycle::ExecutionAction;
+use crate::execution::notes::{ends_search, same_work};
+use crate::graph::Reserve;
+use crate::id::ControlId;
+
+impl Fold<'_> {
+    pub(super) fn used(
+        &mut self,
+        step: Option<u32>,
+        prompt: u64,
+        completion: u64,
+        cost: Money,
+    ) -> Result<(), ApplyError> {
+        self.note(step)?;
+        let usage = &mut self.execution.usage;
+        usage.prompt_tokens = usage.prompt_tokens.saturating_add(prompt);
+        usage.completion_tokens = usage.completion_tokens.saturating_add(completion);
+        usage.cost = usage.cost.plus(cost);
+        Ok(())
+    }
+
+    pub(super) fn limit_warned(&mut self, limit: Violation) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        self.execution.usage.warned.insert(limit);
+        Ok(())
+    }
+
+    pub(super) fn limit_reached(&mut self, limit: Violation, held: bool) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        self.execution.usage.reached.insert(limit);
+        self.execution.usage.short |= held;
+        Ok(())
+    }
+
+    pub(super) fn budget_set(
+        &mut self,
+        control: ControlId,
+        max_cost: Option<Money>,
+        max_tokens: Option<u64>,
+    ) -> Result<(), ApplyError> {
+        self.remember(control);
+        let usage = &mut self.execution.usage;
+        usage.max_cost = max_cost.or(usage.max_cost);
+        usage.max_tokens = max_tokens.or(usage.max_tokens);
+        for limit in [Violation::CostLimit, Violation::TokenLimit] {
+            usage.warned.remove(&limit);
+            usage.reached.remove(&limit);
+        }
+        usage.short = false;
+        Ok(())
+    }
+
+    fn reserve_of(&self, ordinal: u32) -> Option<Reserve> {
+        self.task_of(ordinal).map(|task| task.reserve).filter(|reserve| *reserve != Reserve::default())
+    }
+
+    /// A step is open: what it may need is set aside.
+    pub(super) fn set_aside(&mut self, ordinal: u32) {
+        if let Some(reserve) = self.reserve_of(ordinal) {
+            let usage = &mut self.execution.usage;
+            usage.reserved = usage.reserved.plus(reserve.cost);
+            usage.reserved_tokens = usage.reserved_tokens.saturating_add(reserve.tokens);
+        }
+    }
+
+    /// It has ended: what it did not need is there for others.
+    pub(super) fn give_back(&mut self, ordinal: u32) {
+        if let Some(reserve) = self.reserve_of(ordinal) {
+            let usage = &mut self.execution.usage;
+            usage.reserved = usage.reserved.minus(reserve.cost);
+            usage.reserved_tokens = usage.reserved_tokens.saturating_sub(reserve.tokens);
+        }
+        self.execution.usage.short = false;
+    }
+
+    pub(super) fn found(
+        &mut self,
+        by: Option<u32>,
+        name: &str,
+        depth: u32,
+        map: Option<u32>,
+        input: &Data,
+    ) -> Result<(), ApplyError> {
+        self.note(by)?;
+        let Some(map_step) = map else { return Ok(()) };
+        let open = self.execution.open.contains(&map_step);
+        let run = self.execution.maps.get_mut(&map_step).filter(|_| open);
+        let Some((run, discovery)) = run.and_then(|run| {
+            let discovery = run.discovery.take()?;
+            Some((run, discovery))
+        }) else {
+            return self.nonsense("the map takes no more items");
+        };
+        let mut discovery = discovery;
+        discovery.found += 1;
+        discovery.depths.push(depth);
+        *discovery.repeats.entry(same_work(name, input)).or_insert(0) += 1;
+        run.discovery = Some(discovery);
+        run.items.push(input.clone());
+        run.total += 1;
+        self.review_map(map_step);
+        Ok(())
+    }
+
+    pub(super) fn goal(&mut self, step: Option<u32>, status: GoalStatus) -> Result<(), ApplyError> {
+        self.note(step)?;
+        let map = step.and_then(|step| self.execution.step(step)).and_then(|step| step.parent);
+        if let (Some(map_step), true) = (map, ends_search(status)) {
+            if let Some(discovery) = self.execution.maps.get_mut(&map_step).and_then(|run| run.discovery.as_deref_mut())
+            {
+                discovery.goal_met = true;
+            }
+            self.review_map(map_step);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,147 @@
+//! What an execution may spend: set aside before a step is scheduled, settled by what it reports.
+//!
+//! A step is scheduled only if what is spent, what is set aside for open steps and what it may need itself fit into the
+//! budget, so that a thousand steps at once cannot overshoot it. Where only what is set aside is in the way, nothing is
+//! scheduled until something that is open has ended; where what is spent is, the graph says what becomes of the
+//! execution.
+
+use super::decide::{Decision, Rejection};
+use super::lifecycle::{ExecutionState, WaitReason};
+use super::steering::Refusal;
+use crate::cost::Money;
+use crate::error::{ErrorCode, ExecutionError};
+use crate::event::{EventData, Violation};
+use crate::graph::{OnLimit, Task};
+use crate::id::ControlId;
+
+/// A limit, and how far it is used.
+struct Measured {
+    limit: Violation,
+    /// Spent for good.
+    spent: u64,
+    /// Set aside for open steps.
+    reserved: u64,
+    max: u64,
+}
+
+/// Whether a step can be scheduled.
+pub(super) enum Room {
+    Enough,
+    /// Not now: something open has to end first, and will say so.
+    Later,
+    /// Not at all. The execution was held or ended, or the step fails with this.
+    No(Option<ExecutionError>),
+}
+
+impl Decision<'_> {
+    fn measured(&self) -> [Option<Measured>; 2] {
+        let (usage, limits) = (&self.execution.usage, &self.graph.limits);
+        let cost = usage.max_cost.or(limits.max_cost).map(|max| Measured {
+            limit: Violation::CostLimit,
+            spent: usage.cost.micros(),
+            reserved: usage.reserved.micros(),
+            max: max.micros(),
+        });
+        let tokens = usage.max_tokens.or(limits.max_tokens).map(|max| Measured {
+            limit: Violation::TokenLimit,
+            spent: usage.tokens(),
+            reserved: usage.reserved_tokens,
+            max,
+        });
+        [cost, tokens]
+    }
+
+    /// Whether the budget has room for one more step of this task.
+    pub(super) fn room_for(&mut self, task: &Task) -> Result<Room, Rejection> {
+        for measured in self.measured().into_iter().flatten() {
+            let needs = match measured.limit {
+                Violation::CostLimit => task.reserve.cost.micros(),
+                _ => task.reserve.tokens,
+            };
+            // What reserves nothing may run until the budget is used up.
+            let least = needs.max(1);
+            let Measured { limit, spent, reserved, max } = measured;
+            if spent.saturating_add(least) > max {
+                return self.breach(limit, spent.saturating_add(needs), max).map(Room::No);
+            }
+            if needs > 0 && spent.saturating_add(reserved).saturating_add(needs) > max {
+                let current = spent.saturating_add(reserved).saturating_add(needs);
+                self.emit(EventData::LimitReached { limit, current, max, held: true })?;
+                return Ok(Room::Later);
+            }
+        }
+        Ok(Room::Enough)
+    }
+
+    /// A limit is in the way for good, unless somebody raises it. The error, where the step is to fail with it.
+    fn breach(&mut self, limit: Violation, current: u64, max: u64) -> Result<Option<ExecutionError>, Rejection> {
+        let on_limit = self.graph.limits.on_limit;
+        let error = limit_error(limit, current, max);
+        if self.execution.state != ExecutionState::Running && on_limit != OnLimit::FailStep {
+            return Ok(None); // Whoever lets it go on finds the limit again.
+        }
+        self.emit(EventData::LimitReached { limit, current, max, held: false })?;
+        match on_limit {
+            OnLimit::FailStep => return Ok(Some(error)),
+            OnLimit::Stop => self.fail_execution(error, None)?,
+            OnLimit::Pause => self.pause(error.message)?,
+            OnLimit::Approve => {
+                self.emit(EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None })?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// A step has reported what it used: warned of once, asked about once.
+    pub(super) fn look_at_usage(&mut self) -> Result<(), Rejection> {
+        let warn_at = u64::from(self.graph.limits.warn_at);
+        for Measured { limit, spent, max, .. } in self.measured().into_iter().flatten() {
+            let warns = u128::from(spent) * 100 >= u128::from(max) * u128::from(warn_at);
+            if warns && !self.execution.usage.warned.contains(&limit) {
+                self.emit(EventData::LimitWarned { limit, current: spent, max })?;
+            }
+        }
+        let (limit, current) = (Violation::CostThreshold, self.execution.usage.cost.micros());
+        if let Some(alert) = self.graph.limits.cost_alert
+            && current >= alert.micros()
+            && self.execution.state == ExecutionState::Running
+            && !self.execution.usage.reached.contains(&limit)
+        {
+            self.emit(EventData::LimitReached { limit, current, max: alert.micros(), held: false })?;
+            self.emit(EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None })?;
+        }
+        Ok(())
+    }
+
+    /// Gives the execution another budget; one that was held for want of it goes on.
+    pub(super) fn set_budget(
+        &mut self,
+        control: ControlId,
+        max_cost: Option<Money>,
+        max_tokens: Option<u64>,
+    ) -> Result<(), Rejection> {
+        self.not_over()?;
+        if max_cost.is_none() && max_tokens.is_none() {
+            return Err(Refusal::Range { what: "the budget", why: "it sets neither money nor tokens" }.into());
+        }
+        self.emit(EventData::BudgetSet { control, max_cost, max_tokens })?;
+        let held = self.execution.state == ExecutionState::Waiting(WaitReason::CostThreshold)
+            && !self.execution.waits_on_steps;
+        if held {
+            self.emit(EventData::InputReceived { input: crate::data::Data::null(), step: None, control: None })?;
+        }
+        Ok(())
+    }
+}
+
+fn limit_error(limit: Violation, current: u64, max: u64) -> ExecutionError {
+    let message = match limit {
+        Violation::CostLimit | Violation::CostThreshold => {
+            let (current, max) = (Money::from_micros(current), Money::from_micros(max));
+            format!("the execution would spend {current} USD of {max} USD (limits.cost_usd)")
+        }
+        Violation::TokenLimit => format!("the execution would use {current} of {max} tokens (limits.max_tokens)"),
+        other => format!("{}: {current} of {max}", other.name()),
+    };
+    ExecutionError::new(limit.category(), message).with_code(ErrorCode::new(limit.name()))
+}

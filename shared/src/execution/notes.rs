@@ -1,0 +1,128 @@
+//! What attempts put on record, and what follows: more work that was found, goals that are met, money that was spent.
+
+use super::decide::{Command, Decision, Rejection};
+use super::step::StepState;
+use crate::cost::ModelPricing;
+use crate::data::Data;
+use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
+use crate::event::note::{MAX_NOTES, Note};
+use crate::event::{EventData, GoalStatus, Violation};
+use crate::graph::{NodeIx, NodeKind};
+
+impl Decision<'_> {
+    /// Records the notes of an attempt together with its result.
+    pub(super) fn noted(&mut self, notes: Vec<Note>, result: Command) -> Result<(), Rejection> {
+        let (Command::Completed { step, attempt, worker, claim, .. }
+        | Command::Failed { step, attempt, worker, claim, .. }) = &result
+        else {
+            return Err(Rejection::NotRecordable("notes without a result"));
+        };
+        let (step, attempt) = (*step, *attempt);
+        let succeeded = matches!(result, Command::Completed { .. });
+        if self.reported(step, attempt)? == StepState::Scheduled {
+            self.emit(EventData::StepStarted { step, attempt, worker: worker.clone(), claim: *claim })?;
+        }
+        let problem = match notes.len() {
+            count if count > MAX_NOTES => Some(format!("an attempt has {count} notes; the limit is {MAX_NOTES}")),
+            _ => notes.iter().find_map(Note::problem),
+        };
+        if let Some(problem) = problem {
+            let error =
+                ExecutionError::new(ErrorCategory::ValidationError, problem).with_code(ErrorCode::new("bad_notes"));
+            return self.fail_step(step, error, 0);
+        }
+        for note in notes {
+            self.note(step, note, succeeded)?;
+        }
+        self.look_at_usage()?;
+        self.take(result)
+    }
+
+    fn note(&mut self, ordinal: u32, note: Note, succeeded: bool) -> Result<(), Rejection> {
+        let step = Some(ordinal);
+        match note {
+            // Another attempt will find it again.
+            Note::Discovered { .. } if !succeeded => Ok(()),
+            Note::Discovered { name, input, source, reason } => self.discover(ordinal, name, input, source, reason),
+            Note::ToolCall { id, name, input, output } => {
+                self.emit(EventData::ToolCallStarted { step, tool_call_id: id.clone(), tool_name: name, input })?;
+                self.emit(EventData::ToolCallCompleted { step, tool_call_id: id, output })
+            }
+            Note::Goal { id, status, score, reason } => {
+                self.emit(EventData::GoalEvaluated { step, goal_id: id, status, score, reason })
+            }
+            Note::Checkpoint { id, state_hash } => {
+                self.emit(EventData::CheckpointSaved { step, checkpoint_id: id, state_hash })
+            }
+            Note::Usage { model, prompt_tokens, completion_tokens, cost } => {
+                let cost = cost.unwrap_or_else(|| ModelPricing::of(&model).cost(prompt_tokens, completion_tokens));
+                self.emit(EventData::UsageRecorded { step, model, prompt_tokens, completion_tokens, cost })
+            }
+            Note::Custom { event_type, data } => self.emit(EventData::Custom { step, event_type, data }),
+        }
+    }
+
+    /// One more item for the map that the step belongs to, within the bounds that the graph declares.
+    fn discover(
+        &mut self,
+        ordinal: u32,
+        name: String,
+        input: Data,
+        source_type: crate::event::StepSourceType,
+        reason: String,
+    ) -> Result<(), Rejection> {
+        let Some(step) = self.execution.step(ordinal) else { return Err(Rejection::UnknownStep(ordinal)) };
+        let (node, map, index) = (step.node, step.parent, step.index.unwrap_or(0));
+        let bounds = match self.graph.node(NodeIx(node)).map(|node| &node.kind) {
+            Some(NodeKind::Map(map)) => map.discover,
+            _ => None,
+        };
+        let (Some(map), Some(bounds)) = (map, bounds) else {
+            // Nobody declared that it may: on record, and nothing comes of it.
+            let (discovered_by, depth, map) = (Some(ordinal), 0, None);
+            return self.emit(EventData::StepDiscovered {
+                name,
+                discovered_by,
+                source_type,
+                reason,
+                depth,
+                map,
+                input,
+            });
+        };
+        let Some(found) = self.execution.maps.get(&map).and_then(|run| run.discovery.as_deref()) else {
+            return Err(Rejection::UnknownStep(map));
+        };
+        let depth = found.depths.get(index as usize).copied().unwrap_or(0) + 1;
+        let repeats = found.repeats.get(&same_work(&name, &input)).copied().unwrap_or(0) + 1;
+        let limits = [
+            (Violation::DiscoveryDepthLimit, depth, bounds.max_depth),
+            (Violation::DiscoveredStepLimit, found.found + 1, bounds.max_steps),
+            (Violation::SameStepLoop, repeats, bounds.same_step_repeats),
+        ];
+        for (limit, current, max) in limits {
+            if current > max {
+                let (current, max) = (u64::from(current), u64::from(max));
+                // What was found before goes on; that more was found is on record.
+                return self.emit(EventData::LimitReached { limit, current, max, held: false });
+            }
+        }
+        let (discovered_by, map) = (Some(ordinal), Some(map));
+        self.emit(EventData::StepDiscovered { name, discovered_by, source_type, reason, depth, map, input })
+    }
+}
+
+/// What tells work from other work: its name and its input.
+pub(super) fn same_work(name: &str, input: &Data) -> u64 {
+    let mut hasher = blake3::Hasher::new_derive_key("stepstream 2026 discovered work");
+    hasher.update(&(name.len() as u64).to_le_bytes());
+    hasher.update(name.as_bytes());
+    hasher.update(input.as_msgpack());
+    let hash = hasher.finalize();
+    hash.as_bytes().iter().take(8).fold(0, |sum, byte| (sum << 8) | u64::from(*byte))
+}
+
+/// A goal that is met ends the search for it.
+pub(super) fn ends_search(status: GoalStatus) -> bool {
+    status == GoalStatus::Met
+}

@@ -1,0 +1,124 @@
+//! Budgets: reserved before a step is scheduled, settled by what it reports.
+
+use serde_json::json;
+
+use super::scenario::*;
+use crate::cost::Money;
+use crate::event::Note;
+use crate::execution::{Command, ExecutionState, Refusal, Rejection, Steering, WaitReason};
+
+fn used(micros: u64) -> Note {
+    let cost = Some(Money::from_micros(micros));
+    Note::Usage { model: "m".to_owned(), prompt_tokens: 10, completion_tokens: 5, cost }
+}
+
+fn budget(usd: &str) -> Steering {
+    Steering::Budget { max_cost: Some(usd.parse().unwrap()), max_tokens: None }
+}
+
+impl Scenario {
+    #[track_caller]
+    fn spends(&mut self, step: &str, micros: u64) -> &mut Self {
+        let result = Box::new(self.completed(step, &json!(step)));
+        self.when(Command::Noted { notes: vec![used(micros)], result })
+    }
+}
+
+fn chain(on_limit: &str) -> Scenario {
+    given(&format!(
+        "limits: {{ cost_usd: \"1.00\", on_limit: {on_limit} }}\nnodes: {{ a: {{ task: t, next: {{ to: b }} }}, b: {{ task: t, next: [ {{ to: c }}, {{ catch: [QuotaExceeded], to: d }} ] }}, c: {{ task: t }}, d: {{ transform: '=error.code' }} }}\noutput: \"=has(steps.d.output) ? steps.d.output : steps.c.output\""
+    ))
+}
+
+#[test]
+fn what_is_spent_is_counted_in_whole_micro_dollars_also_when_the_attempt_fails() {
+    let mut scenario = chain("stop");
+    scenario.starts(json!({}));
+    let result = Box::new(scenario.failed("a", error(crate::error::ErrorCategory::Timeout)));
+    scenario.when(Command::Noted { notes: vec![used(1)], result }).spends("a", 9_000);
+    let usage = scenario.execution.usage();
+    assert_eq!((usage.cost.micros(), usage.tokens()), (9_001, 30));
+}
+
+#[test]
+fn a_budget_that_is_used_up_stops_the_execution_pauses_it_asks_or_fails_the_step() {
+    chain("stop").starts(json!({})).spends("a", 1_000_000).then_fails_with("cost_limit");
+    let mut paused = chain("pause");
+    paused.starts(json!({})).spends("a", 1_000_000).is(ExecutionState::Paused);
+    paused.when(Command::Resume).is(ExecutionState::Paused);
+    paused.asks("ada", budget("2.00")).when(Command::Resume).owes("b");
+    let mut asked = chain("approve");
+    asked.starts(json!({})).spends("a", 1_000_000).is(ExecutionState::Waiting(WaitReason::CostThreshold));
+    asked.asks("ada", budget("2.00")).is(ExecutionState::Running).owes("b");
+    chain("fail_step").starts(json!({})).spends("a", 1_000_000).then_gives(json!("cost_limit"));
+}
+
+#[test]
+fn a_warning_is_recorded_once_when_eighty_percent_are_spent() {
+    let mut scenario = chain("stop");
+    scenario.starts(json!({})).spends("a", 800_000);
+    scenario.records("step_started usage_recorded limit_warned step_completed step_scheduled");
+    scenario.spends("b", 1).records("step_started usage_recorded step_completed step_scheduled step_skipped");
+}
+
+#[test]
+fn somebody_is_asked_once_when_the_alert_is_reached() {
+    let mut scenario = given(
+        "limits: { cost_alert_usd: \"0.50\" }\nnodes: { a: { task: t, next: { to: b } }, b: { task: t, next: { to: c } }, c: { task: t } }",
+    );
+    scenario.starts(json!({})).spends("a", 600_000).is(ExecutionState::Waiting(WaitReason::CostThreshold)).owes("");
+    scenario.asks("ada", Steering::Input { input: data(&json!(null)) }).owes("b").spends("b", 600_000).owes("c");
+}
+
+#[test]
+fn a_thousand_steps_at_once_cannot_overshoot() {
+    let graph = "limits: { cost_usd: \"1.00\", on_limit: fail_step }\nnodes: { m: { map: { over: \"=inputs.list\", max_concurrency: 1000, collect: all_settled }, task: t, reserve: { cost_usd: \"0.01\" } } }";
+    let mut scenario = given(graph);
+    let list: Vec<u32> = (0..1000).collect();
+    scenario.starts(json!({ "list": list }));
+    assert_eq!(scenario.owed().len(), 100, "what is set aside is the whole budget");
+    assert_eq!(scenario.execution.next_deadline(), None, "nothing to do until one of them has ended");
+    let mut least = u64::MAX;
+    while let Some(job) = scenario.owed().into_iter().next() {
+        let result = Box::new(completed(job.ordinal, job.attempt, &json!(1)));
+        // Each uses a half of what was set aside for it.
+        scenario.when(Command::Noted { notes: vec![used(5_000)], result });
+        let usage = scenario.execution.usage();
+        let room = 1_000_000_u64.checked_sub(usage.cost.micros() + usage.reserved.micros());
+        least = least.min(room.expect("what is spent and set aside is never more than the budget"));
+        while scenario.execution.has_more() && scenario.execution.state() == ExecutionState::Running {
+            scenario.ticks();
+        }
+    }
+    scenario.is(ExecutionState::Completed);
+    let usage = scenario.execution.usage();
+    assert!(usage.cost.micros() > 980_000 && usage.reserved.micros() == 0, "{usage:?}");
+    assert!(least < 10_000);
+}
+
+#[test]
+fn tokens_have_a_limit_of_their_own() {
+    let mut scenario = given(
+        "limits: { max_tokens: 20 }\nnodes: { a: { task: t, next: { to: b } }, b: { task: t, next: { to: c } }, c: { task: t } }",
+    );
+    scenario.starts(json!({})).spends("a", 0).owes("b").spends("b", 0).then_fails_with("token_limit");
+}
+
+#[test]
+fn a_budget_of_nothing_and_one_for_what_is_over_are_refused() {
+    let mut scenario = chain("stop");
+    scenario.starts(json!({}));
+    let nothing = scenario.asks_in_vain("ada", Steering::Budget { max_cost: None, max_tokens: None });
+    assert!(matches!(nothing, Rejection::Refused(Refusal::Range { .. })), "{nothing}");
+    scenario.when(Command::Cancel { reason: "no more".to_owned() });
+    assert!(matches!(scenario.asks_in_vain("ada", budget("1")), Rejection::Illegal(_)));
+}
+
+#[test]
+fn a_map_that_is_short_of_money_while_the_execution_is_held_waits_for_both() {
+    let graph = "limits: { cost_usd: \"0.01\", on_limit: pause }\nnodes: { m: { map: { over: [1, 2, 3], max_concurrency: 1 }, task: t } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({})).when(Command::Pause { reason: "lunch".to_owned() });
+    scenario.spends("m[0]", 10_000).is(ExecutionState::Paused).when(Command::Resume).is(ExecutionState::Paused);
+    scenario.asks("ada", budget("1")).when(Command::Resume).owes("m[1]");
+}
