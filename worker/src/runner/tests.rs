@@ -1,6 +1,7 @@
 //! The loop against a bus that a test holds in its hand.
 
 mod drain;
+mod notes;
 mod outcome;
 mod pull;
 mod signs;
