@@ -14,7 +14,7 @@
 //! The parts: [`lifecycle`] the table of legal moves of an execution, [`step`] that of a step, [`state`] what is held,
 //! [`apply`] how each event changes it, [`flow`] how edges, joins and loops carry an execution on, [`decide`] what
 //! follows a command, [`steering`] what people and programs outside may ask for, [`advance`] what follows from what is
-//! ready, [`scope`] what expressions see, [`owed`] what the
+//! ready, [`scope`] what expressions see, [`race`] who loses one, [`owed`] what the
 //! outside must still do, and [`hash`] how two states are compared.
 
 pub mod advance;
@@ -27,6 +27,7 @@ pub mod lifecycle;
 mod limits;
 mod notes;
 pub mod owed;
+pub mod race;
 pub mod scope;
 pub mod state;
 pub mod steering;

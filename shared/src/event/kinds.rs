@@ -471,6 +471,9 @@ pub enum SkipReason {
     /// The goal of the discovery that it belongs to is met.
     #[serde(rename = "g")]
     GoalMet,
+    /// It ran only for a race that another branch has won.
+    #[serde(rename = "l")]
+    Lost,
 }
 
 impl SkipReason {
@@ -482,6 +485,7 @@ impl SkipReason {
             SkipReason::ExecutionEnded => "execution_ended",
             SkipReason::MapFailed => "map_failed",
             SkipReason::GoalMet => "goal_met",
+            SkipReason::Lost => "lost",
         }
     }
 }

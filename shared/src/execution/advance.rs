@@ -34,6 +34,10 @@ impl Decision<'_> {
             if self.is_full() && self.execution.has_more() {
                 return Ok(()); // A tick goes on.
             }
+            if let Some(loser) = self.execution.losing.last().copied() {
+                self.emit(EventData::StepSkipped { step: loser, reason: SkipReason::Lost, new: None })?;
+                continue;
+            }
             if self.execution.usage.short {
                 return self.settle_down(); // Whatever ends next goes on.
             }
@@ -50,6 +54,7 @@ impl Decision<'_> {
                 }
                 if let Ready::Run(ix) = ready
                     && let Some(NodeKind::Task(task)) = self.graph.node(NodeIx(ix)).map(|node| &node.kind)
+                    && !self.execution.has_lost(ix)
                 {
                     match self.room_for(task)? {
                         Room::Enough => self.follow(ready)?,
@@ -88,7 +93,7 @@ impl Decision<'_> {
     /// Somebody wants to look before the node runs, and has not.
     fn at_breakpoint(&self, ready: Ready) -> bool {
         let Ready::Run(ix) = ready else { return false };
-        self.execution.breakpoints.contains(&ix) && self.execution.passing != Some(ix)
+        self.execution.breakpoints.contains(&ix) && self.execution.passing != Some(ix) && !self.execution.has_lost(ix)
     }
 
     fn is_full(&self) -> bool {
@@ -129,6 +134,10 @@ impl Decision<'_> {
             Ready::Skip(_) => {
                 let new = Some(NewStep { node: ix, iterations });
                 self.emit(EventData::StepSkipped { step, reason: SkipReason::NotTaken, new })
+            }
+            Ready::Run(_) | Ready::Unmet(_) if self.execution.has_lost(ix) => {
+                let new = Some(NewStep { node: ix, iterations });
+                self.emit(EventData::StepSkipped { step, reason: SkipReason::Lost, new })
             }
             Ready::Unmet(_) => {
                 self.schedule(step, ix, iterations, Input::None)?;

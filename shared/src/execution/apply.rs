@@ -292,6 +292,7 @@ impl Fold<'_> {
         execution.deadlines.clear();
         execution.ready.clear();
         execution.busy_maps.clear();
+        execution.losing.clear();
         Ok(())
     }
 
@@ -309,6 +310,9 @@ impl Fold<'_> {
     }
 
     fn step_moves(&mut self, ordinal: u32, action: StepAction) -> Result<(), ApplyError> {
+        if action != StepAction::Skip && self.execution.losing.contains(&ordinal) {
+            return Err(ApplyError::Nonsense { sequence: self.sequence, reason: "the step has lost its race" });
+        }
         let before = self.step(ordinal)?.state;
         // What ends a wait is a move of its own: a step that only waits for its next attempt has nothing to arrive.
         let action = match action {
@@ -413,12 +417,13 @@ impl Fold<'_> {
         }
         match (parent, index) {
             (None, None) => match self.execution.ready.front() {
-                Some(Ready::Run(front) | Ready::Unmet(front)) if *front == node => {}
+                Some(Ready::Run(front) | Ready::Unmet(front)) if *front == node && !self.execution.has_lost(node) => {}
                 _ => return Err(ApplyError::NotReady { sequence, node }),
             },
             (Some(parent), Some(index)) => {
                 let map = self.execution.maps.get(&parent).filter(|_| self.execution.open.contains(&parent));
-                let fits = map.is_some_and(|map| map.can_schedule() && map.steps.len() as u32 == index);
+                let fits = map.is_some_and(|map| map.can_schedule() && map.steps.len() as u32 == index)
+                    && !self.execution.losing.contains(&parent);
                 if !fits || self.step(parent)?.node != node {
                     return Err(ApplyError::NotReady { sequence, node });
                 }
@@ -439,6 +444,7 @@ impl Fold<'_> {
         } else {
             execution.ready.pop_front();
             execution.passing = None;
+            execution.run_for_race(self.graph, node, ordinal);
         }
         self.set_aside(ordinal);
         self.await_start(ordinal);
@@ -475,6 +481,7 @@ impl Fold<'_> {
         let at = self.at;
         let execution = &mut *self.execution;
         execution.open.remove(&ordinal);
+        execution.leave_race(self.graph, ordinal);
         let step = &mut execution.steps[ordinal as usize];
         step.ended_at = Some(at);
         step.input = Input::None;
@@ -522,7 +529,8 @@ impl Fold<'_> {
     fn review_map(&mut self, map_step: u32) {
         let execution = &mut *self.execution;
         let open = execution.open.contains(&map_step);
-        let busy = open && execution.maps.get(&map_step).is_some_and(MapRun::is_busy);
+        let busy =
+            open && !execution.losing.contains(&map_step) && execution.maps.get(&map_step).is_some_and(MapRun::is_busy);
         if busy {
             execution.busy_maps.insert(map_step);
         } else {
@@ -541,7 +549,14 @@ impl Fold<'_> {
                 if self.graph.node(NodeIx(*node)).is_none() {
                     return Err(ApplyError::UnknownNode { sequence, node: *node });
                 }
-                if self.execution.ready.front() != Some(&Ready::Skip(*node)) {
+                let due = match self.execution.ready.front() {
+                    Some(Ready::Skip(front)) => front == node && reason == SkipReason::NotTaken,
+                    Some(Ready::Run(front) | Ready::Unmet(front)) => {
+                        front == node && reason == SkipReason::Lost && self.execution.has_lost(*node)
+                    }
+                    None => false,
+                };
+                if !due {
                     return Err(ApplyError::NotReady { sequence, node: *node });
                 }
                 let at = self.at;
@@ -556,6 +571,10 @@ impl Fold<'_> {
                 self.execution.settle_node(self.graph, *node, Some(ordinal), Ending::Skipped);
             }
             None => {
+                if reason == SkipReason::Lost && !self.execution.losing.contains(&ordinal) {
+                    let reason = "the step has lost no race";
+                    return Err(ApplyError::Nonsense { sequence: self.sequence, reason });
+                }
                 self.step_moves(ordinal, StepAction::Skip)?;
                 self.close(ordinal);
                 self.execution.counts.skipped += 1;
@@ -564,6 +583,10 @@ impl Fold<'_> {
                 let parent = step.parent;
                 if let (SkipReason::MapFailed | SkipReason::GoalMet, Some(map_step)) = (reason, parent) {
                     self.item_settled(map_step, None);
+                }
+                if (reason, parent) == (SkipReason::Lost, None) {
+                    let node = self.execution.steps[ordinal as usize].node;
+                    self.execution.settle_node(self.graph, node, Some(ordinal), Ending::Skipped);
                 }
             }
         }

@@ -321,6 +321,13 @@ impl Decision<'_> {
             return Err(Rejection::UnknownStep(ordinal));
         }
         match step.state {
+            // Over already, only not recorded yet.
+            _ if self.execution.losing.contains(&ordinal) => Err(Rejection::StaleAttempt {
+                step: ordinal,
+                offered,
+                current: step.attempt,
+                state: StepState::Skipped,
+            }),
             StepState::Scheduled | StepState::Claimed | StepState::Running if step.attempt == offered => Ok(step.state),
             state => Err(Rejection::StaleAttempt { step: ordinal, offered, current: step.attempt, state }),
         }
@@ -386,7 +393,9 @@ impl Decision<'_> {
     }
 
     fn is_in(&self, ordinal: u32, states: &[StepState]) -> bool {
-        self.execution.step(ordinal).is_some_and(|step| states.contains(&step.state))
+        // An earlier deadline may have decided the race that it ran for.
+        !self.execution.losing.contains(&ordinal)
+            && self.execution.step(ordinal).is_some_and(|step| states.contains(&step.state))
     }
 
     fn record(&mut self, event: EventData) -> Result<(), Rejection> {

@@ -120,11 +120,13 @@ impl Execution {
         let verdict = match node.join {
             Join::All | Join::AllSettled if !all_settled => None,
             Join::All | Join::AllSettled if run.taken + run.failed > 0 => Some(Ready::Run(to.0)),
-            Join::Any if run.taken > 0 => Some(Ready::Run(to.0)),
+            Join::Any | Join::Race if run.taken > 0 => Some(Ready::Run(to.0)),
             Join::Quorum(needed) if run.taken >= needed => Some(Ready::Run(to.0)),
             Join::Quorum(_) if all_settled && run.taken > 0 => Some(Ready::Unmet(to.0)),
-            Join::All | Join::AllSettled | Join::Any | Join::Quorum(_) if all_settled => Some(Ready::Skip(to.0)),
-            Join::All | Join::AllSettled | Join::Any | Join::Quorum(_) => None,
+            Join::All | Join::AllSettled | Join::Any | Join::Race | Join::Quorum(_) if all_settled => {
+                Some(Ready::Skip(to.0))
+            }
+            Join::All | Join::AllSettled | Join::Any | Join::Race | Join::Quorum(_) => None,
         };
         if let Some(verdict) = verdict {
             self.activate(graph, verdict);
@@ -136,13 +138,16 @@ impl Execution {
         if let Some(run) = self.nodes.get_mut(node_ix as usize) {
             run.activated = true;
         }
+        if let Ready::Run(winner) = verdict {
+            self.decide_race(graph, winner);
+        }
         // Reaching a header enters its loop.
         if let Some(ix) = graph.node(NodeIx(node_ix)).and_then(|node| node.in_loop)
             && let Some(entered) = graph.loops.get(ix.0 as usize)
             && entered.header.0 == node_ix
             && let Some(run) = self.loops.get_mut(ix.0 as usize)
         {
-            *run = LoopRun { iteration: run.iteration + 1, unsettled: entered.members, again: false };
+            *run = LoopRun { iteration: run.iteration + 1, unsettled: entered.members, again: false, lost: run.lost };
         }
         self.ready.push_back(verdict);
     }
@@ -182,14 +187,16 @@ impl Execution {
     /// Gives the body of a loop a fresh start. Costs the size of the body, which settled node by node just before.
     fn next_iteration(&mut self, graph: &CompiledGraph, ix: LoopIx) {
         let Some(each) = graph.loops.get(ix.0 as usize) else { return };
+        // A race that the loop as a whole has lost stays lost; those inside it are run anew.
+        let lost = self.loops.get(ix.0 as usize).is_some_and(|run| run.lost);
         for node_ix in &each.body {
             let Some(run) = self.nodes.get_mut(node_ix.0 as usize) else { continue };
             let own = graph.node(*node_ix).is_some_and(|node| node.in_loop == Some(ix));
-            *run = NodeRun { last: run.last, runs: if own { run.runs } else { 0 }, ..NodeRun::default() };
+            *run = NodeRun { last: run.last, runs: if own { run.runs } else { 0 }, lost, ..NodeRun::default() };
         }
         for inner in &each.inner {
             if let Some(run) = self.loops.get_mut(inner.0 as usize) {
-                *run = LoopRun::default();
+                *run = LoopRun { lost, ..LoopRun::default() };
             }
             if let Some(inner) = graph.loops.get(inner.0 as usize) {
                 for exit in &inner.exits {

@@ -136,6 +136,6 @@ impl Execution {
 
     /// The last append had reached its size before all consequences were recorded: a tick at once goes on.
     pub fn has_more(&self) -> bool {
-        !self.usage.short && (!self.ready.is_empty() || !self.busy_maps.is_empty())
+        !self.losing.is_empty() || !self.usage.short && (!self.ready.is_empty() || !self.busy_maps.is_empty())
     }
 }

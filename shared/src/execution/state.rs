@@ -132,6 +132,9 @@ pub struct Execution {
     /// Tokens and money.
     #[serde(default, skip_serializing_if = "Usage::is_none")]
     pub(super) usage: Usage,
+    /// Open steps of branches that have lost their race, to be closed before anything else follows.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) losing: BTreeSet<u32>,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
 }
@@ -301,6 +304,15 @@ pub struct NodeRun {
     /// The failed step whose error edge led here.
     #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
     pub(super) cause: Option<u32>,
+    /// Its open step, where it runs for a race.
+    #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+    pub(super) step: Option<u32>,
+    /// The race it runs for is decided without it: it does not run any more.
+    #[serde(rename = "z", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lost: bool,
+    /// A race join that an edge has won.
+    #[serde(rename = "w", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) won: bool,
 }
 
 fn is_zero_u64(value: &u64) -> bool {
@@ -323,6 +335,9 @@ pub struct LoopRun {
     /// A back edge was taken in this iteration.
     #[serde(rename = "c")]
     pub(super) again: bool,
+    /// The loop as a whole ran for a race that is decided.
+    #[serde(rename = "z", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) lost: bool,
 }
 
 /// A map step.
@@ -476,6 +491,7 @@ impl Execution {
             heard: VecDeque::new(),
             asked: VecDeque::new(),
             usage: Usage::default(),
+            losing: BTreeSet::new(),
             notes: 0,
         }
     }

@@ -13,6 +13,7 @@ mod loops;
 mod maps;
 mod outcomes;
 mod properties;
+mod races;
 mod records;
 mod retries;
 mod routing;

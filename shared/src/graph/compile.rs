@@ -6,6 +6,7 @@
 mod expressions;
 mod joins;
 mod loops;
+mod races;
 mod schema;
 mod waits;
 
@@ -72,6 +73,7 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
     let wires = wires(&document, &by_name, reporter);
     let shape = loops::find(&document, &wires, reporter);
     joins::check(&document, &wires, &shape, reporter);
+    let races = races::find(&document, &wires, &shape, reporter);
 
     let inputs = document.inputs.and_then(|tree| schema::compile(tree, "inputs", reporter));
     let mut expressions = Expressions::new(&document, &by_name, &wires, &shape, reporter);
@@ -98,7 +100,14 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
             out: Vec::new(),
             forward_in: 0,
             in_loop: shape.in_loop(nodes.len()),
+            runs_for: races.runs_for(nodes.len()),
+            runners: Vec::new(),
         });
+    }
+    for at in 0..nodes.len() {
+        if let Some(join) = nodes[at].runs_for {
+            nodes[join.0 as usize].runners.push(NodeIx(at as u32));
+        }
     }
     for (edge, at) in edges.iter().zip(0..) {
         nodes[edge.from.0 as usize].out.push(EdgeIx(at));

@@ -140,6 +140,10 @@ pub struct Node {
     pub forward_in: u32,
     /// The innermost loop around this node; for a header, the loop it heads.
     pub in_loop: Option<LoopIx>,
+    /// The nearest race join that this node runs only for: every forward path leads there.
+    pub runs_for: Option<NodeIx>,
+    /// Of a race join: the nodes whose `runs_for` it is. A race join among them has runners of its own.
+    pub runners: Vec<NodeIx>,
 }
 
 #[derive(Debug)]
@@ -302,6 +306,8 @@ pub enum Join {
     All,
     /// The first edge that is taken.
     Any,
+    /// As `Any`, and whatever still runs only for this join is given up.
+    Race,
     /// This many edges are taken.
     Quorum(u32),
     /// As `All`, and a predecessor that failed counts as settled instead of failing the execution.

@@ -122,6 +122,7 @@ fn caption(node: &Node) -> Vec<String> {
     match node.join {
         Join::All => {}
         Join::Any => lines.push("join: any".to_owned()),
+        Join::Race => lines.push("join: race".to_owned()),
         Join::Quorum(quorum) => lines.push(format!("join: {quorum} of {}", node.forward_in)),
         Join::AllSettled => lines.push("join: all settled".to_owned()),
     }

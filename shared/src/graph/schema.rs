@@ -83,7 +83,7 @@ pub fn json_schema() -> Json {
             "expression": { "type": "string", "pattern": "^=[^=]", "description": "CEL after `=`." },
             "duration": { "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2 },
             "join": { "oneOf": [
-                { "enum": ["all", "any", "all_settled"] },
+                { "enum": ["all", "any", "race", "all_settled"] },
                 { "type": "object", "required": ["quorum"], "additionalProperties": false, "properties": { "quorum": { "type": "integer", "minimum": 1 } } },
             ] },
             "next": { "oneOf": [{ "type": "array", "items": { "$ref": "#/$defs/edge" } }, { "$ref": "#/$defs/edge" }] },

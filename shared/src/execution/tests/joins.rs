@@ -3,6 +3,8 @@
 use serde_json::json;
 
 use super::scenario::*;
+use crate::error::{ErrorCategory, ExecutionError};
+use crate::execution::ExecutionState;
 
 const DIAMOND: &str = "
 nodes:
@@ -226,4 +228,50 @@ nodes:
     .starts(json!({}))
     .gives("a", json!(2))
     .then_fails_with("quorum_unmet");
+}
+
+const BRANCHES: &str = "
+nodes:
+  a: { task: t, next: { to: z } }
+  b: { task: t, next: { to: z } }
+  c: { task: t, next: { to: z } }
+  z:
+    join: JOIN
+    transform: \"={'a': has(steps.a.error) ? steps.a.error.message : '', 'b': has(steps.b.error) ? steps.b.error.message : '', 'c': steps.c.output}\"
+output: '=steps.z.output'";
+
+#[test]
+fn behind_a_join_that_collects_everything_each_branch_shows_its_own_error() {
+    given(&BRANCHES.replace("JOIN", "all_settled"))
+        .starts(json!({}))
+        .fails_with("a", ExecutionError::new(ErrorCategory::ValidationError, "a is wrong"))
+        .gives("c", json!(3))
+        .fails_with("b", ExecutionError::new(ErrorCategory::PolicyViolation, "b is forbidden"))
+        .then_gives(json!({"a": "a is wrong", "b": "b is forbidden", "c": 3}));
+}
+
+#[test]
+fn behind_a_join_of_all_each_branch_shows_the_error_that_its_edge_has_caught() {
+    let graph =
+        BRANCHES.replace("JOIN", "all").replace("next: { to: z }", "next: [ { to: z }, { catch: any, to: z } ]");
+    given(&graph)
+        .starts(json!({}))
+        .fails_with("a", ExecutionError::new(ErrorCategory::ValidationError, "a is wrong"))
+        .fails_with("b", ExecutionError::new(ErrorCategory::PolicyViolation, "b is forbidden"))
+        .gives("c", json!(3))
+        .then_gives(json!({"a": "a is wrong", "b": "b is forbidden", "c": 3}));
+}
+
+#[test]
+fn a_join_of_all_fails_fast_with_the_first_error_and_the_failed_step_keeps_it() {
+    let mut scenario = given(&BRANCHES.replace("JOIN", "all"));
+    scenario
+        .starts(json!({}))
+        .fails_with("b", ExecutionError::new(ErrorCategory::PolicyViolation, "b is forbidden"))
+        .then("a skipped, b failed, c skipped")
+        .is(ExecutionState::Failed);
+    let message = |error: Option<&ExecutionError>| error.map(|error| error.message.clone());
+    assert_eq!(message(scenario.execution.error()).as_deref(), Some("b is forbidden"));
+    let step = scenario.execution.step(scenario.find("b")).unwrap();
+    assert_eq!(message(step.error()).as_deref(), Some("b is forbidden"));
 }

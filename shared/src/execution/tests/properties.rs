@@ -2,6 +2,7 @@
 
 mod choices;
 mod graphs;
+mod races;
 mod walks;
 
 use proptest::prelude::*;
@@ -10,6 +11,7 @@ use proptest::test_runner::TestCaseResult;
 use super::scenario::*;
 use crate::event::{Event, EventData, codec};
 use crate::execution::{Execution, ExecutionState};
+use crate::graph::Join;
 use crate::id::ExecutionId;
 use crate::wire::{Job, Outcome};
 use choices::Choices;
@@ -93,6 +95,26 @@ proptest! {
                 prop_assert!(ended || scenario.execution.steps().iter().any(|step| step.node() == node), "node {}", node);
             }
         }
+    }
+
+    /// Who runs for a race is who can reach nothing else before it, rounds of inner loops included.
+    #[test]
+    fn who_runs_for_a_race_is_who_leads_nowhere_else(chance in chance()) {
+        let graph = graphs::any_graph(&mut Choices::new(&chance))?;
+        for (at, join) in (0_u32..).zip(&graph.nodes).filter(|(_, node)| node.join == Join::Race) {
+            let expected = races::runners_by_elimination(&graph, at);
+            prop_assert!(!expected.is_empty(), "{}: {}", join.name, graph.canonical);
+            let found = (0..graph.nodes.len() as u32).filter(|node| races::run_for(&graph, *node).contains(&at));
+            prop_assert_eq!(found.collect::<Vec<_>>(), expected, "{}: {}", join.name, graph.canonical);
+        }
+    }
+
+    /// Also of races inside loops and inside other races.
+    #[test]
+    fn no_step_of_a_loser_completes_after_its_race_is_decided(chance in chance()) {
+        let mut scenario = history(&chance, 12)?;
+        walks::drain(&mut scenario, &mut Choices::new(&chance));
+        races::no_loser_goes_on(&scenario)?;
     }
 
     #[test]

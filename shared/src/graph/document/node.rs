@@ -155,7 +155,7 @@ fn join(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<Join> {
         // Zero is left to the compiler, which says why such a join cannot be.
         return number(quorum, "quorum", 0..=u32::MAX, reporter).map(Join::Quorum);
     }
-    let words = [("all", Join::All), ("any", Join::Any), ("all_settled", Join::AllSettled)];
+    let words = [("all", Join::All), ("any", Join::Any), ("race", Join::Race), ("all_settled", Join::AllSettled)];
     word(tree, "join", &words, reporter).copied()
 }
 

@@ -1,0 +1,87 @@
+//! What races mean, said again in another way.
+
+use proptest::prelude::*;
+use proptest::test_runner::TestCaseResult;
+
+use super::super::scenario::Scenario;
+use crate::event::EventData;
+use crate::execution::Execution;
+use crate::graph::{CompiledGraph, Join, LoopIx, NodeIx};
+
+/// The races that a node runs for, the nearest first.
+pub(super) fn run_for(graph: &CompiledGraph, node: u32) -> Vec<u32> {
+    let next = |node: &u32| graph.nodes[*node as usize].runs_for.map(|join| join.0);
+    std::iter::successors(next(&node), next).collect()
+}
+
+fn loops_around(graph: &CompiledGraph, node: u32) -> Vec<LoopIx> {
+    let own = graph.nodes[node as usize].in_loop;
+    std::iter::successors(own, |ix| graph.loops[ix.0 as usize].parent).collect()
+}
+
+/// Begins with whoever can reach the join and throws out whoever has an edge that leads elsewhere, until nobody does.
+pub(super) fn runners_by_elimination(graph: &CompiledGraph, join: u32) -> Vec<u32> {
+    let home = loops_around(graph, join);
+    let mut left: Vec<bool> = (0..graph.nodes.len() as u32).map(|_| false).collect();
+    loop {
+        let reaches = |edge: &crate::graph::Edge| {
+            let another_round = edge.back.is_some_and(|back| home.contains(&back));
+            !another_round && (edge.to.0 == join || left[edge.to.0 as usize])
+        };
+        let more: Vec<u32> = graph.edges.iter().filter(|edge| reaches(edge)).map(|edge| edge.from.0).collect();
+        let before = left.iter().filter(|is| **is).count();
+        for node in more {
+            left[node as usize] = node != join && home.iter().all(|ix| loops_around(graph, node).contains(ix));
+        }
+        if left.iter().filter(|is| **is).count() == before {
+            break;
+        }
+    }
+    loop {
+        let out = graph.edges.iter().find(|edge| {
+            let leads_on = edge.to.0 == join || left[edge.to.0 as usize];
+            let another_round = edge.back.is_some_and(|back| home.contains(&back));
+            left[edge.from.0 as usize] && (!leads_on || another_round)
+        });
+        match out {
+            Some(edge) => left[edge.from.0 as usize] = false,
+            None => return (0..graph.nodes.len() as u32).filter(|node| left[*node as usize]).collect(),
+        }
+    }
+}
+
+/// Folds the log and looks at each step that does anything: no race that it runs for may have run in this round.
+pub(super) fn no_loser_goes_on(scenario: &Scenario) -> TestCaseResult {
+    let graph = &scenario.graph;
+    let mut execution = Execution::empty(scenario.execution.id(), scenario.execution.tenant().clone());
+    // Rounds of the loops around a race, and the race: when it began to run.
+    let mut decided: Vec<(u32, Vec<u32>)> = Vec::new();
+    for event in scenario.events() {
+        execution.apply(&scenario.graphs, &event).expect("a legal history folds");
+        let Some(step) = event.data.step().and_then(|step| execution.step(step)) else { continue };
+        let goes_on = matches!(
+            event.data,
+            EventData::StepScheduled { .. }
+                | EventData::StepStarted { .. }
+                | EventData::StepCompleted { .. }
+                | EventData::StepFailed { .. }
+                | EventData::StepRetryScheduled { .. }
+                | EventData::StepRescheduled { .. }
+                | EventData::MapExpanded { .. }
+        );
+        if !goes_on {
+            continue;
+        }
+        for join in run_for(graph, step.node()) {
+            let depth = loops_around(graph, join).len();
+            let round = step.iterations()[..depth].to_vec();
+            prop_assert!(!decided.contains(&(join, round)), "{:?} after the race: {}", event.data, scenario.story());
+        }
+        if matches!(event.data, EventData::StepScheduled { .. })
+            && graph.node(NodeIx(step.node())).is_some_and(|node| node.join == Join::Race)
+        {
+            decided.push((step.node(), step.iterations().to_vec()));
+        }
+    }
+    Ok(())
+}
