@@ -13,7 +13,9 @@ use serde::{Deserialize, Serialize};
 
 pub use codec::{CodecError, Encoded, Recorded};
 pub use control::{ControlAction, ControlOutcome};
-pub use kinds::{EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType};
+pub use kinds::{
+    Ending, EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Undone,
+};
 pub use limit::Violation;
 pub use message::Message;
 pub use note::Note;

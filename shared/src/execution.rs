@@ -14,11 +14,12 @@
 //! The parts: [`lifecycle`] the table of legal moves of an execution, [`step`] that of a step, [`state`] what is held,
 //! [`apply`] how each event changes it, [`flow`] how edges, joins and loops carry an execution on, [`decide`] what
 //! follows a command, [`steering`] what people and programs outside may ask for, [`advance`] what follows from what is
-//! ready, [`scope`] what expressions see, [`race`] who loses one, [`owed`] what the
+//! ready, [`scope`] what expressions see, [`race`] who loses one, [`compensation`] how what was done is undone, [`owed`] what the
 //! outside must still do, and [`hash`] how two states are compared.
 
 pub mod advance;
 pub mod apply;
+pub mod compensation;
 pub mod decide;
 pub mod flow;
 pub mod hash;
@@ -35,6 +36,7 @@ pub mod step;
 mod waiting;
 
 pub use apply::ApplyError;
+pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec};

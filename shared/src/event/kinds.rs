@@ -106,11 +106,22 @@ pub enum EventData {
         /// The step that brought it down.
         #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
         step: Option<u32>,
+        /// What became of the undo steps, where there was anything to undo.
+        #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+        undone: Option<Undone>,
     },
     #[serde(rename = "xx")]
     ExecutionCancelled {
         #[serde(rename = "r")]
         reason: String,
+        #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+        undone: Option<Undone>,
+    },
+    /// It is about to end, and what it has done is undone first.
+    #[serde(rename = "xu")]
+    CompensationStarted {
+        #[serde(rename = "e")]
+        ending: Ending,
     },
 
     /// A new step, at its first attempt.
@@ -131,6 +142,9 @@ pub enum EventData {
         index: Option<u32>,
         #[serde(rename = "i", default, skip_serializing_if = "Input::is_none")]
         input: Input,
+        /// The completed step that this one undoes.
+        #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+        undoes: Option<u32>,
     },
     /// A worker runs the attempt.
     #[serde(rename = "sb")]
@@ -435,12 +449,53 @@ pub enum Input {
     /// The map's item at the step's index.
     #[serde(rename = "x")]
     Item,
+    /// `{input, output}` of the step that is undone.
+    #[serde(rename = "u")]
+    Undone,
 }
 
 impl Input {
     pub fn is_none(&self) -> bool {
         matches!(self, Input::None)
     }
+}
+
+/// How an execution ends once everything is undone.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Ending {
+    #[serde(rename = "f")]
+    Failed {
+        #[serde(rename = "e")]
+        error: ExecutionError,
+        /// The step that brought it down.
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+    },
+    #[serde(rename = "c")]
+    Cancelled {
+        #[serde(rename = "r")]
+        reason: String,
+    },
+}
+
+impl Ending {
+    /// The state that it ends in.
+    pub const fn name(&self) -> &'static str {
+        match self {
+            Ending::Failed { .. } => "Failed",
+            Ending::Cancelled { .. } => "Cancelled",
+        }
+    }
+}
+
+/// How many undo steps ended how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Undone {
+    #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+    pub done: u32,
+    /// For good: what they should have undone may stand.
+    #[serde(rename = "f", default, skip_serializing_if = "is_default")]
+    pub failed: u32,
 }
 
 /// A step that is born skipped.
@@ -564,6 +619,7 @@ impl EventData {
             EventData::ExecutionCompleted { .. } => "execution_completed",
             EventData::ExecutionFailed { .. } => "execution_failed",
             EventData::ExecutionCancelled { .. } => "execution_cancelled",
+            EventData::CompensationStarted { .. } => "compensation_started",
             EventData::StepScheduled { .. } => "step_scheduled",
             EventData::StepStarted { .. } => "step_started",
             EventData::StepCompleted { .. } => "step_completed",
@@ -611,6 +667,7 @@ impl EventData {
             EventData::ExecutionFailed { step, .. }
             | EventData::ExecutionWaiting { step, .. }
             | EventData::InputReceived { step, .. }
+            | EventData::CompensationStarted { ending: Ending::Failed { step, .. } }
             | EventData::StepDiscovered { discovered_by: step, .. }
             | EventData::UsageRecorded { step, .. }
             | EventData::ToolCallStarted { step, .. }
@@ -631,7 +688,8 @@ impl EventData {
             | EventData::LimitReached { .. }
             | EventData::BudgetSet { .. }
             | EventData::ExecutionCompleted { .. }
-            | EventData::ExecutionCancelled { .. } => None,
+            | EventData::ExecutionCancelled { .. }
+            | EventData::CompensationStarted { ending: Ending::Cancelled { .. } } => None,
         }
     }
 
@@ -667,6 +725,7 @@ impl EventData {
                 }
             }
             EventData::ExecutionFailed { error, .. }
+            | EventData::CompensationStarted { ending: Ending::Failed { error, .. } }
             | EventData::StepFailed { error, .. }
             | EventData::StepRetryScheduled { error, .. } => of_error(error, &mut visit),
             EventData::MapExpanded { items, .. } => visit(items),
@@ -684,6 +743,7 @@ impl EventData {
             | EventData::SignalDelivered { .. }
             | EventData::InboxDelivered { .. }
             | EventData::ExecutionCancelled { .. }
+            | EventData::CompensationStarted { ending: Ending::Cancelled { .. } }
             | EventData::StepScheduled { .. }
             | EventData::StepStarted { .. }
             | EventData::StepRescheduled { .. }

@@ -2,7 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::{Actor, ApprovalPolicy, Causation, ChainHash, Envelope, Event, EventData, Input, Wait, event_id};
+use super::{
+    Actor, ApprovalPolicy, Causation, ChainHash, Ending, Envelope, Event, EventData, Input, Undone, Wait, event_id,
+};
 use crate::execution::Execution;
 use crate::graph::{CompiledGraph, NodeIx};
 
@@ -37,6 +39,7 @@ pub fn event_json(
             put("iteration", json!(step.iterations()));
         }
         put("index", json!(step.index()));
+        put("undoes", json!(step.undoes().and_then(|undone| execution.step_id(undone, &node.name))));
     }
     match &envelope.actor {
         Actor::System => put("actor", json!("system")),
@@ -111,8 +114,17 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("metadata", json!(metadata));
         }
         EventData::ExecutionStarted {} | EventData::ExecutionResumed {} => {}
-        EventData::ExecutionPaused { reason } | EventData::ExecutionCancelled { reason } => {
+        EventData::ExecutionPaused { reason } => put("reason", json!(reason)),
+        EventData::ExecutionCancelled { reason, undone } => {
             put("reason", json!(reason));
+            put("compensation", compensation(undone));
+        }
+        EventData::CompensationStarted { ending } => {
+            put("ending", json!(ending.name()));
+            match ending {
+                Ending::Failed { error, .. } => put("error", json!(error)),
+                Ending::Cancelled { reason } => put("reason", json!(reason)),
+            }
         }
         EventData::ExecutionWaiting { reason, .. } => put("reason", json!(reason)),
         EventData::InputReceived { input, control, .. } => {
@@ -151,7 +163,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
         }
         EventData::InboxDelivered { messages, .. } => put("message_sequences", json!(messages)),
         EventData::ExecutionCompleted { output } => put("output", json!(output)),
-        EventData::ExecutionFailed { error, .. } => put("error", json!(error)),
+        EventData::ExecutionFailed { error, undone, .. } => {
+            put("error", json!(error));
+            put("compensation", compensation(undone));
+        }
         EventData::StepScheduled { input, .. } => {
             put("attempt", json!(1));
             match input {
@@ -163,6 +178,7 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                     put("input_from", json!(node.map(|node| format!("steps.{}.output", node.name))));
                 }
                 Input::Item => put("input_from", json!("item")),
+                Input::Undone => put("input_from", json!("undoes")),
             }
         }
         EventData::StepStarted { attempt, worker, claim, .. } => {
@@ -251,4 +267,8 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("data", json!(data));
         }
     }
+}
+
+fn compensation(undone: &Option<Undone>) -> Value {
+    undone.map_or(Value::Null, |Undone { done, failed }| json!({"done": done, "failed": failed}))
 }

@@ -11,7 +11,7 @@ use super::state::Ready;
 use super::step::StepState;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
-use crate::event::{EventData, Input, NewStep, SkipReason};
+use crate::event::{Ending, EventData, Input, NewStep, SkipReason};
 use crate::graph::expression::{ExpressionError, OutputView, Reference, Template};
 use crate::graph::{CompiledGraph, Edge, EdgeKind, Join, Loop, Node, NodeIx, NodeKind, Routing};
 
@@ -30,6 +30,10 @@ impl Decision<'_> {
             match self.execution.state {
                 ExecutionState::Running | ExecutionState::Paused | ExecutionState::Waiting(_) => {}
                 _ => return Ok(()),
+            }
+            if self.execution.compensation.is_some() {
+                self.compensate()?;
+                return self.settle_down();
             }
             if self.is_full() && self.execution.has_more() {
                 return Ok(()); // A tick goes on.
@@ -96,7 +100,7 @@ impl Decision<'_> {
         self.execution.breakpoints.contains(&ix) && self.execution.passing != Some(ix) && !self.execution.has_lost(ix)
     }
 
-    fn is_full(&self) -> bool {
+    pub(super) fn is_full(&self) -> bool {
         self.events.len() >= EVENTS_PER_APPEND || self.bytes >= BYTES_PER_APPEND || self.work.get() >= WORK_PER_APPEND
     }
 
@@ -249,10 +253,10 @@ impl Decision<'_> {
     }
 
     fn schedule(&mut self, step: u32, node: u32, iterations: Vec<u32>, input: Input) -> Result<(), Rejection> {
-        self.emit(EventData::StepScheduled { step, node, iterations, parent: None, index: None, input })
+        self.emit(EventData::StepScheduled { step, node, iterations, parent: None, index: None, input, undoes: None })
     }
 
-    fn next_ordinal(&self) -> u32 {
+    pub(super) fn next_ordinal(&self) -> u32 {
         u32::try_from(self.execution.steps.len()).unwrap_or(u32::MAX)
     }
 
@@ -344,6 +348,7 @@ impl Decision<'_> {
             parent: Some(map_step),
             index: Some(index),
             input,
+            undoes: None,
         };
         match input {
             _ if refused.is_some() => {
@@ -363,7 +368,7 @@ impl Decision<'_> {
     pub(super) fn complete_step(&mut self, ordinal: u32, output: Data, duration_us: u64) -> Result<(), Rejection> {
         let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
         let (attempt, node_ix, is_item) = (step.attempt, step.node, step.parent.is_some());
-        if is_item {
+        if is_item || step.undoes.is_some() {
             let event = EventData::StepCompleted {
                 step: ordinal,
                 attempt,
@@ -475,8 +480,8 @@ impl Decision<'_> {
         let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
         let (attempt, node_ix, is_item) = (step.attempt, NodeIx(step.node), step.parent.is_some());
         let failed = |error, taken| EventData::StepFailed { step: ordinal, attempt, error, duration_us, taken };
-        if is_item {
-            return self.emit(failed(error, None)); // Its map says what follows.
+        if is_item || step.undoes.is_some() {
+            return self.emit(failed(error, None)); // Its map says what follows; undoing goes on.
         }
         let mut caught = self.catching(node_ix, &error);
         if caught.is_empty()
@@ -511,7 +516,7 @@ impl Decision<'_> {
 
     pub(super) fn fail_execution(&mut self, error: ExecutionError, step: Option<u32>) -> Result<(), Rejection> {
         self.close_open_steps(SkipReason::ExecutionFailed)?;
-        self.emit(EventData::ExecutionFailed { error, step })
+        self.end_as(Ending::Failed { error, step })
     }
 
     fn complete_execution(&mut self, given: Option<Data>) -> Result<(), Rejection> {
@@ -524,6 +529,7 @@ impl Decision<'_> {
                 ending: None,
                 error: None,
                 item: None,
+                undoing: None,
                 iteration: None,
                 work: &self.work,
             }),
@@ -555,7 +561,7 @@ fn loop_limit(graph: &CompiledGraph, spent: &Loop, and: &str) -> ExecutionError 
     .with_code(ErrorCode::new("max_iterations"))
 }
 
-fn expression_failed(error: &ExpressionError) -> ExecutionError {
+pub(super) fn expression_failed(error: &ExpressionError) -> ExecutionError {
     ExecutionError::new(ErrorCategory::ValidationError, error.to_string())
         .with_code(ErrorCode::new("expression_failed"))
 }

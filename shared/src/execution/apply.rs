@@ -166,7 +166,7 @@ impl Fold<'_> {
                 self.execution.output = output.clone();
                 Ok(())
             }
-            EventData::ExecutionFailed { error, step } => {
+            EventData::ExecutionFailed { error, step, undone: _ } => {
                 if let Some(step) = step {
                     self.step(*step)?;
                 }
@@ -174,12 +174,21 @@ impl Fold<'_> {
                 self.execution.error = Some(error.clone());
                 Ok(())
             }
-            EventData::ExecutionCancelled { reason } => {
+            EventData::ExecutionCancelled { reason, undone: _ } => {
                 self.end(ExecutionAction::Cancel)?;
                 self.execution.reason = Some(reason.clone());
                 Ok(())
             }
-            EventData::StepScheduled { step, node, iterations, parent, index, input } => {
+            EventData::CompensationStarted { ending } => {
+                self.legal(ExecutionAction::Compensate)?;
+                let begun = self.execution.begin_compensation(ending);
+                self.sense(begun)?;
+                self.move_to(ExecutionAction::Compensate)
+            }
+            EventData::StepScheduled { step, undoes: Some(undone), input, .. } => {
+                self.undo_scheduled(*step, *undone, input)
+            }
+            EventData::StepScheduled { step, node, iterations, parent, index, input, undoes: None } => {
                 self.scheduled(*step, *node, iterations, *parent, *index, input)
             }
             EventData::StepStarted { step, attempt, worker, claim: _ } => self.started(*step, *attempt, worker),
@@ -187,10 +196,14 @@ impl Fold<'_> {
                 self.legal(ExecutionAction::StepCompleted)?;
                 self.end_step(*step, *attempt, StepAction::Complete)?;
                 self.execution.failures_in_a_row = 0;
-                self.execution.counts.completed += 1;
                 let at = *step as usize;
                 self.execution.steps[at].output = output.clone();
                 self.execution.steps[at].error = routing_error.clone();
+                if self.execution.undo_ended(*step) {
+                    return Ok(());
+                }
+                self.execution.counts.completed += 1;
+                self.execution.keep_for_undo(self.graph, *step);
                 self.after_step(*step, Ending::Completed(taken.as_deref()));
                 Ok(())
             }
@@ -198,8 +211,11 @@ impl Fold<'_> {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.end_step(*step, *attempt, StepAction::Fail)?;
                 self.execution.failures_in_a_row += 1;
-                self.execution.counts.failed += 1;
                 self.execution.steps[*step as usize].error = Some(Box::new(error.clone()));
+                if self.execution.undo_ended(*step) {
+                    return Ok(());
+                }
+                self.execution.counts.failed += 1;
                 // Nobody tolerates it: the execution is about to fail, and its edges stay as they are.
                 let ending = taken.as_deref().map(Ending::Failed);
                 self.after_failure(*step, ending);
@@ -279,6 +295,7 @@ impl Fold<'_> {
         if !self.execution.open.is_empty() {
             return Err(ApplyError::Nonsense { sequence: self.sequence, reason: "steps are still open" });
         }
+        self.sense(self.execution.may_end(action))?;
         self.move_to(action)?;
         let execution = &mut *self.execution;
         execution.ended_at = Some(self.at);
@@ -293,7 +310,13 @@ impl Fold<'_> {
         execution.ready.clear();
         execution.busy_maps.clear();
         execution.losing.clear();
+        execution.forget_undo();
         Ok(())
+    }
+
+    /// What an event asks for, or why it makes no sense.
+    fn sense<T>(&self, result: Result<T, &'static str>) -> Result<T, ApplyError> {
+        result.map_err(|reason| ApplyError::Nonsense { sequence: self.sequence, reason })
     }
 
     fn step(&self, ordinal: u32) -> Result<&Step, ApplyError> {
@@ -344,13 +367,7 @@ impl Fold<'_> {
     }
 
     fn task_of(&self, ordinal: u32) -> Option<&Task> {
-        let step = self.execution.step(ordinal)?;
-        match &self.graph.node(NodeIx(step.node))?.kind {
-            NodeKind::Task(task) => Some(task),
-            // The map's own step is no worker's; its items are.
-            NodeKind::Map(map) if step.parent.is_some() => Some(&map.task),
-            _ => None,
-        }
+        self.execution.task_of(self.graph, ordinal)
     }
 
     /// The execution waits, or does not any more: jobs are withheld meanwhile, so no worker is late.
@@ -398,6 +415,7 @@ impl Fold<'_> {
             ended_at: None,
             worker: None,
             deadline: None,
+            undoes: None,
         }
     }
 
@@ -451,6 +469,18 @@ impl Fold<'_> {
         Ok(())
     }
 
+    fn undo_scheduled(&mut self, ordinal: u32, undone: u32, input: &Input) -> Result<(), ApplyError> {
+        self.legal(ExecutionAction::StepStarted)?;
+        self.sense(self.execution.may_undo(undone))?;
+        let Step { node, iterations, index, .. } = self.step(undone)?.clone();
+        let new = self.new_step(node, &iterations, StepState::Scheduled);
+        self.mint(ordinal, Step { index, input: input.clone(), undoes: Some(undone), ..new })?;
+        self.execution.open.insert(ordinal);
+        self.execution.undo_begun(ordinal);
+        self.await_start(ordinal);
+        Ok(())
+    }
+
     fn started(&mut self, ordinal: u32, attempt: u32, worker: &str) -> Result<(), ApplyError> {
         self.legal(ExecutionAction::StepStarted)?;
         self.attempt(ordinal, attempt)?;
@@ -482,12 +512,17 @@ impl Fold<'_> {
         let execution = &mut *self.execution;
         execution.open.remove(&ordinal);
         execution.leave_race(self.graph, ordinal);
+        let kept = execution.input_is_kept(self.graph, ordinal);
         let step = &mut execution.steps[ordinal as usize];
         step.ended_at = Some(at);
-        step.input = Input::None;
+        if !kept {
+            step.input = Input::None;
+        }
         execution.taken.remove(&ordinal);
         if let Some(map) = execution.maps.get_mut(&ordinal) {
-            map.items = Vec::new();
+            if !kept {
+                map.items = Vec::new();
+            }
             execution.busy_maps.remove(&ordinal);
         }
     }
@@ -573,6 +608,10 @@ impl Fold<'_> {
             None => {
                 if reason == SkipReason::Lost && !self.execution.losing.contains(&ordinal) {
                     let reason = "the step has lost no race";
+                    return Err(ApplyError::Nonsense { sequence: self.sequence, reason });
+                }
+                if self.step(ordinal)?.undoes.is_some() {
+                    let reason = "what undoes a step is not skipped";
                     return Err(ApplyError::Nonsense { sequence: self.sequence, reason });
                 }
                 self.step_moves(ordinal, StepAction::Skip)?;

@@ -9,8 +9,8 @@ use super::steering::{Refusal, Steer};
 use super::step::StepState;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
-use crate::event::{Event, EventData, Note, Origin, ParentLink, SkipReason};
-use crate::graph::{CompiledGraph, GraphDigest, Graphs, NodeIx, NodeKind, Task};
+use crate::event::{Ending, Event, EventData, Note, Origin, ParentLink, SkipReason};
+use crate::graph::{CompiledGraph, GraphDigest, Graphs, Task};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
@@ -123,6 +123,8 @@ pub enum Rejection {
     Refused(#[from] Refusal),
     #[error("nothing is due")]
     NotDue,
+    #[error("the execution undoes what it has done and ends as {ending} then; that can be paused, but not cut short")]
+    Compensating { ending: &'static str },
     #[error("events of the kind `{0}` are not recorded by request")]
     NotRecordable(&'static str),
     /// A decision that the fold refuses is a defect of ours; the execution is set aside, its log is unharmed.
@@ -221,6 +223,7 @@ impl Decision<'_> {
             }
             Command::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
+                self.not_while_compensating()?;
                 self.emit(EventData::ExecutionWaiting { reason, step: None })?;
             }
             Command::Input { input } => {
@@ -237,11 +240,13 @@ impl Decision<'_> {
             }
             Command::Cancel { reason } => {
                 self.legal(ExecutionAction::Cancel)?;
+                self.not_while_compensating()?;
                 self.close_open_steps(SkipReason::ExecutionCancelled)?;
-                return self.emit(EventData::ExecutionCancelled { reason });
+                return self.end_as(Ending::Cancelled { reason });
             }
             Command::Fail { error } => {
                 self.legal(ExecutionAction::Fail)?;
+                self.not_while_compensating()?;
                 return self.fail_execution(error, None);
             }
             Command::Started { step, attempt, worker, claim } => {
@@ -334,12 +339,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn task_of(&self, ordinal: u32) -> Option<&Task> {
-        let step = self.execution.step(ordinal)?;
-        match &self.graph.node(NodeIx(step.node))?.kind {
-            NodeKind::Task(task) => Some(task),
-            NodeKind::Map(map) if step.parent.is_some() => Some(&map.task),
-            _ => None,
-        }
+        self.execution.task_of(self.graph, ordinal)
     }
 
     fn tick(&mut self, chance: f64) -> Result<(), Rejection> {
@@ -366,6 +366,8 @@ impl Decision<'_> {
                 break; // An earlier deadline ended it.
             }
             match deadline {
+                // An earlier deadline may have ended it; undoing takes the time that it takes.
+                Deadline::WallTime if self.execution.compensation.is_some() => {}
                 Deadline::WallTime => {
                     let error = timeout("wall_time_limit", "the execution ran longer than its wall_time limit");
                     self.fail_execution(error, None)?;

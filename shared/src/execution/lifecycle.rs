@@ -52,6 +52,8 @@ pub enum ExecutionAction {
     Complete,
     Fail,
     Cancel,
+    /// What it has done is undone before it ends.
+    Compensate,
 }
 
 /// A move that the table does not list.
@@ -99,6 +101,8 @@ impl ExecutionState {
             (Running, A::Complete) => Completed,
             (Created | Planning | Running | Paused | Waiting(_), A::Fail) => Failed,
             (Created | Planning | Running | Paused | Waiting(_), A::Cancel) => Cancelled,
+            (Running | Waiting(_), A::Compensate) => Running,
+            (Paused, A::Compensate) => Paused,
             (from, action) => return Err(IllegalTransition { from, action }),
         })
     }
@@ -159,6 +163,7 @@ impl fmt::Display for ExecutionAction {
             ExecutionAction::Complete => "complete",
             ExecutionAction::Fail => "fail",
             ExecutionAction::Cancel => "be cancelled",
+            ExecutionAction::Compensate => "undo what it has done",
         })
     }
 }

@@ -105,6 +105,7 @@ impl Decision<'_> {
         if let Some(alert) = self.graph.limits.cost_alert
             && current >= alert.micros()
             && self.execution.state == ExecutionState::Running
+            && self.execution.compensation.is_none()
             && !self.execution.usage.reached.contains(&limit)
         {
             self.emit(EventData::LimitReached { limit, current, max: alert.micros(), held: false })?;

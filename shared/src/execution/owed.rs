@@ -7,7 +7,7 @@ use super::state::{Execution, step_id};
 use super::step::StepState;
 use crate::data::Data;
 use crate::event::{EventData, Input};
-use crate::graph::{CompiledGraph, NodeIx, NodeKind, Priority};
+use crate::graph::{CompiledGraph, NodeIx, NodeKind, Priority, Task};
 use crate::id::StepId;
 use crate::time::Timestamp;
 
@@ -85,21 +85,11 @@ impl Execution {
             _ => return None,
         };
         let node = graph.node(NodeIx(step.node))?;
-        let task = match &node.kind {
-            NodeKind::Task(task) => task,
-            NodeKind::Map(map) if step.parent.is_some() => &map.task,
-            _ => return None,
-        };
-        let input = match &step.input {
-            Input::None => Data::null(),
-            Input::Value(value) => value.clone(),
-            Input::Inputs => self.inputs.clone(),
-            Input::Output(of) => self.step(*of)?.output.clone(),
-            Input::Item => self.maps.get(&step.parent?)?.items.get(step.index? as usize)?.clone(),
-        };
+        let task = self.task_of(graph, ordinal)?;
+        let input = self.input_of(ordinal)?;
         Some(JobSpec {
             ordinal,
-            step: step_id(self.id, &node.name, &step.iterations, step.index),
+            step: step_id(self.id, &node.name, &step.iterations, step.index, step.undoes.is_some()),
             attempt: step.attempt,
             position: step.position,
             node: node.name.clone(),
@@ -112,6 +102,32 @@ impl Execution {
             scheduled_at: step.scheduled_at,
             inbox: self.inbox_of(ordinal),
             running,
+        })
+    }
+
+    /// What a worker runs for a step: of its node, or what undoes it. `None` where no worker runs anything.
+    pub fn task_of<'g>(&self, graph: &'g CompiledGraph, ordinal: u32) -> Option<&'g Task> {
+        let step = self.step(ordinal)?;
+        let node = graph.node(NodeIx(step.node))?;
+        match &node.kind {
+            _ if step.undoes.is_some() => node.undo.as_ref(),
+            NodeKind::Task(task) => Some(task),
+            // The map's own step is no worker's; its items are.
+            NodeKind::Map(map) if step.parent.is_some() => Some(&map.task),
+            _ => None,
+        }
+    }
+
+    /// The input of a step that keeps it.
+    pub(super) fn input_of(&self, ordinal: u32) -> Option<Data> {
+        let step = self.step(ordinal)?;
+        Some(match &step.input {
+            Input::None => Data::null(),
+            Input::Value(value) => value.clone(),
+            Input::Inputs => self.inputs.clone(),
+            Input::Output(of) => self.step(*of)?.output.clone(),
+            Input::Item => self.maps.get(&step.parent?)?.items.get(step.index? as usize)?.clone(),
+            Input::Undone => self.work_done(step.undoes?).ok()?,
         })
     }
 
@@ -136,6 +152,7 @@ impl Execution {
 
     /// The last append had reached its size before all consequences were recorded: a tick at once goes on.
     pub fn has_more(&self) -> bool {
-        !self.losing.is_empty() || !self.usage.short && (!self.ready.is_empty() || !self.busy_maps.is_empty())
+        let goes_on = !self.ready.is_empty() || !self.busy_maps.is_empty();
+        !self.losing.is_empty() || self.undo_is_due() || (goes_on && !self.usage.short)
     }
 }

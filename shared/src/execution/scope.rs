@@ -17,6 +17,8 @@ pub(super) struct View<'a> {
     pub(super) ending: Option<(NodeIx, OutputView<'a>)>,
     pub(super) error: Option<&'a ExecutionError>,
     pub(super) item: Option<(&'a Data, u32)>,
+    /// What the step gave that is being undone.
+    pub(super) undoing: Option<&'a Data>,
     pub(super) iteration: Option<u32>,
     /// What all evaluations of a decision have taken.
     pub(super) work: &'a Cell<u64>,
@@ -37,6 +39,7 @@ impl<'a> View<'a> {
             ending: None,
             error: cause.and_then(|step| execution.step(step)).and_then(Step::error),
             item: None,
+            undoing: None,
             iteration: execution.iteration_of(graph, node),
             work,
         }
@@ -100,7 +103,8 @@ impl Scope for View<'_> {
     }
 
     fn output(&self) -> Option<OutputView<'_>> {
-        self.ending.as_ref().map(|(_, output)| output.clone())
+        let undoing = self.undoing.map(OutputView::One);
+        undoing.or_else(|| self.ending.as_ref().map(|(_, output)| output.clone()))
     }
 
     fn error(&self) -> Option<&ExecutionError> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::compensation::Compensation;
 use super::lifecycle::{ExecutionState, WaitReason};
 use super::step::StepState;
 use crate::cost::Money;
@@ -135,6 +136,12 @@ pub struct Execution {
     /// Open steps of branches that have lost their race, to be closed before anything else follows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) losing: BTreeSet<u32>,
+    /// Completed steps that can be undone, in the order in which they completed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) undoable: Vec<u32>,
+    /// Set once undoing has begun; its counts stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) compensation: Option<Compensation>,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
 }
@@ -253,7 +260,7 @@ pub struct Step {
     pub(super) state: StepState,
     #[serde(rename = "a")]
     pub(super) attempt: u32,
-    /// Kept while the step is open.
+    /// Kept while the step is open, and beyond where it can be undone.
     #[serde(rename = "i", default, skip_serializing_if = "Input::is_none")]
     pub(super) input: Input,
     #[serde(rename = "o", default, skip_serializing_if = "Data::is_null")]
@@ -278,6 +285,9 @@ pub struct Step {
     /// The one deadline of the attempt that is set, by the execution's own clock.
     #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
     pub(super) deadline: Option<(Timestamp, Deadline)>,
+    /// The completed step that it undoes.
+    #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
+    pub(super) undoes: Option<u32>,
 }
 
 /// A node in the present iteration of the loops around it.
@@ -492,6 +502,8 @@ impl Execution {
             asked: VecDeque::new(),
             usage: Usage::default(),
             losing: BTreeSet::new(),
+            undoable: Vec::new(),
+            compensation: None,
             notes: 0,
         }
     }
@@ -638,12 +650,18 @@ impl Execution {
 
     /// The id of a step: a pure function of the execution, the node and the scope, so that no step is minted twice.
     pub fn step_id(&self, ordinal: u32, node_name: &str) -> Option<StepId> {
-        self.step(ordinal).map(|step| step_id(self.id, node_name, &step.iterations, step.index))
+        self.step(ordinal).map(|step| step_id(self.id, node_name, &step.iterations, step.index, step.undoes.is_some()))
     }
 }
 
-/// Scope is the iteration of each enclosing loop, outermost first, and the index in a map.
-pub fn step_id(execution: ExecutionId, node_path: &str, iterations: &[u32], index: Option<u32>) -> StepId {
+/// Scope is the iteration of each enclosing loop, outermost first, the index in a map, and a mark of what undoes.
+pub fn step_id(
+    execution: ExecutionId,
+    node_path: &str,
+    iterations: &[u32],
+    index: Option<u32>,
+    undoes: bool,
+) -> StepId {
     let mut scope = Vec::with_capacity(iterations.len() * 4 + 5);
     for iteration in iterations {
         scope.extend_from_slice(&iteration.to_le_bytes());
@@ -651,6 +669,10 @@ pub fn step_id(execution: ExecutionId, node_path: &str, iterations: &[u32], inde
     if let Some(index) = index {
         scope.push(b'[');
         scope.extend_from_slice(&index.to_le_bytes());
+    }
+    if undoes {
+        // No index ends with it: its last byte is that of more steps than an execution may have.
+        scope.push(b'~');
     }
     StepId::derived("stepstream 2026 step id", &[execution.as_bytes(), node_path.as_bytes(), &scope])
 }
@@ -680,6 +702,11 @@ impl Step {
 
     pub fn index(&self) -> Option<u32> {
         self.index
+    }
+
+    /// The completed step that this one undoes.
+    pub fn undoes(&self) -> Option<u32> {
+        self.undoes
     }
 
     pub fn output(&self) -> &Data {

@@ -15,7 +15,7 @@ use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::event::message::Message;
-use crate::event::{ControlAction, ControlOutcome, EventData, SkipReason, Wait};
+use crate::event::{ControlAction, ControlOutcome, Ending, EventData, SkipReason, Wait};
 use crate::graph::NodeIx;
 use crate::id::{ControlId, StepId};
 
@@ -211,7 +211,7 @@ impl Decision<'_> {
             Steering::Cancel { reason } => {
                 if self.controlled(id, ControlAction::Cancel, ExecutionAction::Cancel, Some(&reason))? {
                     self.close_open_steps(SkipReason::ExecutionCancelled)?;
-                    self.emit(EventData::ExecutionCancelled { reason })?;
+                    self.end_as(Ending::Cancelled { reason })?;
                     return Ok(false);
                 }
             }
@@ -234,6 +234,7 @@ impl Decision<'_> {
             Steering::Budget { max_cost, max_tokens } => self.set_budget(id, max_cost, max_tokens)?,
             Steering::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
+                self.not_while_compensating()?;
                 self.emit(EventData::ExecutionWaiting { reason, step: None })?;
             }
             Steering::Input { input } => {
@@ -259,7 +260,11 @@ impl Decision<'_> {
         reason: Option<&str>,
     ) -> Result<bool, Rejection> {
         self.not_over()?;
-        let illegal = self.execution.state.after(move_).err();
+        let illegal = match action {
+            ControlAction::Cancel => self.not_while_compensating().err(),
+            _ => None,
+        };
+        let illegal = illegal.or_else(|| self.execution.state.after(move_).err().map(Rejection::from));
         let outcome = if illegal.is_none() { ControlOutcome::Allowed } else { ControlOutcome::Denied };
         // The reason stands in the event that follows, where one does.
         let reason = match (outcome, action) {
@@ -267,7 +272,7 @@ impl Decision<'_> {
             _ => reason.map(str::to_owned),
         };
         self.emit(EventData::ControlRecorded { control, action, outcome, reason })?;
-        self.denied = illegal.map(Rejection::from);
+        self.denied = illegal;
         Ok(self.denied.is_none())
     }
 
@@ -295,7 +300,7 @@ impl Decision<'_> {
         if let Ok(id) = name.parse::<StepId>() {
             let is = |ordinal: u32| {
                 let (step, node) = (self.execution.step(ordinal)?, self.node_name(ordinal));
-                Some(step_id(self.execution.id, &node, &step.iterations, step.index) == id)
+                Some(step_id(self.execution.id, &node, &step.iterations, step.index, false) == id)
             };
             let found = self.execution.waits.keys().copied().find(|ordinal| is(*ordinal) == Some(true));
             return found.ok_or_else(|| Refusal::NotWaiting(name.to_owned()).into());

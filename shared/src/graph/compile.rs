@@ -79,6 +79,8 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
     let mut expressions = Expressions::new(&document, &by_name, &wires, &shape, reporter);
     let kinds: Vec<Option<NodeKind>> =
         (0..document.nodes.len()).map(|at| node_kind(&document.nodes[at], at, &mut expressions)).collect();
+    let undos: Vec<Option<Task>> =
+        (0..document.nodes.len()).map(|at| undo_of(&document.nodes[at], at, &mut expressions)).collect();
     let whens: Vec<Option<EdgeKind>> = wires.iter().map(|wire| edge_kind(&document, wire, &mut expressions)).collect();
     let output = document.output.and_then(|tree| expressions.template(tree, None));
     if !expressions.is_clean() {
@@ -90,13 +92,14 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
         edges.push(Edge { from: wire.from, to: wire.to, kind: kind?, back: shape.back(at), exits: shape.exits(at) });
     }
     let mut nodes = Vec::with_capacity(document.nodes.len());
-    for (node, kind) in document.nodes.iter().zip(kinds) {
+    for ((node, kind), undo) in document.nodes.iter().zip(kinds).zip(undos) {
         nodes.push(Node {
             name: node.name.to_owned(),
             label: node.label.clone(),
             kind: kind?,
             join: node.join,
             routing: node.routing,
+            undo,
             out: Vec::new(),
             forward_in: 0,
             in_loop: shape.in_loop(nodes.len()),
@@ -243,13 +246,32 @@ fn node_kind(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'
     })
 }
 
+/// What undoes a node's steps. A problem with it is reported, and ends the compilation.
+fn undo_of(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'_, '_>) -> Option<Task> {
+    let (task, map) = match node.kind.as_ref()? {
+        Kind::Task(task) => (task, false),
+        Kind::Map { task, .. } => (task, true),
+        _ => return None,
+    };
+    let undo = task.undo.as_deref()?;
+    let with = match undo.with {
+        Some(tree) => Some(expressions.undo_template(tree, at, map)?),
+        None => None,
+    };
+    Some(plain_task(undo, with))
+}
+
 fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expressions<'_, '_>) -> Option<Task> {
     let with = match task.with {
         Some(tree) if map => Some(expressions.item_template(tree, at)?),
         Some(tree) => Some(expressions.template(tree, Some(at))?),
         None => None::<Template>,
     };
-    Some(Task {
+    Some(plain_task(task, with))
+}
+
+fn plain_task(task: &TaskFields<'_>, with: Option<Template>) -> Task {
+    Task {
         callable: task.callable.clone(),
         queue: task.queue.clone(),
         priority: task.priority,
@@ -258,7 +280,7 @@ fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expres
         timeouts: task.timeouts,
         inbox: task.inbox,
         reserve: task.reserve,
-    })
+    }
 }
 
 fn edge_kind(document: &Document<'_>, wire: &Wire, expressions: &mut Expressions<'_, '_>) -> Option<EdgeKind> {

@@ -134,6 +134,8 @@ pub struct Node {
     pub kind: NodeKind,
     pub join: Join,
     pub routing: Routing,
+    /// What undoes a completed step of this node, should the execution fail or be cancelled. Only of tasks and maps.
+    pub undo: Option<Task>,
     /// Outgoing edges, in document order. Error edges stand among the others.
     pub out: Vec<EdgeIx>,
     /// How many edges other than back edges lead here.

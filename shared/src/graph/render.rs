@@ -119,6 +119,9 @@ fn caption(node: &Node) -> Vec<String> {
         NodeKind::Fail { category, .. } => lines.push(format!("fail: {category}")),
         NodeKind::End { .. } => lines.push("end".to_owned()),
     }
+    if let Some(undo) = &node.undo {
+        lines.push(format!("undo: {}", undo.callable));
+    }
     match node.join {
         Join::All => {}
         Join::Any => lines.push("join: any".to_owned()),

@@ -28,6 +28,7 @@ pub fn json_schema() -> Json {
         "timeout": { "$ref": "#/$defs/timeout" },
         "priority": { "enum": priorities },
         "reserve": { "$ref": "#/$defs/reserve", "description": "What it may need at most, set aside before it is scheduled." },
+        "undo": { "$ref": "#/$defs/undo" },
     });
     let inbox = json!({ "inbox": { "type": "boolean", "description": "It is given the messages that have come for the execution." } });
     let wait = json!({
@@ -194,6 +195,19 @@ pub fn json_schema() -> Json {
                     "schedule_to_start": { "$ref": "#/$defs/duration" },
                     "start_to_close": { "$ref": "#/$defs/duration" },
                     "heartbeat": { "$ref": "#/$defs/duration" },
+                },
+            },
+            "undo": {
+                "description": "Undoes a completed step when the execution fails or is cancelled.",
+                "type": "object",
+                "required": ["task"],
+                "additionalProperties": false,
+                "properties": {
+                    "task": { "$ref": "#/$defs/callable" },
+                    "queue": task["queue"],
+                    "with": { "description": "The input; strings that start with `=` are CEL, `output` is what the step gave. Without it: `{input, output}` of the step." },
+                    "retry": { "$ref": "#/$defs/retry" },
+                    "timeout": { "$ref": "#/$defs/timeout" },
                 },
             },
             "fail": {

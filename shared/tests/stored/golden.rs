@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
-use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, codec};
+use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, Undone, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest, WaitReason};
 use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
 use stepstream_shared::id::{ExecutionId, TenantId};
@@ -155,41 +155,8 @@ nodes:
   report: { join: all_settled, transform: \"={'rounds': steps.polish.iterations, 'scores': steps.score.output.size()}\" }
 output: '=steps.report.output'
 ";
-    let graph = Arc::new(compile(&Source { name: "golden-1.yaml", text }).unwrap_or_else(|error| panic!("{error}")));
-    let graphs = Graphs::one(graph.clone());
-    let (id, tenant) = (ExecutionId::from_bytes([21; 20]), TenantId::default_tenant());
-    let data = |value: Value| Data::from_json(&value).unwrap();
-    let request = StartRequest {
-        graph: graph.digest,
-        inputs: data(json!({"url": "https://example.org"})),
-        planning: false,
-        parent: None,
-        origin: None,
-        request_hash: Some(vec![5; 32]),
-        metadata: None,
-        breakpoints: Vec::new(),
-    };
-    let (worker, claim) = (|| "worker-1".to_owned(), ClaimId(77));
-    let completed = |step, attempt, output| Command::Completed {
-        step,
-        attempt,
-        worker: worker(),
-        claim,
-        output: data(output),
-        duration_us: 250,
-    };
-    let failed = |step, category| Command::Failed {
-        step,
-        attempt: 1,
-        worker: worker(),
-        claim,
-        error: ExecutionError::new(category, "down"),
-        duration_us: 9,
-        chance: 0.5,
-    };
-    let commands = [
-        Command::Create(Box::new(request)),
-        Command::Started { step: 0, attempt: 1, worker: worker(), claim },
+    let commands = vec![
+        Command::Started { step: 0, attempt: 1, worker: worker(), claim: CLAIM },
         failed(0, ErrorCategory::NetworkError),
         Command::Tick { chance: 0.0 },
         completed(0, 2, json!([10, 20, 30])),
@@ -208,6 +175,85 @@ output: '=steps.report.output'
         completed(6, 1, json!(1)),
         completed(7, 1, json!(2)),
     ];
+    let (execution, history) = record("golden-1.yaml", text, [21; 20], commands);
+    assert_eq!(execution.output().to_json(), json!({"rounds": 2, "scores": 3}));
+    history
+}
+
+/// A race whose losers are a map and a step that waits for its retry, and a failure after which a map's item and a step
+/// are undone, one of the two in vain.
+fn history_of_races_and_undoing() -> Value {
+    let text = "
+stepstream: 1
+name: golden-3
+limits: { max_steps: 100, wall_time: 1h }
+nodes:
+  begin: { route: all, next: [ { to: many }, { to: slow }, { to: fast } ] }
+  many: { map: { over: [1, 2, 3], max_concurrency: 2 }, task: score, undo: { task: unscore }, next: { to: won } }
+  slow: { task: t, retry: { max_attempts: 3, base: 5s, max: 5s }, next: { to: slower } }
+  slower: { task: t, next: { to: won } }
+  fast: { task: t, undo: { task: t, with: '=output', retry: { max_attempts: 1 } }, next: { to: won } }
+  won: { join: race, task: t, with: '=steps.fast.output' }
+";
+    let commands = vec![
+        Command::Started { step: 5, attempt: 1, worker: worker(), claim: CLAIM },
+        failed(2, ErrorCategory::NetworkError),
+        completed(4, 1, json!("one")),
+        completed(3, 1, json!({"id": 7})),
+        failed(7, ErrorCategory::ValidationError),
+        Command::Pause { reason: "lunch".to_owned() },
+        failed(9, ErrorCategory::ToolError),
+        Command::Resume,
+        completed(10, 1, json!(null)),
+    ];
+    let (execution, history) = record("golden-3.yaml", text, [22; 20], commands);
+    let undone = execution.compensation().map(|compensation| compensation.undone());
+    assert_eq!(undone, Some(Undone { done: 1, failed: 1 }));
+    history
+}
+
+const CLAIM: ClaimId = ClaimId(77);
+
+fn worker() -> String {
+    "worker-1".to_owned()
+}
+
+fn data(value: Value) -> Data {
+    Data::from_json(&value).unwrap()
+}
+
+fn completed(step: u32, attempt: u32, output: Value) -> Command {
+    Command::Completed { step, attempt, worker: worker(), claim: CLAIM, output: data(output), duration_us: 250 }
+}
+
+fn failed(step: u32, category: ErrorCategory) -> Command {
+    Command::Failed {
+        step,
+        attempt: 1,
+        worker: worker(),
+        claim: CLAIM,
+        error: ExecutionError::new(category, "down"),
+        duration_us: 9,
+        chance: 0.5,
+    }
+}
+
+/// Two seconds between commands; each becomes a row.
+fn record(name: &str, text: &str, id: [u8; 20], commands: Vec<Command>) -> (Execution, Value) {
+    let graph = Arc::new(compile(&Source { name, text }).unwrap_or_else(|error| panic!("{error}")));
+    let graphs = Graphs::one(graph.clone());
+    let (id, tenant) = (ExecutionId::from_bytes(id), TenantId::default_tenant());
+    let request = StartRequest {
+        graph: graph.digest,
+        inputs: data(json!({"url": "https://example.org"})),
+        planning: false,
+        parent: None,
+        origin: None,
+        request_hash: Some(vec![5; 32]),
+        metadata: None,
+        breakpoints: Vec::new(),
+    };
+    let commands = std::iter::once(Command::Create(Box::new(request))).chain(commands);
     let mut execution = Execution::empty(id, tenant.clone());
     let mut folding = execution.clone();
     let (mut head, mut rows, mut now) = (codec::genesis(&tenant, id), Vec::new(), NOON);
@@ -229,16 +275,19 @@ output: '=steps.report.output'
         );
         head = encoded.hash;
     }
-    assert_eq!(execution.output().to_json(), json!({"rounds": 2, "scores": 3}));
-    json!({"execution": id, "tenant": tenant, "state_version": execution.state_version(), "graph": graph.canonical, "rows": rows})
+    let version = execution.state_version();
+    let history =
+        json!({"execution": id, "tenant": tenant, "state_version": version, "graph": graph.canonical, "rows": rows});
+    (execution, history)
 }
 
 #[test]
 fn the_same_commands_give_the_same_history() {
-    let now = history();
-    let kept: Value = serde_json::from_str(&golden("history-2.json", &pretty(&now))).unwrap();
-    assert_eq!(now, kept);
-    folds(&kept);
+    for (name, now) in [("history-2.json", history()), ("history-3.json", history_of_races_and_undoing())] {
+        let kept: Value = serde_json::from_str(&golden(name, &pretty(&now))).unwrap();
+        assert_eq!(now, kept, "{name}");
+        folds(&kept);
+    }
 }
 
 /// Nothing writes this file any more: its state has no clock of workers and failures yet, so only its meaning is compared.

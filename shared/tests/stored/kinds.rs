@@ -6,8 +6,8 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
-    ApprovalPolicy, ControlAction, ControlOutcome, EventData, GoalStatus, Input, Message, NewStep, Origin, ParentLink,
-    ParentType, SkipReason, StepSourceType, Violation, Wait,
+    ApprovalPolicy, ControlAction, ControlOutcome, Ending, EventData, GoalStatus, Input, Message, NewStep, Origin,
+    ParentLink, ParentType, SkipReason, StepSourceType, Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::graph::GraphDigest;
@@ -47,8 +47,9 @@ pub(crate) fn all() -> Vec<EventData> {
         EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None },
         EventData::InputReceived { input: data(json!({"approved": true})), step: None, control: None },
         EventData::ExecutionCompleted { output: data(json!(["done", 7])) },
-        EventData::ExecutionFailed { error: error(), step: Some(3) },
-        EventData::ExecutionCancelled { reason: text("no more") },
+        EventData::ExecutionFailed { error: error(), step: Some(3), undone: None },
+        EventData::ExecutionCancelled { reason: text("no more"), undone: None },
+        EventData::CompensationStarted { ending: Ending::Failed { error: error(), step: Some(3) } },
         EventData::StepScheduled {
             step: 300,
             node: 2,
@@ -56,6 +57,7 @@ pub(crate) fn all() -> Vec<EventData> {
             parent: Some(7),
             index: Some(290),
             input: Input::Value(data(json!({"item": "x"}))),
+            undoes: None,
         },
         EventData::StepStarted { step: 3, attempt: 2, worker: text("worker-7f3a"), claim: ClaimId(u128::MAX / 3) },
         EventData::StepCompleted {

@@ -19,6 +19,7 @@ InputReceived    -          -          -          -          Running    -       
 Complete         -          -          Completed  -          -          -          -          -
 Fail             Failed     Failed     Failed     Failed     Failed     -          -          -
 Cancel           Cancelled  Cancelled  Cancelled  Cancelled  Cancelled  -          -          -
+Compensate       -          -          =          =          Running    -          -          -
 ";
 
 const STEP: &str = "
@@ -63,6 +64,7 @@ fn row(action: ExecutionAction) -> &'static str {
         ExecutionAction::Complete => "Complete",
         ExecutionAction::Fail => "Fail",
         ExecutionAction::Cancel => "Cancel",
+        ExecutionAction::Compensate => "Compensate",
     }
 }
 
@@ -98,6 +100,7 @@ fn every_pair_of_action_and_state_does_what_the_table_says() {
         A::Complete,
         A::Fail,
         A::Cancel,
+        A::Compensate,
     ];
     let actions: Vec<A> = plain.into_iter().chain(WaitReason::ALL.map(A::Wait)).collect();
 
@@ -117,7 +120,7 @@ fn every_pair_of_action_and_state_does_what_the_table_says() {
         }
     }
     assert_eq!(walked.len(), table.len(), "every cell of the table was walked");
-    assert_eq!(table.len(), 11 * 8);
+    assert_eq!(table.len(), 12 * 8);
 
     let states = [
         StepState::Pending,

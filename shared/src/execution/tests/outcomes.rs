@@ -125,6 +125,7 @@ fn a_log_in_which_a_step_starts_twice_does_not_fold() {
         parent: None,
         index: None,
         input: crate::event::Input::Inputs,
+        undoes: None,
     };
     assert!(matches!(folding(&scenario, again), ApplyError::NotReady { .. }));
 }
@@ -135,8 +136,8 @@ fn a_log_that_ends_while_steps_are_open_does_not_fold() {
     scenario.starts(json!({})).begins("a");
     let ends = [
         EventData::ExecutionCompleted { output: data(&json!(1)) },
-        EventData::ExecutionFailed { error: fatal(), step: None },
-        EventData::ExecutionCancelled { reason: "x".to_owned() },
+        EventData::ExecutionFailed { error: fatal(), step: None, undone: None },
+        EventData::ExecutionCancelled { reason: "x".to_owned(), undone: None },
     ];
     for end in ends {
         assert!(matches!(folding(&scenario, end), ApplyError::Nonsense { reason: "steps are still open", .. }));
@@ -159,6 +160,7 @@ nodes:
         parent,
         index,
         input: crate::event::Input::Item,
+        undoes: None,
     };
     assert!(matches!(folding(&scenario, item(0, Some(0), Some(1))), ApplyError::NotReady { .. }), "the window is full");
     assert!(matches!(folding(&scenario, item(0, Some(9), Some(0))), ApplyError::NotReady { .. }), "no such map");
@@ -177,6 +179,7 @@ nodes:
         parent: Some(0),
         index: Some(2),
         input: crate::event::Input::Item,
+        undoes: None,
     };
     assert!(matches!(folding(&roomy, third(0)), ApplyError::NotReady { .. }), "the map is over");
     assert!(matches!(folding(&roomy, third(1)), ApplyError::NotReady { .. }), "an item runs its map's node");

@@ -1,6 +1,7 @@
 //! What holds of every execution of every graph, tried on random ones.
 
 mod choices;
+mod compensation;
 mod graphs;
 mod races;
 mod walks;
@@ -95,6 +96,13 @@ proptest! {
                 prop_assert!(ended || scenario.execution.steps().iter().any(|step| step.node() == node), "node {}", node);
             }
         }
+    }
+
+    #[test]
+    fn what_completed_is_undone_once_and_only_before_a_bad_end(chance in chance()) {
+        let mut scenario = history(&chance, 12)?;
+        walks::drain(&mut scenario, &mut Choices::new(&chance));
+        compensation::each_is_undone_once(&scenario)?;
     }
 
     /// Who runs for a race is who can reach nothing else before it, rounds of inner loops included.

@@ -9,7 +9,7 @@ use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec};
 use crate::execution::{
-    Command, Decided, Execution, ExecutionState, JobSpec, Rejection, StartRequest, Steer, Steering, StepState,
+    Command, Decided, Execution, ExecutionState, JobSpec, Rejection, StartRequest, Steer, Steering, Step, StepState,
 };
 use crate::graph::{CompiledGraph, Graphs, NodeIx, Source, compile};
 use crate::id::{ControlId, ExecutionId, TenantId};
@@ -182,7 +182,7 @@ impl Scenario {
     pub(super) fn find(&self, name: &str) -> u32 {
         (0_u32..)
             .zip(self.execution.steps())
-            .filter(|(_, step)| self.short_name(step.node(), step.index()) == name)
+            .filter(|(_, step)| self.name_of(step) == name)
             .last()
             .unwrap_or_else(|| panic!("no step of `{name}`: {}", self.story()))
             .0
@@ -191,6 +191,12 @@ impl Scenario {
     fn short_name(&self, node: u32, index: Option<u32>) -> String {
         let name = &self.graph.node(NodeIx(node)).unwrap().name;
         index.map_or_else(|| name.clone(), |index| format!("{name}[{index}]"))
+    }
+
+    /// `node`, `node[index]`, and `~node` for what undoes it.
+    fn name_of(&self, step: &Step) -> String {
+        let name = self.short_name(step.node(), step.index());
+        if step.undoes().is_some() { format!("~{name}") } else { name }
     }
 
     pub(super) fn attempt_of(&self, step: u32) -> u32 {
@@ -233,6 +239,12 @@ impl Scenario {
     pub(super) fn gives(&mut self, name: &str, output: Value) -> &mut Self {
         let command = self.completed(name, &output);
         self.when(command)
+    }
+
+    /// A worker completes the step of this ordinal: in wide graphs, finding it by name takes long.
+    #[track_caller]
+    pub(super) fn completes_step(&mut self, step: u32) -> &mut Self {
+        self.when(completed(step, self.attempt_of(step), &Value::Null))
     }
 
     /// A worker fails a step for good.
@@ -283,7 +295,7 @@ impl Scenario {
             StepState::Pending | StepState::Claimed | StepState::InDoubt => "?",
         };
         let steps = self.execution.steps().iter().map(|step| {
-            let mut name = self.short_name(step.node(), step.index());
+            let mut name = self.name_of(step);
             if !step.iterations().is_empty() {
                 let iterations: Vec<String> = step.iterations().iter().map(u32::to_string).collect();
                 name = format!("{name}@{}", iterations.join("."));
@@ -307,10 +319,7 @@ impl Scenario {
     #[track_caller]
     pub(super) fn owes(&mut self, names: &str) -> &mut Self {
         let owed = self.owed();
-        let owed = owed.iter().map(|job| {
-            let step = self.execution.step(job.ordinal).unwrap();
-            self.short_name(step.node(), step.index())
-        });
+        let owed = owed.iter().map(|job| self.name_of(self.execution.step(job.ordinal).unwrap()));
         assert_eq!(owed.collect::<Vec<_>>().join(" "), names);
         self
     }
@@ -343,7 +352,7 @@ impl Scenario {
                 return self;
             };
             let held = self.execution.step(step).unwrap();
-            let name = self.short_name(held.node(), held.index());
+            let name = self.name_of(held);
             self.when(completed(step, self.attempt_of(step), &output(&name)));
         }
     }

@@ -72,6 +72,12 @@ impl<'a, 'r> Expressions<'a, 'r> {
         super::schema::compile(tree, field, self.reporter)
     }
 
+    /// The `with` of an undo: `output` is what the step gave that is undone.
+    pub(crate) fn undo_template(&mut self, tree: &Tree, node: usize, map: bool) -> Option<Template> {
+        let names = Names { output: true, error: false, item: map, ..self.names(Some(node)) };
+        self.compile_template(tree, &names)
+    }
+
     /// The `message` of a `fail`.
     pub(crate) fn message(&mut self, tree: &Tree, node: usize) -> Option<Template> {
         if !matches!(tree.shape, TreeShape::Text(_)) {

@@ -26,7 +26,7 @@ pub(crate) const MAX_LABEL_BYTES: usize = 512;
 
 /// What every node may have, whatever it is.
 const COMMON: [&str; 5] = ["label", "join", "route", "max_iterations", "next"];
-const TASK: [&str; 7] = ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve"];
+const TASK: [&str; 8] = ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve", "undo"];
 const WAIT: [&str; 1] = ["with"];
 
 const FIELDS: Known = Known {
@@ -50,11 +50,11 @@ const FIELDS: Known = Known {
         "priority",
         "inbox",
         "reserve",
+        "undo",
     ],
     later: &[
         "graph",
         "spawn",
-        "undo",
         "cache",
         "cache_key",
         "delivery",
@@ -102,6 +102,7 @@ pub(crate) struct TaskFields<'t> {
     pub(crate) timeouts: Timeouts,
     pub(crate) inbox: bool,
     pub(crate) reserve: Reserve,
+    pub(crate) undo: Option<Box<TaskFields<'t>>>,
 }
 
 pub(crate) fn read<'t>(key: &'t Key, tree: &'t Tree, reporter: &mut Reporter<'_>) -> DocumentNode<'t> {
@@ -242,6 +243,9 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
     let timeouts = fields.take("timeout").map(|tree| timeouts(tree, reporter)).unwrap_or_default();
     let inbox = fields.take("inbox").is_some_and(|tree| flag(tree, "inbox", reporter));
     let reserve = fields.take("reserve").map(|tree| limits::reserve(tree, reporter)).unwrap_or_default();
+    let queue = queue.map_or(DEFAULT_QUEUE, |(name, _)| name);
+    let priority = priority.unwrap_or_default();
+    let undo = fields.take("undo").and_then(|tree| undo(tree, queue, priority, reporter));
     let map = fields.take("map");
     if let (Some(map), true) = (map, inbox) {
         let message = "the items of a map have no inbox: which of them would have it?";
@@ -249,13 +253,14 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
     }
     let task = TaskFields {
         callable: callable?.0.to_owned(),
-        queue: queue.map_or(DEFAULT_QUEUE, |(name, _)| name).to_owned(),
-        priority: priority.unwrap_or_default(),
+        queue: queue.to_owned(),
+        priority,
         with,
         retry,
         timeouts,
         inbox,
         reserve,
+        undo: undo.map(Box::new),
     };
     let Some(map) = map else { return Some(Kind::Task(task)) };
     let mut fields = Fields::of(map, &MAP, reporter)?;
@@ -271,6 +276,43 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
         .unwrap_or(Collect::All);
     let discover = fields.take("discover").and_then(|tree| limits::discover(tree, reporter));
     Some(Kind::Map { over: over?, max_concurrency, collect, discover, task })
+}
+
+const UNDO: Known = Known {
+    what: "`undo`",
+    fields: &["task", "queue", "with", "retry", "timeout"],
+    later: &["priority", "map", "when", "catch"],
+};
+
+/// What undoes a step. It is taken from the queue of the step, unless it names its own, and is as urgent.
+fn undo<'t>(tree: &'t Tree, queue: &str, priority: Priority, reporter: &mut Reporter<'_>) -> Option<TaskFields<'t>> {
+    if let Shape::Text(name) = &tree.shape {
+        let hint = format!("write `undo: {{ task: {} }}`", short(name));
+        reporter.report_with(tree.place, "wrong-type", "`undo` is a map, not text", hint);
+        return None;
+    }
+    if let Some(next) = tree.get("next") {
+        let message = "an undo leads nowhere: when it has ended, the step that completed before is undone";
+        reporter.report_with(next.place, "undo-with-edges", message, "remove `next`");
+    }
+    let known = Known { fields: &["task", "queue", "with", "retry", "timeout", "next"], ..UNDO };
+    let known = if tree.get("next").is_some() { known } else { UNDO };
+    let mut fields = Fields::of(tree, &known, reporter)?;
+    let callable = fields.required("task", reporter).and_then(|tree| text(tree, "task", reporter));
+    let callable = callable.filter(|(name, place)| matches(name, *place, "a callable", &CALLABLE, reporter));
+    let own = fields.take("queue").and_then(|tree| text(tree, "queue", reporter));
+    let own = own.filter(|(name, place)| matches(name, *place, "a queue", &QUEUE, reporter));
+    Some(TaskFields {
+        queue: own.map_or(queue, |(name, _)| name).to_owned(),
+        priority,
+        with: fields.take("with"),
+        retry: fields.take("retry").and_then(|tree| retry(tree, reporter)),
+        timeouts: fields.take("timeout").map(|tree| timeouts(tree, reporter)).unwrap_or_default(),
+        inbox: false,
+        reserve: Reserve::default(),
+        undo: None,
+        callable: callable?.0.to_owned(),
+    })
 }
 
 const FAIL: Known = Known { what: "`fail`", fields: &["category", "message"], later: &["code", "details"] };

@@ -224,6 +224,11 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
             Kind::End => "end: { output: 'early' }".to_owned(),
         };
         let _ = write!(text, "  n{at}: {{ {kind}, join: {}", node.join);
+        if matches!(node.kind, Kind::Task | Kind::Map) && choices.rarely(3) {
+            let texts =
+                ["", ", with: '=output'", ", with: '=output.deep'", ", with: { n: '=inputs.n' }, retry: { base: 1s }"];
+            let _ = write!(text, ", undo: {{ task: u{} }}", choices.one::<&str>(&texts));
+        }
         if node.first && node.kind != Kind::Route && !node.edges.is_empty() {
             text.push_str(", route: first");
         }

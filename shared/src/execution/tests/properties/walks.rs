@@ -282,7 +282,7 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
 pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
     let small = |number: u32| if number.is_multiple_of(5) { number } else { number % 12 };
     match &mut data {
-        EventData::StepScheduled { step, node, parent, index, iterations, .. } => {
+        EventData::StepScheduled { step, node, parent, index, iterations, undoes, .. } => {
             if a.is_multiple_of(2) {
                 *step = small(b);
             }
@@ -292,6 +292,9 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
             }
             if a.is_multiple_of(7) {
                 iterations.push(c);
+            }
+            if b.is_multiple_of(5) {
+                *undoes = undoes.map_or(Some(small(a)), |_| None);
             }
         }
         EventData::StepStarted { step, attempt, .. }
