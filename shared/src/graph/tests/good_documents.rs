@@ -156,3 +156,46 @@ fn a_wide_graph_compiles_in_linear_time() {
     let graph = good("wide.json", &build(19_999));
     assert_eq!(graph.nodes.len(), 20_000);
 }
+
+#[test]
+fn a_node_knows_the_nearest_race_that_it_runs_only_for() {
+    let graph = good("races_and_undo.yaml", include_str!("good/races_and_undo.yaml"));
+    let runs_for = |name: &str| node(&graph, name).runs_for.map(|join| graph.nodes[join.0 as usize].name.as_str());
+    for name in ["turn", "side", "inner"] {
+        assert_eq!(runs_for(name), Some("won"), "{name}");
+    }
+    assert_eq!((runs_for("left"), runs_for("right")), (Some("inner"), Some("inner")));
+    for name in ["begin", "free", "elsewhere", "won"] {
+        assert_eq!(runs_for(name), None, "{name} also leads elsewhere, or nowhere");
+    }
+    assert_eq!(names(&graph, &node(&graph, "won").runners), ["inner", "side", "turn"]);
+}
+
+#[test]
+fn an_undo_is_taken_from_the_queue_of_its_step_unless_it_names_its_own() {
+    let graph = good("races_and_undo.yaml", include_str!("good/races_and_undo.yaml"));
+    let undo = |name: &str| node(&graph, name).undo.as_ref().map(|task| (task.callable.as_str(), task.queue.as_str()));
+    assert_eq!(undo("free"), Some(("unfree", "fast")));
+    assert_eq!(undo("right"), Some(("unright", "slow")));
+    assert_eq!(undo("left"), Some(("unleft", "default")));
+    assert_eq!(node(&graph, "left").undo.as_ref().unwrap().retry.unwrap().max_attempts, 5);
+    assert_eq!(undo("won"), None);
+}
+
+/// Thousands of races in a row, each with two branches: neither the search nor what it finds grows beyond them.
+#[test]
+fn races_in_a_row_cost_no_more_than_they_are() {
+    let mut text =
+        String::from("stepstream: 1\nname: g\nnodes:\n  z0: { task: t, next: [ { to: a1 }, { to: b1 } ] }\n");
+    const RACES: usize = 6000;
+    for at in 1..=RACES {
+        let next = if at < RACES { format!("next: [ {{ to: a{0} }}, {{ to: b{0} }} ]", at + 1) } else { String::new() };
+        text.push_str(&format!(
+            "  a{at}: {{ task: t, next: {{ to: z{at} }} }}\n  b{at}: {{ task: t, next: {{ to: z{at} }} }}\n"
+        ));
+        text.push_str(&format!("  z{at}: {{ join: race, task: t, {next} }}\n"));
+    }
+    let graph = good("g.yaml", &text);
+    let runners: usize = graph.nodes.iter().map(|node| node.runners.len()).sum();
+    assert_eq!(runners, 3 * RACES, "each node runs for one race at most");
+}

@@ -11,6 +11,12 @@ fn a_graph_is_drawn_with_its_loops_and_error_edges() {
 }
 
 #[test]
+fn a_picture_says_what_races_and_what_is_undone() {
+    let graph = good("races_and_undo.yaml", include_str!("good/races_and_undo.yaml"));
+    insta::assert_snapshot!("races_and_undo", format!("{}\n{}", to_dot(&graph), to_mermaid(&graph)));
+}
+
+#[test]
 fn labels_cannot_break_out_of_their_quotes() {
     let text = r##"{"stepstream": 1, "name": "g", "nodes": {"a": {"task": "echo", "label": "x\"]; evil -> y; \\\n<script>#quot;"}}}"##;
     let graph = good("g.json", text);

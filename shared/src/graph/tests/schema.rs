@@ -20,7 +20,11 @@ fn schema() -> jsonschema::Validator {
 
 #[test]
 fn what_compiles_matches_the_schema() {
-    for text in [include_str!("good/review.yaml"), include_str!("good/nested_loops.yaml")] {
+    for text in [
+        include_str!("good/review.yaml"),
+        include_str!("good/nested_loops.yaml"),
+        include_str!("good/races_and_undo.yaml"),
+    ] {
         let document: serde_json::Value = serde_json::from_str(&good("g.yaml", text).canonical).unwrap();
         let problems: Vec<String> = schema().iter_errors(&document).map(|error| error.to_string()).collect();
         assert!(problems.is_empty(), "{problems:?}");
@@ -44,6 +48,7 @@ fn the_schema_sees_what_a_schema_can_see() {
         "not_supported_yet",
         "quorum_zero",
         "route_without_edges",
+        "undo_mistakes",
         "unknown_fields",
         "version_is_a_number",
         "when_is_no_boolean",
