@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepstream_coordinator::reading::Loaded;
-use stepstream_shared::execution::ExecutionState;
+use stepstream_shared::execution::{Execution, ExecutionState};
 
 use crate::exit::Exit;
 
@@ -23,6 +23,9 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
     pub steps: Steps,
+    /// Once it has begun to undo what it has done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub compensation: Option<Compensation>,
     pub events: u64,
     /// From its creation until its end, or until its last event where it has not ended.
     pub duration_ms: u64,
@@ -35,6 +38,38 @@ pub struct Steps {
     pub failed: u64,
     pub skipped: u64,
     pub total: u64,
+}
+
+/// What became of the steps that undo others.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Compensation {
+    /// How the execution ends when everything is undone, or has ended.
+    pub ending: String,
+    pub done: u64,
+    pub failed: u64,
+    pub left: u64,
+}
+
+impl Compensation {
+    fn of(execution: &Execution) -> Option<Self> {
+        let compensation = execution.compensation()?;
+        Some(Compensation {
+            ending: compensation.ending().name().to_owned(),
+            done: compensation.undone().done.into(),
+            failed: compensation.undone().failed.into(),
+            left: execution.undo_left() as u64 + u64::from(compensation.step().is_some()),
+        })
+    }
+}
+
+impl std::fmt::Display for Compensation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} undone, {} failed", self.done, self.failed)?;
+        match self.left {
+            0 => Ok(()),
+            left => write!(f, ", {left} to go, then {}", self.ending),
+        }
+    }
 }
 
 impl Report {
@@ -57,8 +92,9 @@ impl Report {
                 completed: counts.completed.into(),
                 failed: counts.failed.into(),
                 skipped: counts.skipped.into(),
-                total: execution.steps().len() as u64,
+                total: execution.graph_steps() as u64,
             },
+            compensation: Compensation::of(execution),
             events: execution.sequence(),
             duration_ms: u64::try_from(until.since(execution.created_at()).as_millis()).unwrap_or(u64::MAX),
             created_at: execution.created_at().to_string(),

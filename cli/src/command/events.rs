@@ -147,6 +147,9 @@ impl Printer {
 
 fn step(event: &Value) -> String {
     let mut name = output::printable(event["node"].as_str().unwrap_or_default());
+    if !event["undoes"].is_null() {
+        name.insert_str(0, "undo ");
+    }
     if let Some(index) = event["index"].as_u64() {
         name.push_str(&format!("[{index}]"));
     }
@@ -170,6 +173,9 @@ fn detail(event: &Value) -> String {
         if let Some(text) = event[key].as_str() {
             parts.push(format!("{key} {text}"));
         }
+    }
+    if let (Some(done), failed) = (event["compensation"]["done"].as_u64(), &event["compensation"]["failed"]) {
+        parts.push(format!("{done} undone, {failed} failed"));
     }
     if let Some(items) = event["items"].as_u64() {
         parts.push(format!("{items} items"));

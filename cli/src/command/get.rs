@@ -197,6 +197,9 @@ async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
                 ],
                 vec!["events".to_owned(), report.events.to_string()],
             ];
+            if let Some(compensation) = &report.compensation {
+                rows.push(vec!["undo".to_owned(), compensation.to_string()]);
+            }
             if let Some(reason) = &report.reason {
                 rows.push(vec!["reason".to_owned(), reason.clone()]);
             }

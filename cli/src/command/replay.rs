@@ -169,6 +169,7 @@ fn state(loaded: &Loaded) -> Value {
             json!({
                 "step_id": execution.step_id(ordinal, node),
                 "node": node,
+                "undoes": step.undoes().and_then(|undone| execution.step_id(undone, node)),
                 "iteration": step.iterations(),
                 "index": step.index(),
                 "state": step.state().name(),

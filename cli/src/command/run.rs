@@ -300,11 +300,15 @@ pub fn queues(graph: &CompiledGraph) -> Vec<String> {
     queues
 }
 
+/// Of nodes, and what undoes them.
 fn tasks(graph: &CompiledGraph) -> impl Iterator<Item = &stepstream_shared::graph::Task> {
-    graph.nodes.iter().filter_map(|node| match &node.kind {
-        NodeKind::Task(task) => Some(task),
-        NodeKind::Map(map) => Some(&map.task),
-        _ => None,
+    graph.nodes.iter().flat_map(|node| {
+        let task = match &node.kind {
+            NodeKind::Task(task) => Some(task),
+            NodeKind::Map(map) => Some(&map.task),
+            _ => None,
+        };
+        task.into_iter().chain(&node.undo)
     })
 }
 

@@ -42,7 +42,8 @@ fn accepted(execution_id: ExecutionId) -> Response {
 
 /// Cancel an execution.
 ///
-/// It is durable when this answers; attempts that are running are told to stop.
+/// It is durable when this answers; attempts that are running are told to stop. Where steps have completed that can be
+/// undone, they are, before the execution is over.
 #[utoipa::path(
     post,
     path = "/v1/executions/{execution_id}/cancel",
@@ -52,7 +53,7 @@ fn accepted(execution_id: ExecutionId) -> Response {
     request_body = Option<Reason>,
     responses(
         (status = 202, description = "Cancelled", body = Controlled),
-        (status = 409, description = "It is over already", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "It is over already, or undoes what it has done", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]

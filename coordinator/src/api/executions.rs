@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use stepstream_shared::data::Data;
 use stepstream_shared::error::ExecutionError;
-use stepstream_shared::event::Actor;
+use stepstream_shared::event::{Actor, Ending};
 use stepstream_shared::execution::ExecutionState;
 use stepstream_shared::graph::{CompiledGraph, GraphDigest};
 use stepstream_shared::id::{ExecutionId, TenantId};
@@ -130,11 +130,53 @@ pub(super) struct Execution {
     #[schema(required)]
     duration_ms: Option<u64>,
     steps: StepCounts,
+    /// Once it has begun to undo what it has done; null before, and where there was nothing to undo. Until it is over,
+    /// `state` says what it says of any other execution.
+    #[schema(required)]
+    compensation: Option<Compensation>,
     /// How many events there are.
     events: u64,
 }
 
-/// How many steps ended how; those that have not ended are in the total only.
+/// What became of the steps that undo others, and how the execution ends, or has ended, after them.
+#[derive(Serialize, ToSchema)]
+pub(super) struct Compensation {
+    /// Failed or Cancelled.
+    ending: &'static str,
+    /// Why it fails.
+    #[schema(value_type = Option<Failure>, required)]
+    error: Option<ExecutionError>,
+    /// Why it is cancelled.
+    #[schema(required)]
+    reason: Option<String>,
+    /// Steps that are undone.
+    done: u32,
+    /// Undo steps that failed for good.
+    failed: u32,
+    /// Steps that are still to be undone, the one included that is being undone.
+    left: usize,
+}
+
+impl Compensation {
+    fn of(loaded: &Loaded) -> Option<Self> {
+        let compensation = loaded.execution.compensation()?;
+        let (error, reason) = match compensation.ending() {
+            Ending::Failed { error, .. } => (Some(error.clone()), None),
+            Ending::Cancelled { reason } => (None, Some(reason.clone())),
+        };
+        Some(Compensation {
+            ending: compensation.ending().name(),
+            error,
+            reason,
+            done: compensation.undone().done,
+            failed: compensation.undone().failed,
+            left: loaded.execution.undo_left() + usize::from(compensation.step().is_some()),
+        })
+    }
+}
+
+/// How many steps of the graph ended how; those that have not ended are in the total only, and those that undo others
+/// are in `compensation`.
 #[derive(Serialize, ToSchema)]
 pub(super) struct StepCounts {
     completed: u32,
@@ -347,8 +389,9 @@ fn execution(loaded: &Loaded) -> Execution {
             completed: counts.completed,
             failed: counts.failed,
             skipped: counts.skipped,
-            total: execution.steps().len(),
+            total: execution.graph_steps(),
         },
+        compensation: Compensation::of(loaded),
         events: execution.sequence(),
     }
 }

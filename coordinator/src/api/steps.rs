@@ -26,6 +26,9 @@ pub(super) struct Step {
     node: String,
     /// Scheduled, Claimed, Running, Waiting, InDoubt, Completed, Failed or Skipped.
     state: &'static str,
+    /// The completed step of the same node that this one undoes; null for a step of the graph.
+    #[schema(value_type = Option<String>, required)]
+    undoes: Option<StepId>,
     /// The present or last try, from 1.
     attempt: u32,
     /// The iteration of each loop around the node, outermost first; empty outside of loops.
@@ -97,6 +100,7 @@ fn step(loaded: &Loaded, ordinal: u32) -> Option<Step> {
         step_id: loaded.execution.step_id(ordinal, node)?,
         node: node.clone(),
         state: step.state().name(),
+        undoes: step.undoes().and_then(|undone| loaded.execution.step_id(undone, node)),
         attempt: step.attempt(),
         iteration: step.iterations().to_vec(),
         index: step.index(),

@@ -8,7 +8,8 @@ use stepstream_runtime::bus::{CoordinatorBus, Settle};
 use stepstream_runtime::random;
 use stepstream_shared::event::view::event_json;
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec, event_id};
-use stepstream_shared::execution::{Asked, Command, Decided, Refusal, Rejection};
+use stepstream_shared::execution::{Asked, Command, Decided, Execution, Refusal, Rejection};
+use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::{Control, TraceContext};
 use tokio::sync::oneshot;
@@ -154,7 +155,7 @@ impl Engine {
         let last_seq = live.execution.sequence();
         let first_seq = last_seq + 1 - events.len() as u64;
         let asked = Asked::by(&events);
-        let control = controls(id, &events, &occasion.causation);
+        let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
         let Occasion { actor, causation, trace, settle, reply } = occasion;
         let envelope = Envelope { at, actor, causation, trace };
         let feed = self.settings.feed.then(|| {
@@ -362,12 +363,32 @@ fn publish_feed(bus: &Arc<dyn CoordinatorBus>, live: &Live, tenant: &TenantId, f
 }
 
 /// What running workers should hear of these events.
-fn controls(id: ExecutionId, events: &[EventData], causation: &Causation) -> Vec<Control> {
+///
+/// An execution that is over has nothing that should run. One that only undoes what it has done has: there, as where a
+/// race or a map gives up some of its steps, each attempt that was given up is named.
+fn controls(
+    execution: &Execution,
+    graph: &CompiledGraph,
+    events: &[EventData],
+    causation: &Causation,
+) -> Vec<Control> {
+    let id = execution.id();
+    let closed = |event: &EventData| matches!(event, EventData::StepSkipped { new: None, .. });
+    let over = match events.last() {
+        Some(EventData::ExecutionCancelled { .. } | EventData::ExecutionFailed { .. }) => true,
+        Some(EventData::ExecutionCompleted { .. }) => events.iter().any(closed),
+        _ => false,
+    };
+    if over {
+        return vec![Control::Cancel { execution: id }];
+    }
     let mut hints = Vec::new();
     for event in events {
         match event {
-            EventData::ExecutionCancelled { .. } | EventData::ExecutionFailed { .. } => {
-                hints.push(Control::Cancel { execution: id });
+            // A start need not be on record for a worker to have the attempt.
+            EventData::StepSkipped { step, new: None, .. } if execution.task_of(graph, *step).is_some() => {
+                let attempt = execution.step(*step).map_or(1, |step| step.attempt());
+                hints.push(Control::Abandon { execution: id, ordinal: *step, attempt });
             }
             // Given up by a deadline: its worker does not know yet.
             EventData::StepRetryScheduled { step, attempt, .. } | EventData::StepFailed { step, attempt, .. }

@@ -69,6 +69,12 @@ impl Execution {
         self.undoable.len()
     }
 
+    /// Steps of the graph, without those that undo.
+    pub fn graph_steps(&self) -> usize {
+        let undo = self.compensation.as_ref().map_or(0, Compensation::steps);
+        self.steps.len().saturating_sub(undo as usize)
+    }
+
     /// The next undo can be scheduled, or the execution ended.
     pub(super) fn undo_is_due(&self) -> bool {
         !self.state.is_terminal() && self.compensation.as_ref().is_some_and(|running| running.step.is_none())

@@ -30,6 +30,8 @@ pub const BY_EMBEDDED: Expected = Expected { state: ExecutionState::Completed, w
 pub struct StepFacts {
     pub node: String,
     pub index: Option<u32>,
+    /// The step that it undoes.
+    pub undoes: Option<u32>,
     pub is_task: bool,
     pub scheduled_at: Timestamp,
     /// Sequence of its schedule.
@@ -156,7 +158,7 @@ impl Facts {
     /// all of them, after one. Steps in loops have many predecessors of one name, and are left to the fold.
     fn check_order(&self, graph: &CompiledGraph) {
         let mut by_node: HashMap<&str, &StepFacts> = HashMap::new();
-        for step in self.steps.iter().filter(|step| step.index.is_none()) {
+        for step in self.steps.iter().filter(|step| step.index.is_none() && step.undoes.is_none()) {
             by_node.insert(&step.node, step);
         }
         for (ix, node) in graph.nodes.iter().enumerate() {
@@ -246,7 +248,7 @@ async fn facts(mut cursor: LogCursor, id: &str) -> Facts {
 fn take(facts: &mut Facts, in_flight: &mut HashMap<String, usize>, event: &Event, graph: &CompiledGraph) {
     match &event.data {
         EventData::ExecutionStarted {} => facts.started_at = event.at,
-        EventData::StepScheduled { step, node, index, .. } => {
+        EventData::StepScheduled { step, node, index, undoes, .. } => {
             assert_eq!(*step as usize, facts.steps.len(), "{}: steps are numbered in order", facts.id);
             let node = graph.node(NodeIx(*node)).expect("named by the graph");
             if index.is_some() {
@@ -258,6 +260,7 @@ fn take(facts: &mut Facts, in_flight: &mut HashMap<String, usize>, event: &Event
             facts.steps.push(StepFacts {
                 node: node.name.clone(),
                 index: *index,
+                undoes: *undoes,
                 is_task: matches!(node.kind, NodeKind::Task(_)) || index.is_some(),
                 scheduled_at: event.at,
                 scheduled: event.sequence,

@@ -17,6 +17,8 @@ pub struct Seen {
     /// The place in a map.
     pub index: Option<u64>,
     pub attempt: u64,
+    /// The step undoes another one.
+    pub undoes: bool,
     pub kind: Kind,
 }
 
@@ -59,6 +61,7 @@ impl Seen {
             iteration: step.map(|step| step.iterations().iter().map(|n| u64::from(*n)).collect()).unwrap_or_default(),
             index: step.and_then(|step| step.index()).map(u64::from),
             attempt: step.map_or(0, |step| u64::from(step.attempt())),
+            undoes: step.is_some_and(|step| step.undoes().is_some()),
             kind,
         }
     }
@@ -95,13 +98,17 @@ impl Seen {
             iteration: event["iteration"].as_array().into_iter().flatten().filter_map(Value::as_u64).collect(),
             index: event["index"].as_u64(),
             attempt: event["attempt"].as_u64().unwrap_or(0),
+            undoes: !event["undoes"].is_null(),
             kind,
         }
     }
 
-    /// The step as people write it: `hash[3]`, `polish #2`.
+    /// The step as people write it: `hash[3]`, `polish #2`, `undo hash[3]`.
     pub fn name(&self) -> String {
         let mut name = crate::output::printable(&self.node);
+        if self.undoes {
+            name.insert_str(0, "undo ");
+        }
         if let Some(index) = self.index {
             name.push_str(&format!("[{index}]"));
         }
