@@ -75,7 +75,7 @@ impl Progress {
 
     pub fn observe(&mut self, execution: &str, seen: &Seen) {
         match &seen.kind {
-            Kind::Scheduled if seen.index.is_none() => self.counts.known += 1,
+            Kind::Scheduled if seen.index.is_none() || seen.undoes => self.counts.known += 1,
             Kind::MapExpanded { items } => self.counts.known += items,
             Kind::Completed { .. } => self.counts.done += 1,
             Kind::Failed { .. } => {
@@ -184,6 +184,7 @@ pub fn summary(report: &crate::report::Report) -> String {
     let mut steps = vec![format!("{completed} {} completed", if completed == 1 { "step" } else { "steps" })];
     steps.extend((failed > 0).then(|| format!("{failed} failed")));
     steps.extend((skipped > 0).then(|| format!("{skipped} skipped")));
+    steps.extend(report.compensation.as_ref().map(ToString::to_string));
     let took = span(Duration::from_millis(report.duration_ms));
     format!(
         "{style}{}{style:#} {BOLD}{}{BOLD:#} in {took}: {}, {} events",

@@ -48,6 +48,39 @@ fn quorum_does_not_wait_for_the_slow_one() {
 }
 
 #[test]
+fn race_gives_up_the_slow_one() {
+    let desk = Desk::new();
+    let report = desk.expect(0, &["run", &example("race.yaml"), "-o", "json"]).json();
+    assert_eq!((&report["output"]["winner"], &report["steps"]["skipped"]), (&json!("quick"), &json!(1)), "{report}");
+    let events = desk.expect(0, &["events", report["execution_id"].as_str().unwrap()]).stdout;
+    assert!(events.lines().any(|line| line.contains("slow") && line.contains("reason lost")), "{events}");
+}
+
+#[test]
+fn saga_gives_back_what_it_has_booked() {
+    let desk = Desk::new();
+    let report = desk.expect(1, &["run", &example("saga.yaml"), "-o", "json"]).json();
+    assert_eq!(report["error"]["message"], "there is no car");
+    assert_eq!(report["compensation"], json!({"ending": "Failed", "done": 2, "failed": 0, "left": 0}), "{report}");
+    // Undo steps are not counted among those of the graph.
+    let counts = ["completed", "failed", "skipped", "total"].map(|name| report["steps"][name].as_u64().unwrap());
+    assert_eq!(counts, [3, 1, 1, 5], "{report}");
+    let id = report["execution_id"].as_str().unwrap();
+    let shown = desk.expect(0, &["get", "execution", id]).stdout;
+    assert!(shown.contains("2 undone, 0 failed"), "{shown}");
+    let events = desk.expect(0, &["events", id]).stdout;
+    let undone: Vec<&str> =
+        events.lines().filter(|line| line.contains("step_completed") && line.contains("undo ")).collect();
+    let [hotel, flight] = undone.as_slice() else { panic!("{events}") };
+    assert!(hotel.contains("undo hotel") && flight.contains("undo flight"), "{events}");
+    assert!(events.contains("compensation_started"), "{events}");
+    desk.expect(0, &["replay", id, "--verify"]);
+
+    let booked = output("saga.yaml", json!({"cars": 1}));
+    assert!(booked[2].as_str().unwrap().starts_with("car for exec_"), "{booked}");
+}
+
+#[test]
 fn repo_audit_reads_whatever_names_files_have() {
     let folder = tempfile::tempdir().unwrap();
     let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();

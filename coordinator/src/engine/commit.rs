@@ -366,12 +366,7 @@ fn publish_feed(bus: &Arc<dyn CoordinatorBus>, live: &Live, tenant: &TenantId, f
 ///
 /// An execution that is over has nothing that should run. One that only undoes what it has done has: there, as where a
 /// race or a map gives up some of its steps, each attempt that was given up is named.
-fn controls(
-    execution: &Execution,
-    graph: &CompiledGraph,
-    events: &[EventData],
-    causation: &Causation,
-) -> Vec<Control> {
+fn controls(execution: &Execution, graph: &CompiledGraph, events: &[EventData], causation: &Causation) -> Vec<Control> {
     let id = execution.id();
     let closed = |event: &EventData| matches!(event, EventData::StepSkipped { new: None, .. });
     let over = match events.last() {
@@ -429,3 +424,6 @@ fn refusal(rejection: Rejection) -> ServiceError {
         other => ServiceError::Conflict(other.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests;

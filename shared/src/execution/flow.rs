@@ -130,6 +130,9 @@ impl Execution {
         };
         if let Some(verdict) = verdict {
             self.activate(graph, verdict);
+            if let Ready::Run(winner) = verdict {
+                self.decide_race(graph, winner);
+            }
         }
     }
 
@@ -137,9 +140,6 @@ impl Execution {
         let node_ix = verdict.node();
         if let Some(run) = self.nodes.get_mut(node_ix as usize) {
             run.activated = true;
-        }
-        if let Ready::Run(winner) = verdict {
-            self.decide_race(graph, winner);
         }
         // Reaching a header enters its loop.
         if let Some(ix) = graph.node(NodeIx(node_ix)).and_then(|node| node.in_loop)

@@ -38,20 +38,25 @@ impl Execution {
 
     /// A join is met. If it is a race, everything that runs only for it has lost.
     pub(super) fn decide_race(&mut self, graph: &CompiledGraph, winner: u32) {
-        let Some(node) = graph.node(NodeIx(winner)).filter(|node| node.join == Join::Race) else { return };
+        if graph.node(NodeIx(winner)).is_none_or(|node| node.join != Join::Race) {
+            return;
+        }
         match self.nodes.get_mut(winner as usize) {
             Some(run) if !run.lost => run.won = true,
             // It has lost a race itself, and with it everything that runs for it.
             _ => return,
         }
-        let home = node.in_loop;
-        let mut joins = vec![winner];
-        while let Some(runners) = joins.pop().and_then(|join| Some(&graph.node(NodeIx(join))?.runners)) {
+        let home = home_of(graph, NodeIx(winner));
+        let mut joins = vec![NodeIx(winner)];
+        while let Some(join) = joins.pop() {
+            let runners = graph.node(join).map_or(&[][..], |node| &node.runners);
             for ix in runners {
                 let (Some(runner), Some(run)) = (graph.node(*ix), self.nodes.get_mut(ix.0 as usize)) else { continue };
                 run.lost = true;
-                if runner.join == Join::Race && !run.won {
-                    joins.push(ix.0);
+                // A race at the head of a loop runs, as a node, for races inside the loop; who runs for it is outside.
+                let begins = home_of(graph, *ix) != runner.in_loop && home_of(graph, join) == runner.in_loop;
+                if runner.join == Join::Race && !run.won && !begins {
+                    joins.push(*ix);
                 }
                 let step = run.step;
                 self.lose_loops(graph, runner.in_loop, home);
@@ -87,4 +92,11 @@ impl Execution {
             }
         }
     }
+}
+
+/// The loop in which a race is run: who runs for the header of a loop is outside of that loop.
+fn home_of(graph: &CompiledGraph, join: NodeIx) -> Option<LoopIx> {
+    let own = graph.node(join)?.in_loop?;
+    let each = graph.loops.get(own.0 as usize)?;
+    if each.header == join { each.parent } else { Some(own) }
 }

@@ -107,10 +107,8 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
             runners: Vec::new(),
         });
     }
-    for at in 0..nodes.len() {
-        if let Some(join) = nodes[at].runs_for {
-            nodes[join.0 as usize].runners.push(NodeIx(at as u32));
-        }
+    for (node, join) in races.runners() {
+        nodes[join.0 as usize].runners.push(node);
     }
     for (edge, at) in edges.iter().zip(0..) {
         nodes[edge.from.0 as usize].out.push(EdgeIx(at));

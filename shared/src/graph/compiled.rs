@@ -144,7 +144,8 @@ pub struct Node {
     pub in_loop: Option<LoopIx>,
     /// The nearest race join that this node runs only for: every forward path leads there.
     pub runs_for: Option<NodeIx>,
-    /// Of a race join: the nodes whose `runs_for` it is. A race join among them has runners of its own.
+    /// Of a race join: the nodes whose `runs_for` it is, and the races that begin the loops for which it is that. A race
+    /// join among them has runners of its own.
     pub runners: Vec<NodeIx>,
 }
 

@@ -295,3 +295,53 @@ nodes:
     .ticks()
     .then("a failed, b skipped, z due");
 }
+
+#[test]
+fn a_loop_can_begin_with_a_race_that_only_its_first_round_decides() {
+    given(
+        "
+nodes:
+  begin: { route: all, max_iterations: 2, next: [ { to: a }, { to: b } ] }
+  a: { task: t, next: { to: turn } }
+  b: { task: t, next: { to: turn } }
+  turn: { join: race, task: t, max_iterations: 2, next: [ { to: turn, when: '=iteration < 2' }, { to: begin, when: '=iteration == 2' } ] }",
+    )
+    .starts(json!({}))
+    .completes("b")
+    .then("begin@1 ok, a@1 skipped, b@1 ok, turn@1.1 due")
+    .completes("turn")
+    .completes("turn")
+    .then("begin@1 ok, a@1 skipped, b@1 ok, turn@1.1 ok, turn@1.2 ok, begin@2 ok, a@2 due, b@2 due")
+    .completes("a")
+    .then("begin@1 ok, a@1 skipped, b@1 ok, turn@1.1 ok, turn@1.2 ok, begin@2 ok, a@2 ok, b@2 skipped, turn@2.1 due");
+}
+
+#[test]
+fn who_runs_for_the_race_that_begins_a_loop_runs_for_the_race_behind_it_and_not_for_one_inside() {
+    let graph = "
+nodes:
+  begin: { route: all, next: [ { to: a }, { to: b }, { to: c } ] }
+  a: { task: t, next: { to: turn } }
+  b: { task: t, next: { to: turn } }
+  c: { task: t, next: { to: z } }
+  turn: { join: race, task: t, max_iterations: 2, next: [ { to: in1 }, { to: in2 } ] }
+  in1: { task: t, next: { to: inner } }
+  in2: { task: t, next: { to: inner } }
+  inner: { join: race, task: t, next: [ { to: turn, when: '=iteration < 2' }, { to: z, when: '=iteration == 2' } ] }
+  z: { join: race, task: t }";
+    given(graph)
+        .starts(json!({}))
+        .completes("a")
+        .completes("turn")
+        .completes("in2")
+        .completes("inner")
+        .completes("turn")
+        .completes("in1")
+        .then(
+            "begin ok, a ok, b skipped, c due, turn@1 ok, in1@1 skipped, in2@1 ok, inner@1 ok, turn@2 ok, in1@2 ok, \
+             in2@2 skipped, inner@2 due",
+        )
+        .completes("c")
+        .owes("z");
+    given(graph).starts(json!({})).completes("c").owes("z").completes("z").is(ExecutionState::Completed);
+}

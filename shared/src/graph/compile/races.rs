@@ -15,6 +15,8 @@ use crate::graph::document::Document;
 #[derive(Debug, Default)]
 pub(crate) struct Races {
     runs_for: Vec<Option<NodeIx>>,
+    /// A loop that begins with a race, and the race behind the loop. As a node, the first may run for one inside.
+    behind: Vec<(NodeIx, NodeIx)>,
 }
 
 impl Races {
@@ -22,24 +24,40 @@ impl Races {
     pub(crate) fn runs_for(&self, node: usize) -> Option<NodeIx> {
         self.runs_for.get(node).copied().flatten()
     }
+
+    /// Each node with a race that it runs for.
+    pub(crate) fn runners(&self) -> impl Iterator<Item = (NodeIx, NodeIx)> {
+        let nodes = (0_u32..).zip(&self.runs_for).filter_map(|(at, join)| Some((NodeIx(at), (*join)?)));
+        nodes.chain(self.behind.iter().copied().filter(|(node, join)| self.runs_for(node.0 as usize) != Some(*join)))
+    }
 }
 
 pub(crate) fn find(document: &Document<'_>, wires: &[Wire], shape: &Shape, reporter: &mut Reporter<'_>) -> Races {
-    let is_race = |node: usize| document.nodes[node].join == Join::Race;
-    if !(0..document.nodes.len()).any(is_race) {
+    let is_race = |node: &usize| document.nodes[*node].join == Join::Race;
+    if !(0..document.nodes.len()).any(|node| is_race(&node)) {
         return Races::default();
     }
+    // A loop is entered through its header only, so whoever leads into it leads to a race there.
+    let race = |vertex: &Vertex| match vertex {
+        Vertex::Node(node) => Some(*node).filter(is_race),
+        Vertex::Loop(ix) => Some(shape.loops[ix.0 as usize].header.0 as usize).filter(is_race),
+    };
     // Loops come after their parents, so what a loop as a whole runs for is known before its inside is looked at.
-    let mut found = Races { runs_for: vec![None; document.nodes.len()] };
+    let mut found = Races { runs_for: vec![None; document.nodes.len()], behind: Vec::new() };
     let mut loops: Vec<Option<NodeIx>> = vec![None; shape.loops.len()];
     for mut region in regions(document.nodes.len(), wires, shape) {
         let around = region.of.and_then(|ix| loops[ix.0 as usize]);
-        let Some(nearest) = region.nearest(&is_race) else { return Races::default() }; // A cycle that is no loop.
+        let Some(nearest) = region.nearest(&race) else { return Races::default() }; // A cycle that is no loop.
         for (vertex, near) in region.vertices.iter().zip(nearest) {
             match vertex {
                 Vertex::Node(node) => found.runs_for[*node] = near.or(around),
                 Vertex::Loop(ix) => loops[ix.0 as usize] = near.or(around),
             }
+        }
+    }
+    for (each, behind) in shape.loops.iter().zip(loops) {
+        if let Some(behind) = behind.filter(|_| is_race(&(each.header.0 as usize))) {
+            found.behind.push((each.header, behind));
         }
     }
     check(document, wires, shape, &found, reporter);
@@ -58,7 +76,7 @@ fn check(document: &Document<'_>, wires: &[Wire], shape: &Shape, found: &Races, 
         }
     }
     let mut has_runners = vec![false; document.nodes.len()];
-    for join in found.runs_for.iter().flatten() {
+    for (_, join) in found.runners() {
         has_runners[join.0 as usize] = true;
     }
     for (node, at) in document.nodes.iter().zip(0..).filter(|(node, _)| node.join == Join::Race) {
@@ -139,7 +157,7 @@ fn regions(nodes: usize, wires: &[Wire], shape: &Shape) -> Vec<Region> {
 
 impl Region {
     /// The nearest race that post-dominates each vertex. `None` if the region has a cycle.
-    fn nearest(&mut self, is_race: &dyn Fn(usize) -> bool) -> Option<Vec<Option<NodeIx>>> {
+    fn nearest(&mut self, race: &dyn Fn(&Vertex) -> Option<usize>) -> Option<Vec<Option<NodeIx>>> {
         let count = self.vertices.len();
         let mut before: Vec<Vec<usize>> = vec![Vec::new(); count];
         let mut waits: Vec<usize> = vec![0; count];
@@ -157,9 +175,9 @@ impl Region {
             done += 1;
             let parent = self.next[vertex].iter().copied().reduce(|a, b| tree.common(a?, b?)).flatten();
             tree.hang(vertex, parent);
-            nearest[vertex] = parent.and_then(|parent| match self.vertices[parent] {
-                Vertex::Node(node) if is_race(node) => Some(NodeIx(node as u32)),
-                _ => nearest[parent],
+            nearest[vertex] = parent.and_then(|parent| match race(&self.vertices[parent]) {
+                Some(node) => Some(NodeIx(node as u32)),
+                None => nearest[parent],
             });
             for from in &before[vertex] {
                 waits[*from] -= 1;

@@ -8,10 +8,23 @@ use crate::event::EventData;
 use crate::execution::Execution;
 use crate::graph::{CompiledGraph, Join, LoopIx, NodeIx};
 
-/// The races that a node runs for, the nearest first.
+/// The races that a node runs for.
 pub(super) fn run_for(graph: &CompiledGraph, node: u32) -> Vec<u32> {
-    let next = |node: &u32| graph.nodes[*node as usize].runs_for.map(|join| join.0);
-    std::iter::successors(next(&node), next).collect()
+    let races = || (0_u32..).zip(&graph.nodes).filter(|(_, each)| each.join == Join::Race);
+    let has = |join: &crate::graph::Node, runner: u32| join.runners.contains(&NodeIx(runner));
+    let mut found: Vec<u32> = races().filter(|(_, join)| has(join, node)).map(|(at, _)| at).collect();
+    let mut next = 0;
+    while let Some(at) = found.get(next).copied() {
+        next += 1;
+        // Who runs for the race at the head of a loop does not run for those inside.
+        let outside = |join: &u32| {
+            let home = loops_around_race(graph, at);
+            loops_around_race(graph, *join).iter().all(|ix| home.contains(ix))
+        };
+        let further: Vec<u32> = races().filter(|(_, join)| has(join, at)).map(|(at, _)| at).filter(outside).collect();
+        found.extend(further.into_iter().filter(|join| !found.contains(join)).collect::<Vec<_>>());
+    }
+    found
 }
 
 fn loops_around(graph: &CompiledGraph, node: u32) -> Vec<LoopIx> {
@@ -19,13 +32,19 @@ fn loops_around(graph: &CompiledGraph, node: u32) -> Vec<LoopIx> {
     std::iter::successors(own, |ix| graph.loops[ix.0 as usize].parent).collect()
 }
 
+/// The loops around a race and those who run for it: a loop that begins with one is behind it.
+fn loops_around_race(graph: &CompiledGraph, join: u32) -> Vec<LoopIx> {
+    let around = loops_around(graph, join);
+    around.into_iter().filter(|ix| graph.loops[ix.0 as usize].header.0 != join).collect()
+}
+
 /// Begins with whoever can reach the join and throws out whoever has an edge that leads elsewhere, until nobody does.
 pub(super) fn runners_by_elimination(graph: &CompiledGraph, join: u32) -> Vec<u32> {
-    let home = loops_around(graph, join);
+    let home = loops_around_race(graph, join);
     let mut left: Vec<bool> = (0..graph.nodes.len() as u32).map(|_| false).collect();
     loop {
         let reaches = |edge: &crate::graph::Edge| {
-            let another_round = edge.back.is_some_and(|back| home.contains(&back));
+            let another_round = edge.back.is_some_and(|back| edge.to.0 == join || home.contains(&back));
             !another_round && (edge.to.0 == join || left[edge.to.0 as usize])
         };
         let more: Vec<u32> = graph.edges.iter().filter(|edge| reaches(edge)).map(|edge| edge.from.0).collect();
@@ -40,7 +59,7 @@ pub(super) fn runners_by_elimination(graph: &CompiledGraph, join: u32) -> Vec<u3
     loop {
         let out = graph.edges.iter().find(|edge| {
             let leads_on = edge.to.0 == join || left[edge.to.0 as usize];
-            let another_round = edge.back.is_some_and(|back| home.contains(&back));
+            let another_round = edge.back.is_some_and(|back| edge.to.0 == join || home.contains(&back));
             left[edge.from.0 as usize] && (!leads_on || another_round)
         });
         match out {
@@ -73,14 +92,15 @@ pub(super) fn no_loser_goes_on(scenario: &Scenario) -> TestCaseResult {
             continue;
         }
         for join in run_for(graph, step.node()) {
-            let depth = loops_around(graph, join).len();
+            let depth = loops_around_race(graph, join).len();
             let round = step.iterations()[..depth].to_vec();
             prop_assert!(!decided.contains(&(join, round)), "{:?} after the race: {}", event.data, scenario.story());
         }
         if matches!(event.data, EventData::StepScheduled { .. })
             && graph.node(NodeIx(step.node())).is_some_and(|node| node.join == Join::Race)
         {
-            decided.push((step.node(), step.iterations().to_vec()));
+            let depth = loops_around_race(graph, step.node()).len();
+            decided.push((step.node(), step.iterations()[..depth].to_vec()));
         }
     }
     Ok(())
