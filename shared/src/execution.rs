@@ -39,7 +39,7 @@ pub use apply::ApplyError;
 pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
-pub use owed::{Asked, JobSpec};
+pub use owed::{Asked, JobSpec, Rest};
 pub use state::{Counts, Execution, Step, Usage, WaitRun};
 pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};

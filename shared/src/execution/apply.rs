@@ -345,7 +345,13 @@ impl Fold<'_> {
         };
         let next =
             before.after(action).map_err(|source| ApplyError::IllegalStep { sequence: self.sequence, source })?;
+        let was_in_hand = self.execution.is_in_hand(ordinal);
         self.execution.steps[ordinal as usize].state = next;
+        match (was_in_hand, self.execution.is_in_hand(ordinal)) {
+            (true, false) => self.execution.in_hand = self.execution.in_hand.saturating_sub(1),
+            (false, true) => self.execution.in_hand += 1,
+            _ => {}
+        }
         let is_work = |state| matches!(state, StepState::Running | StepState::Claimed);
         if is_work(before) != is_work(next) && self.task_of(ordinal).is_some() {
             let count = &mut self.execution.at_work;
@@ -453,6 +459,7 @@ impl Fold<'_> {
         self.mint(ordinal, step)?;
         let execution = &mut *self.execution;
         execution.open.insert(ordinal);
+        execution.in_hand += 1;
         if let Some(map_step) = parent {
             if let Some(map) = execution.maps.get_mut(&map_step) {
                 map.steps.push(ordinal);
@@ -664,6 +671,7 @@ impl Fold<'_> {
                 .then(|| Box::new(Discovery { depths: vec![0; total as usize], ..Discovery::default() })),
         };
         self.execution.maps.insert(ordinal, run);
+        self.execution.in_hand = self.execution.in_hand.saturating_sub(1); // From here on its items are the workers'.
         self.review_map(ordinal);
         Ok(())
     }

@@ -28,6 +28,10 @@ impl Execution {
 
     /// The state that [`Execution::to_snapshot`] gave.
     pub fn from_snapshot(bytes: &[u8]) -> Result<Self, crate::event::CodecError> {
-        rmp_serde::from_slice(bytes).map_err(|error| crate::event::CodecError::Malformed(error.to_string()))
+        let mut execution: Self =
+            rmp_serde::from_slice(bytes).map_err(|error| crate::event::CodecError::Malformed(error.to_string()))?;
+        let in_hand = execution.open.iter().filter(|step| execution.is_in_hand(**step)).count();
+        execution.in_hand = u32::try_from(in_hand).unwrap_or(u32::MAX);
+        Ok(execution)
     }
 }

@@ -58,7 +58,36 @@ impl Asked {
     }
 }
 
+/// What an execution waits for, from whoever drives it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Rest {
+    /// Nothing: workers are to run attempts, or a decision goes on at once.
+    Owes,
+    /// That this moment comes. Nothing is owed before.
+    Until(Timestamp),
+    /// A command, and nothing else moves it: it is held, or waits without a deadline. Attempts that workers had before may
+    /// still be reported.
+    Command,
+    Over,
+}
+
 impl Execution {
+    /// What keeps the execution going next. Costs the same whatever its size.
+    pub fn rest(&self) -> Rest {
+        if self.state.is_terminal() {
+            return Rest::Over;
+        }
+        if self.state == ExecutionState::Running && (self.in_hand > 0 || self.has_more()) {
+            return Rest::Owes;
+        }
+        self.next_deadline().map_or(Rest::Command, Rest::Until)
+    }
+
+    /// How many attempts workers have or are asked for, also while the execution is held.
+    pub fn in_hand(&self) -> u32 {
+        self.in_hand
+    }
+
     /// Every attempt that a worker must run or is running. Nothing while the execution is held or over.
     pub fn owed(&self, graph: &CompiledGraph) -> Vec<JobSpec> {
         if self.state != ExecutionState::Running {

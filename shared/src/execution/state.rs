@@ -144,6 +144,9 @@ pub struct Execution {
     pub(super) compensation: Option<Compensation>,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
+    /// How many of the open steps workers have, or are asked for. It follows from the rest, so it is stored nowhere.
+    #[serde(skip)]
+    pub(super) in_hand: u32,
 }
 
 /// What the execution has used, and what is set aside for steps that are open.
@@ -505,7 +508,14 @@ impl Execution {
             undoable: Vec::new(),
             compensation: None,
             notes: 0,
+            in_hand: 0,
         }
+    }
+
+    /// A worker has the present attempt at a step, or is asked for it. A map's own step is no worker's once it has its
+    /// items.
+    pub(super) fn is_in_hand(&self, ordinal: u32) -> bool {
+        self.step(ordinal).is_some_and(|step| step.state.is_in_hand()) && !self.maps.contains_key(&ordinal)
     }
 
     pub fn id(&self) -> ExecutionId {

@@ -55,6 +55,11 @@ impl StepState {
         matches!(self, StepState::Completed | StepState::Failed | StepState::Skipped)
     }
 
+    /// An attempt is a worker's, or waits for one.
+    pub const fn is_in_hand(self) -> bool {
+        matches!(self, StepState::Scheduled | StepState::Claimed | StepState::Running)
+    }
+
     pub const fn name(self) -> &'static str {
         match self {
             StepState::Pending => "Pending",

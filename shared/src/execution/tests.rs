@@ -16,6 +16,7 @@ mod outcomes;
 mod properties;
 mod races;
 mod records;
+mod rest;
 mod retries;
 mod routing;
 mod scenario;

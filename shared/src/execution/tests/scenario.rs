@@ -9,7 +9,8 @@ use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec};
 use crate::execution::{
-    Command, Decided, Execution, ExecutionState, JobSpec, Rejection, StartRequest, Steer, Steering, Step, StepState,
+    Command, Decided, Execution, ExecutionState, JobSpec, Rejection, Rest, StartRequest, Steer, Steering, Step,
+    StepState,
 };
 use crate::graph::{CompiledGraph, Graphs, NodeIx, Source, compile};
 use crate::id::{ControlId, ExecutionId, TenantId};
@@ -131,6 +132,7 @@ impl Scenario {
             );
             assert!(self.execution.waits().any(|(_, run)| run.wait().reason() == reason), "and says for what");
         }
+        self.rests_as_it_is_owed();
         if let Some(at) = self.execution.next_deadline() {
             let tick = Command::Tick { chance: 0.5 };
             let progress = self.execution.decide(&self.graphs, tick, at);
@@ -159,6 +161,22 @@ impl Scenario {
         let at = self.execution.sequence().to_be_bytes();
         let id = ControlId::derived("test", &[&at, format!("{what:?}").as_bytes()]);
         Steer { id, by: by.to_owned(), what }
+    }
+
+    /// What it is said to wait for is what a search through it finds.
+    #[track_caller]
+    fn rests_as_it_is_owed(&self) {
+        let execution = &self.execution;
+        let jobs = execution.open_steps().filter(|step| execution.job(&self.graph, *step).is_some()).count();
+        assert_eq!(execution.in_hand() as usize, jobs, "{}", self.story());
+        let runs = execution.state() == ExecutionState::Running;
+        let rest = match execution.next_deadline() {
+            _ if execution.state().is_terminal() => Rest::Over,
+            _ if runs && (jobs > 0 || execution.has_more()) => Rest::Owes,
+            Some(due) => Rest::Until(due),
+            None => Rest::Command,
+        };
+        assert_eq!(execution.rest(), rest, "{}", self.story());
     }
 
     #[track_caller]
