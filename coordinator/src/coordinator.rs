@@ -11,9 +11,9 @@ use tokio::sync::{broadcast, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::engine::{Engine, HINTS, Input, Parts, Settings};
+use crate::engine::{AtRest, Engine, HINTS, Input, Parts, Settings};
 use crate::keeper::Keeper;
-use crate::ownership::OwnedPartitions;
+use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::ports::{EventStore, Member, StoreError};
 use crate::reading::Reader;
 use crate::refusals::Refusals;
@@ -28,10 +28,10 @@ const LOOK_AT_JOBS: Duration = Duration::from_secs(1);
 /// Appends on their way: eight full group commits, enough to keep every lane busy.
 const APPENDS_IN_FLIGHT: usize = 4096;
 
-/// Which unfinished executions are driven.
+/// Which executions are driven that nobody asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Recover {
-    /// All of the partitions held.
+    /// All that owe something, and those whose moment comes, in the partitions held.
     All,
     /// Only those named, and those started or asked for later.
     Only(Vec<(TenantId, ExecutionId)>),
@@ -52,6 +52,8 @@ pub struct Options {
     pub redispatch_after: Duration,
     /// Publish events to the live feed on the bus.
     pub feed: bool,
+    /// When executions at rest leave memory. Matters only if all are recovered.
+    pub at_rest: AtRest,
 }
 
 impl Default for Options {
@@ -64,6 +66,7 @@ impl Default for Options {
             recover: Recover::All,
             redispatch_after: Duration::from_secs(30),
             feed: false,
+            at_rest: AtRest::default(),
         }
     }
 }
@@ -99,6 +102,7 @@ pub async fn start(
     let (hints, _) = broadcast::channel(HINTS);
     let owned = OwnedPartitions::default();
     let refusals = Refusals::default();
+    let in_memory = ExecutionsInMemory::default();
     // The lanes outlive the shutdown token: what the engine has on its way is still to be written.
     let (lanes, completions) =
         GroupCommit::new(store.clone(), options.lanes, CancellationToken::new()).port(APPENDS_IN_FLIGHT);
@@ -107,6 +111,7 @@ pub async fn start(
             recover_all: options.recover == Recover::All,
             redispatch_after: options.redispatch_after,
             feed: options.feed,
+            at_rest: options.at_rest,
         },
         meta: meta.clone(),
         reader: reader.clone(),
@@ -116,6 +121,7 @@ pub async fn start(
         hints: hints.clone(),
         owned: owned.clone(),
         refusals: refusals.clone(),
+        in_memory: in_memory.clone(),
     });
     let service = Service::new(
         reader,
@@ -126,6 +132,7 @@ pub async fn start(
         hints,
         owned.clone(),
         refusals,
+        in_memory,
         options.exclusive,
     );
     let queue = QueueId { tenant: TenantId::default_tenant(), name: DEFAULT_QUEUE.to_owned() };

@@ -18,6 +18,7 @@ mod live;
 mod loading;
 mod outcome;
 mod request;
+mod resting;
 mod snapshots;
 
 use std::cmp::Reverse;
@@ -31,17 +32,20 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{MacKey, Outcome};
 use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::hint::Hint;
-use crate::ownership::OwnedPartitions;
-use crate::ports::{Append, StoreMeta};
+use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
+use crate::ports::{Agenda, AgendaRow, Append, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
+use crate::recovery::{Permit, Recovery};
 use crate::refusals::Refusals;
 use crate::store::{Completions, Submitter};
 
 pub(crate) use live::JobKey;
 pub(crate) use request::{Request, RequestBody};
+pub use resting::AtRest;
 
 use commit::Pending;
 use live::Live;
@@ -60,9 +64,10 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 pub(crate) enum Input {
     Request(Box<Request>),
     Outcomes(PartitionId, Vec<(TenantId, Delivery<Outcome>)>),
-    Loaded(ExecutionId, Box<Result<Loaded, ReadError>>),
-    /// An execution that a takeover found unfinished.
-    Recovered(PartitionId, Box<Loaded>),
+    /// With its place on the agenda, if that is known.
+    Loaded(ExecutionId, Box<Result<Loaded, ReadError>>, Option<Agenda>),
+    /// An execution that is on the agenda: at a takeover, or because its moment comes.
+    Wake(AgendaRow, Permit),
     Published(Vec<(JobKey, Result<Published, BusError>)>),
     Gained {
         partition: PartitionId,
@@ -79,8 +84,9 @@ pub(crate) enum Input {
 
 /// What the engine is told at the start.
 pub(crate) struct Settings {
-    /// Recover every unfinished execution of a partition, or only those asked for.
+    /// Drive all that is on the agenda of a partition, or only what is asked for.
     pub(crate) recover_all: bool,
+    pub(crate) at_rest: AtRest,
     /// Silence after which a job is suspected lost.
     pub(crate) redispatch_after: Duration,
     /// Publish events to the live feed.
@@ -127,6 +133,13 @@ pub(crate) struct Engine {
     /// When that was over last.
     hears_since: Timestamp,
     suspects_due: Timestamp,
+    recovery: Recovery,
+    /// When the timers are to be read again, and who reads them.
+    timers_due: Timestamp,
+    looking: Option<JoinHandle<()>>,
+    /// When memory is to be looked through again.
+    sweep_due: Timestamp,
+    in_memory: ExecutionsInMemory,
 }
 
 /// A partition that this coordinator owns.
@@ -150,6 +163,7 @@ pub(crate) struct Parts {
     pub(crate) hints: broadcast::Sender<Hint>,
     pub(crate) owned: OwnedPartitions,
     pub(crate) refusals: Refusals,
+    pub(crate) in_memory: ExecutionsInMemory,
 }
 
 impl Engine {
@@ -158,6 +172,7 @@ impl Engine {
         let (sender, inputs) = mpsc::channel(INPUTS);
         let publisher = dispatch::spawn_publisher(parts.bus.clone(), sender.downgrade());
         let settler = dispatch::spawn_settler();
+        let recovery = Recovery::new(parts.reader.store().clone(), sender.downgrade());
         let snapshots = snapshots::spawn_snapshots(parts.reader.clone());
         let engine = Engine {
             key: MacKey(parts.meta.mac_key),
@@ -193,6 +208,11 @@ impl Engine {
             deaf: false,
             hears_since: Timestamp::default(),
             suspects_due: Timestamp::default(),
+            recovery,
+            timers_due: Timestamp::default(),
+            looking: None,
+            sweep_due: Timestamp::default(),
+            in_memory: parts.in_memory,
         };
         (engine, sender)
     }
@@ -233,6 +253,7 @@ impl Engine {
             if !shutdown.is_cancelled() {
                 self.keep_time().await;
             }
+            self.in_memory.are(self.live.len());
         }
         tracing::debug!("the engine has stopped with nothing on its way");
     }
@@ -245,8 +266,8 @@ impl Engine {
                     self.outcome(partition, tenant, delivery).await;
                 }
             }
-            Input::Loaded(id, loaded) => self.loaded(id, *loaded).await,
-            Input::Recovered(partition, loaded) => self.recovered(partition, *loaded).await,
+            Input::Loaded(id, loaded, agenda) => self.loaded(id, *loaded, agenda).await,
+            Input::Wake(row, permit) => self.wake(row, permit),
             Input::Published(results) => self.published(results).await,
             Input::Gained { partition, epoch } => self.gained(partition, epoch),
             Input::Lost(partition) => self.lost(partition),

@@ -22,5 +22,6 @@ pub mod service;
 pub mod store;
 
 pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start};
+pub use engine::AtRest;
 pub use refusals::RefusedOutcomes;
 pub use service::{Service, ServiceError};

@@ -1,6 +1,7 @@
-//! Which partitions this process owns, for those who only need to ask.
+//! What this process has, for those who only need to ask: the partitions it owns, and how many executions are in memory.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use stepstream_shared::id::PartitionId;
@@ -25,5 +26,19 @@ impl OwnedPartitions {
 
     pub(crate) fn remove(&self, partition: PartitionId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).remove(&partition);
+    }
+}
+
+/// Written by the engine, read by whoever wants to know.
+#[derive(Clone, Default)]
+pub(crate) struct ExecutionsInMemory(Arc<AtomicUsize>);
+
+impl ExecutionsInMemory {
+    pub(crate) fn count(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn are(&self, count: usize) {
+        self.0.store(count, Ordering::Relaxed);
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use stepstream_shared::execution::{Execution, Rest};
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
@@ -57,6 +58,70 @@ pub struct Append {
     pub body: Bytes,
     /// What the list of executions shows after this append; `None` leaves it as it is.
     pub summary: Option<Summary>,
+    /// Where the execution stands on the agenda after this append; `None` leaves it where it is.
+    pub agenda: Option<Agenda>,
+}
+
+/// Whether somebody must drive an execution, and from when on: its place in the tables `outbox` and `timers`, which are
+/// derived from the log and rebuildable.
+///
+/// A row says that an execution is to be looked at, never what is to be done: that is computed from its log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agenda {
+    /// In the outbox: it owes something to workers or to itself.
+    Now,
+    /// In the timers: it owes nothing before this moment.
+    At(Timestamp),
+    /// In neither: nothing but a command moves it, or it is over.
+    Nothing,
+}
+
+impl Agenda {
+    /// The moment in the timers.
+    pub fn due_at(self) -> Option<Timestamp> {
+        match self {
+            Agenda::At(due_at) => Some(due_at),
+            Agenda::Now | Agenda::Nothing => None,
+        }
+    }
+}
+
+impl From<Rest> for Agenda {
+    fn from(rest: Rest) -> Self {
+        match rest {
+            Rest::Owes => Agenda::Now,
+            Rest::Until(due) => Agenda::At(due),
+            Rest::Command | Rest::Over => Agenda::Nothing,
+        }
+    }
+}
+
+/// An execution on the agenda.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgendaRow {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub partition: PartitionId,
+    pub agenda: Agenda,
+}
+
+impl AgendaRow {
+    /// The row of an execution, if it has one: a function of what its log folds to, so it can always be made anew.
+    pub fn of(execution: &Execution, partition: PartitionId) -> Option<Self> {
+        match Agenda::from(execution.rest()) {
+            Agenda::Nothing => None,
+            agenda => {
+                Some(AgendaRow { tenant: execution.tenant().clone(), execution: execution.id(), partition, agenda })
+            }
+        }
+    }
+}
+
+/// Where a page of the timers begins: after this row, in ascending order of (due_at, execution).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimerCursor {
+    pub due_at: Timestamp,
+    pub execution: ExecutionId,
 }
 
 /// A row of the list of executions: derived from the log, rebuildable.
@@ -248,15 +313,36 @@ pub trait EventStore: Send + Sync + 'static {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError>;
 
-    /// Executions of these partitions that are not terminal, ordered by id, above `after`.
-    async fn unfinished(
+    /// The outbox: executions of these partitions that owe something, ordered by id, above `after`.
+    async fn outbox(
         &self,
         partitions: &[PartitionId],
         after: Option<ExecutionId>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError>;
+    ) -> Result<Vec<AgendaRow>, StoreError>;
 
-    /// Every execution that has a log, whatever the list says, ordered by id, above `after`: for rebuilding the list.
+    /// The timers: executions of these partitions that wait for a moment earlier than `before`, the earliest first.
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError>;
+
+    /// Where an execution stands on the agenda. [`Agenda::Nothing`] for another tenant's.
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError>;
+
+    /// Empties outbox and timers, the first step of rebuilding them.
+    async fn clear_agenda(&self) -> Result<(), StoreError>;
+
+    /// Puts executions where a rebuild computes that they stand. A row that is there stays, because an append that came
+    /// meanwhile knows better. So an execution that is driven during a rebuild may have a row too many afterwards, but
+    /// never one too few; whoever follows a row asks the log.
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError>;
+
+    /// Every execution that has a log, whatever the list says, ordered by id, above `after`: for rebuilding what is
+    /// derived.
     async fn logged(
         &self,
         after: Option<ExecutionId>,

@@ -1,69 +1,101 @@
-//! Takeover: every unfinished execution of a partition is folded from its log, a long one from its snapshot on, and
-//! handed to the engine.
+//! Which executions the engine is to load, because nobody will ask for them: those that owe something when a partition is
+//! taken over, and those whose moment comes.
+//!
+//! Only names are handed over; the engine loads what it does not have. Whatever it has loading for these at a time is
+//! bounded by permits, however many rows there are.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use stepstream_shared::id::PartitionId;
-use tokio::sync::mpsc;
+use stepstream_shared::time::Timestamp;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Input;
-use crate::ports::Listed;
-use crate::reading::{Loaded, ReadError, Reader};
+use crate::ports::{AgendaRow, EventStore, TimerCursor};
 
-/// Executions listed at a time.
+/// Rows read at a time.
 const PAGE: u32 = 256;
+/// Executions loaded at a time: enough to keep a store busy, few enough to hold whatever their size.
+const LOADS_AT_A_TIME: usize = 64;
 /// Rest after the store failed.
 const REST: Duration = Duration::from_millis(500);
 
-/// Until everything is recovered or `stop`.
-pub(crate) fn recover(reader: Reader, partition: PartitionId, engine: mpsc::Sender<Input>, stop: CancellationToken) {
-    tokio::spawn(async move {
-        tokio::select! {
-            () = stop.cancelled() => {}
-            () = recover_all(&reader, partition, &engine) => {}
-        }
-    });
+/// One execution less may be loaded for nobody while this is held.
+pub(crate) type Permit = OwnedSemaphorePermit;
+
+/// Reads the agenda for the engine.
+#[derive(Clone)]
+pub(crate) struct Recovery {
+    store: Arc<dyn EventStore>,
+    engine: mpsc::WeakSender<Input>,
+    permits: Arc<Semaphore>,
 }
 
-async fn recover_all(reader: &Reader, partition: PartitionId, engine: &mpsc::Sender<Input>) {
-    let mut after = None;
-    loop {
-        let page = match reader.store().unfinished(&[partition], after, PAGE).await {
-            Ok(page) => page,
-            Err(error) => {
-                // Also when the list itself is damaged: `admin rebuild` mends it, and then this goes on.
-                tracing::error!(%partition, %error, "unfinished executions were not listed; trying again");
-                tokio::time::sleep(REST).await;
-                continue;
+impl Recovery {
+    pub(crate) fn new(store: Arc<dyn EventStore>, engine: mpsc::WeakSender<Input>) -> Self {
+        Recovery { store, engine, permits: Arc::new(Semaphore::new(LOADS_AT_A_TIME)) }
+    }
+
+    /// A partition was won: wakes what is in its outbox, and what waits for a moment before `horizon`. Until all of it is
+    /// handed over, or `stop`.
+    pub(crate) fn take_over(&self, partition: PartitionId, horizon: Timestamp, stop: CancellationToken) {
+        let this = self.clone();
+        tokio::spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                // Ends early only when the engine has gone.
+                _ = async {
+                    this.owing(partition).await?;
+                    this.due(&[partition], horizon).await
+                } => {}
             }
-        };
-        let Some(last) = page.last() else { return };
-        after = Some(last.execution);
-        for listed in &page {
-            match load(reader, listed).await {
-                Ok(loaded) if loaded.execution.state().is_terminal() => {}
-                Ok(loaded) => {
-                    if engine.send(Input::Recovered(partition, Box::new(loaded))).await.is_err() {
-                        return;
-                    }
+        });
+    }
+
+    async fn owing(&self, partition: PartitionId) -> Option<()> {
+        let mut after = None;
+        loop {
+            let page = match self.store.outbox(&[partition], after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    // Also when the table itself is damaged: `admin rebuild` mends it, and then this goes on.
+                    tracing::error!(%partition, %error, "the outbox was not read; trying again");
+                    tokio::time::sleep(REST).await;
+                    continue;
                 }
-                // One unreadable log must not hold up its partition.
-                Err(error) => tracing::error!(execution = %listed.execution, %error, "an execution is set aside"),
+            };
+            let Some(last) = page.last() else { return Some(()) };
+            after = Some(last.execution);
+            for row in page {
+                self.hand_over(row).await?;
             }
         }
     }
-}
 
-/// Tries until the store answers; what it answers may be that the log makes no sense.
-async fn load(reader: &Reader, listed: &Listed) -> Result<Loaded, ReadError> {
-    loop {
-        match reader.load_present(&listed.tenant, listed.execution).await {
-            Err(ReadError::Store(error)) if error.is_passing() => {
-                tracing::warn!(execution = %listed.execution, %error, "an execution was not loaded; trying again");
-                tokio::time::sleep(REST).await;
+    /// Wakes what waits for a moment before `horizon`. `None` when the engine has gone.
+    pub(crate) async fn due(&self, partitions: &[PartitionId], horizon: Timestamp) -> Option<()> {
+        let mut after = None;
+        loop {
+            let page = match self.store.timers(partitions, horizon, after, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    tracing::error!(%error, "the timers were not read; trying again");
+                    tokio::time::sleep(REST).await;
+                    continue;
+                }
+            };
+            let Some(last) = page.last() else { return Some(()) };
+            after = last.agenda.due_at().map(|due_at| TimerCursor { due_at, execution: last.execution });
+            for row in page {
+                self.hand_over(row).await?;
             }
-            other => return other,
         }
+    }
+
+    async fn hand_over(&self, row: AgendaRow) -> Option<()> {
+        let permit = self.permits.clone().acquire_owned().await.ok()?;
+        self.engine.upgrade()?.send(Input::Wake(row, permit)).await.ok()
     }
 }

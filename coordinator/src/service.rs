@@ -18,7 +18,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 
 use crate::engine::{Input, Request, RequestBody};
 use crate::error::{chain, result_of};
-use crate::ownership::OwnedPartitions;
+use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::ports::{StoreMeta, StoredGraph};
 use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes};
@@ -117,6 +117,7 @@ struct Inner {
     hints: broadcast::Sender<Hint>,
     owned: OwnedPartitions,
     refusals: Refusals,
+    in_memory: ExecutionsInMemory,
     exclusive: bool,
 }
 
@@ -131,9 +132,10 @@ impl Service {
         hints: broadcast::Sender<Hint>,
         owned: OwnedPartitions,
         refusals: Refusals,
+        in_memory: ExecutionsInMemory,
         exclusive: bool,
     ) -> Self {
-        Service(Arc::new(Inner { reader, engine, bus, clock, meta, hints, owned, refusals, exclusive }))
+        Service(Arc::new(Inner { reader, engine, bus, clock, meta, hints, owned, refusals, in_memory, exclusive }))
     }
 
     pub fn reader(&self) -> &Reader {
@@ -148,6 +150,12 @@ impl Service {
     /// Partitions that this coordinator holds.
     pub fn partitions_held(&self) -> usize {
         self.0.owned.count()
+    }
+
+    /// Executions that this coordinator has in memory: those that it has something to do for, and for a while those that
+    /// rest.
+    pub fn executions_in_memory(&self) -> usize {
+        self.0.in_memory.count()
     }
 
     /// Slices that the executions of this store are divided into.

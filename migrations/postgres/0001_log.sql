@@ -55,7 +55,28 @@ create table executions (
 );
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
-create index executions_unfinished on executions (partition, execution) where not terminal;
+
+-- Derived: what is to be driven. A row names an execution and never what is to be done, which is computed from its log; so
+-- an execution writes here when it begins or ends to owe something, not with every step.
+--
+-- Executions that owe something to workers or to themselves now. Rows come and go with each execution, so what they leave
+-- behind is swept by number and not by share.
+create table outbox (
+    partition int4 not null,
+    execution bytea not null,
+    tenant    text collate "C" not null,
+    primary key (partition, execution)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000,
+        autovacuum_vacuum_insert_threshold = -1, autovacuum_analyze_scale_factor = 0.5);
+
+-- Executions that owe nothing before a moment, in microseconds since 1970.
+create table timers (
+    execution bytea primary key,
+    tenant    text collate "C" not null,
+    partition int4 not null,
+    due_at    int8 not null
+);
+create index timers_by_moment on timers (partition, due_at, execution);
 
 -- Derived: the state of a long execution after the append that ends with `sequence`, so that recovery folds only what
 -- follows. Whoever reads one checks its hashes; the row of the log that it names is in `events`.

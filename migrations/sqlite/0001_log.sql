@@ -50,7 +50,22 @@ create table executions (
 ) strict, without rowid;
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
-create index executions_unfinished on executions (partition, execution) where not terminal;
+
+-- What is to be driven, now and at a moment: see the other schema.
+create table outbox (
+    partition integer not null,
+    execution blob not null,
+    tenant    text not null,
+    primary key (partition, execution)
+) strict, without rowid;
+
+create table timers (
+    execution blob primary key,
+    tenant    text not null,
+    partition integer not null,
+    due_at    integer not null
+) strict, without rowid;
+create index timers_by_moment on timers (partition, due_at, execution);
 
 -- A rowid table on purpose: bodies are large.
 create table snapshots (

@@ -67,6 +67,7 @@ pub(super) async fn appends_per_s(store: &dyn EventStore) -> Result<f64> {
                 hash: random::bytes(),
                 body: vec![7; ROW_BYTES].into(),
                 summary: None,
+                agenda: None,
             })
             .collect();
         let done = store.append(&batch).await?;

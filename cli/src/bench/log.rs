@@ -124,6 +124,7 @@ impl Log {
                 hash: encoded.hash,
                 body: encoded.body,
                 summary,
+                agenda: None,
             };
             head = encoded.hash;
             previous = sequence + 1;

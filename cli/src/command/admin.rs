@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use stepstream_coordinator::ports::{EventStore, Listed, Summary};
+use stepstream_coordinator::ports::{Agenda, AgendaRow, EventStore, Listed, Summary};
 use stepstream_coordinator::reading::{Reader, next_snapshot};
 use stepstream_coordinator::store::{PostgresOptions, PostgresStore, SqliteStore};
 
@@ -28,11 +28,12 @@ pub struct AdminArgs {
 
 #[derive(Debug, Subcommand)]
 enum What {
-    /// Make the list of executions and the snapshots anew from the log, of all tenants
+    /// Make the list of executions, the outbox, the timers and the snapshots anew from the log, of all tenants
     #[command(after_help = "\
 Everything but the log and the graphs is derived. The list of executions is emptied and written again from what the
-log says; so are the snapshots, for executions that have not ended and whose logs are long. Executions that are started
-meanwhile by a coordinator are not lost; run it again if the list misses some.")]
+log says; so are the outbox (executions that owe something to workers), the timers (executions that wait for a moment),
+and the snapshots, for executions that have not ended and whose logs are long. Executions that are started meanwhile by a
+coordinator are not lost; run it again if the list misses some. What a coordinator has in memory it goes on with.")]
     Rebuild(RebuildArgs),
 }
 
@@ -74,17 +75,21 @@ pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
 async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Problem> {
     let reader = Reader::new(store.clone());
     store.clear_list().await?;
+    store.clear_agenda().await?;
     store.clear_snapshots().await?;
     let (mut written, mut snapshots, mut unreadable) = (0_usize, 0_usize, Vec::new());
+    let (mut outbox, mut timers) = (0_usize, 0_usize);
     let mut after = None;
     loop {
         let page = store.logged(after, PAGE).await?;
         let Some((_, last, _)) = page.last() else { break };
         after = Some(*last);
         let mut rows = Vec::with_capacity(page.len());
+        let mut agenda = Vec::new();
         for (tenant, execution, partition) in page {
             match reader.load(&tenant, execution, None).await {
                 Ok(loaded) => {
+                    agenda.extend(AgendaRow::of(&loaded.execution, partition));
                     rows.push(Listed { summary: summary(&loaded.execution), tenant, execution, partition });
                     if loaded.execution.sequence() >= next_snapshot(0) && reader.keep_snapshot(loaded).await? {
                         snapshots += 1;
@@ -98,15 +103,22 @@ async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Pro
             }
         }
         store.write_list(&rows).await?;
+        store.write_agenda(&agenda).await?;
         written += rows.len();
+        let owing = agenda.iter().filter(|row| row.agenda == Agenda::Now).count();
+        outbox += owing;
+        timers += agenda.len() - owing;
     }
     match format {
         Format::Text => output::line(&format!(
-            "{written} executions listed, {snapshots} snapshots kept, {} left out",
+            "{written} executions listed, {outbox} in the outbox, {timers} timers, {snapshots} snapshots kept, {} left out",
             unreadable.len()
         ))?,
         Format::Json => {
-            output::json(&json!({"executions": written, "snapshots": snapshots, "unreadable": unreadable}))?;
+            output::json(&json!({
+                "executions": written, "outbox": outbox, "timers": timers, "snapshots": snapshots,
+                "unreadable": unreadable,
+            }))?;
         }
     }
     Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Diverged })

@@ -8,11 +8,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
-    StoredAppend, StoredGraph,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
+    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::exit::{Exit, Problem, chain};
@@ -102,13 +103,35 @@ impl EventStore for WatchedStore {
         self.store.list(tenant, state, after, limit).await
     }
 
-    async fn unfinished(
+    async fn outbox(
         &self,
         partitions: &[PartitionId],
         after: Option<ExecutionId>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.store.unfinished(partitions, after, limit).await
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.store.outbox(partitions, after, limit).await
+    }
+
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.store.timers(partitions, before, after, limit).await
+    }
+
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError> {
+        self.store.agenda(tenant, execution).await
+    }
+
+    async fn clear_agenda(&self) -> Result<(), StoreError> {
+        self.listen(self.store.clear_agenda().await)
+    }
+
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError> {
+        self.listen(self.store.write_agenda(rows).await)
     }
 
     async fn logged(

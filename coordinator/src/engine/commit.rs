@@ -85,6 +85,7 @@ impl Engine {
     pub(super) async fn act(&mut self, id: ExecutionId, command: Command, occasion: Occasion) {
         let now = self.clock.now();
         let Some(live) = self.live.get_mut(&id) else { return };
+        live.touched = now;
         let graphs = live.graphs.clone();
         let execution = &mut live.execution;
         // A panic in the fold must cost one execution, never the partition (a controller that panics on stored input is
@@ -184,6 +185,7 @@ impl Engine {
             hash: encoded.hash,
             body: encoded.body,
             summary: live.summary(),
+            agenda: live.agenda(),
         };
         live.head = encoded.hash;
         live.last_first_seq = first_seq;

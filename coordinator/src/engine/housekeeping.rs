@@ -34,6 +34,9 @@ impl Engine {
         if !self.unsent.is_empty() {
             sleep = sleep.min(self.unsent_due.since(now));
         }
+        if self.settings.recover_all && !self.held.is_empty() {
+            sleep = sleep.min(self.timers_due.since(now));
+        }
         sleep
     }
 
@@ -66,6 +69,8 @@ impl Engine {
         }
         self.offer_unsent();
         self.reload();
+        self.look_at_timers();
+        self.let_go();
         self.suspect();
     }
 
@@ -126,7 +131,7 @@ impl Engine {
         self.act(id, command, Occasion::deadline()).await;
     }
 
-    /// A partition is ours: outcomes and commands are pulled, unfinished executions recovered.
+    /// A partition is ours: outcomes are pulled, and what is on its agenda is driven.
     pub(super) fn gained(&mut self, partition: PartitionId, epoch: u64) {
         let stop = CancellationToken::new();
         let held = Held { epoch, stop: stop.clone(), in_flight: 0, releasing: None };
@@ -134,9 +139,10 @@ impl Engine {
             old.stop.cancel();
         }
         let Some(sender) = self.sender.upgrade() else { return };
-        crate::pulling::pull_outcomes(self.bus.clone(), partition, sender.clone(), stop.clone());
+        crate::pulling::pull_outcomes(self.bus.clone(), partition, sender, stop.clone());
         if self.settings.recover_all {
-            crate::recovery::recover(self.reader.clone(), partition, sender, stop);
+            let horizon = self.clock.now().after(self.settings.at_rest.horizon);
+            self.recovery.take_over(partition, horizon, stop);
         }
         self.owned.insert(partition);
         tracing::debug!(%partition, epoch, "partition taken");

@@ -10,7 +10,7 @@ use stepstream_shared::graph::{CompiledGraph, Graphs};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use stepstream_shared::time::Timestamp;
 
-use crate::ports::Summary;
+use crate::ports::{Agenda, Summary};
 use crate::reading::Loaded;
 
 /// One attempt, for finding it again.
@@ -40,6 +40,10 @@ pub(super) struct Live {
     pub(super) last_ticket: u64,
     /// The state that the list shows, once the appends on their way are durable.
     pub(super) listed: Option<&'static str>,
+    /// Its place on the agenda, once the appends on their way are durable; `None` when nobody knows.
+    pub(super) agenda: Option<Agenda>,
+    /// When something was last asked of it.
+    pub(super) touched: Timestamp,
     /// The deadline it is registered under.
     pub(super) deadline: Option<Timestamp>,
     pub(super) dispatched: HashMap<u32, Dispatched>,
@@ -60,8 +64,16 @@ pub(super) struct Dispatched {
 }
 
 impl Live {
-    pub(super) fn from_log(loaded: Loaded, partition: PartitionId, generation: u64) -> Self {
+    pub(super) fn from_log(
+        loaded: Loaded,
+        agenda: Option<Agenda>,
+        partition: PartitionId,
+        generation: u64,
+        now: Timestamp,
+    ) -> Self {
         Live {
+            agenda,
+            touched: now,
             listed: Some(loaded.execution.state().name()),
             execution: loaded.execution,
             graph: loaded.graph,
@@ -93,6 +105,12 @@ impl Live {
         }
         self.listed = Some(state.name());
         Some(summary_of(&self.execution))
+    }
+
+    /// The place on the agenda, if the last decision changed it.
+    pub(super) fn agenda(&mut self) -> Option<Agenda> {
+        let agenda = Agenda::from(self.execution.rest());
+        (self.agenda.replace(agenda) != Some(agenda)).then_some(agenda)
     }
 }
 

@@ -1,7 +1,7 @@
-//! Executions into memory: because something waits for them, or because a partition was taken over.
+//! Executions into memory: because something waits for them, a partition was taken over, or their moment comes.
 
 use stepstream_runtime::bus::Delivery;
-use stepstream_shared::execution::StepState;
+use stepstream_shared::execution::{ExecutionState, StepState};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::Outcome;
 
@@ -10,20 +10,22 @@ use super::live::Live;
 use super::request::Request;
 use super::{Engine, Input};
 use crate::error::ServiceError;
-use crate::ports::StoreError;
+use crate::ports::{Agenda, StoreError};
 use crate::reading::{Loaded, ReadError};
+use crate::recovery::Permit;
 
 /// Something that waits for an execution to be loaded.
 pub(super) enum Waiting {
     Outcome(TenantId, Box<Delivery<Outcome>>),
     Request(Box<Request>),
-    /// Nobody asks; it is to be driven.
-    Nobody(TenantId),
+    /// Nobody asks; it is to be driven. With leave to load it, if that was asked for.
+    Nobody(TenantId, Option<Permit>),
 }
 
 impl Engine {
-    /// Loads an execution in a task of its own; what waits for it is taken when it is there.
-    pub(super) fn load(&mut self, tenant: &TenantId, id: ExecutionId, waiting: Waiting) {
+    /// Loads an execution in a task of its own; what waits for it is taken when it is there. Whoever knows its place on the
+    /// agenda saves the task a question.
+    pub(super) fn load(&mut self, tenant: &TenantId, id: ExecutionId, agenda: Option<Agenda>, waiting: Waiting) {
         if let Some(queue) = self.loading.get_mut(&id) {
             queue.push(waiting);
             return;
@@ -32,13 +34,18 @@ impl Engine {
         let (reader, tenant, sender) = (self.reader.clone(), tenant.clone(), self.sender.clone());
         tokio::spawn(async move {
             let loaded = reader.load_present(&tenant, id).await;
+            let agenda = match agenda {
+                // Not knowing costs a row written once more than needed.
+                None if loaded.is_ok() => reader.store().agenda(&tenant, id).await.ok(),
+                known => known,
+            };
             if let Some(sender) = sender.upgrade() {
-                let _ = sender.send(Input::Loaded(id, Box::new(loaded))).await; // The engine may have stopped.
+                let _ = sender.send(Input::Loaded(id, Box::new(loaded), agenda)).await; // The engine may have stopped.
             }
         });
     }
 
-    pub(super) async fn loaded(&mut self, id: ExecutionId, result: Result<Loaded, ReadError>) {
+    pub(super) async fn loaded(&mut self, id: ExecutionId, result: Result<Loaded, ReadError>, agenda: Option<Agenda>) {
         let waiting = self.loading.remove(&id).unwrap_or_default();
         match result {
             Ok(loaded) => {
@@ -50,7 +57,7 @@ impl Engine {
                 }
                 let terminal = loaded.execution.state().is_terminal();
                 if !self.live.contains_key(&id) {
-                    self.bring_in(id, loaded, partition);
+                    self.bring_in(id, loaded, agenda, partition);
                 }
                 for each in waiting {
                     self.serve(id, each).await;
@@ -76,7 +83,7 @@ impl Engine {
         match waiting {
             Waiting::Outcome(tenant, delivery) => self.live_outcome(id, &tenant, *delivery).await,
             Waiting::Request(request) => self.live_request(*request).await,
-            Waiting::Nobody(_) => {}
+            Waiting::Nobody(_, permit) => drop(permit), // The next one may be loaded.
         }
     }
 
@@ -99,7 +106,7 @@ impl Engine {
                     tenant = Some(request.tenant.clone());
                     let _ = request.reply.send(Err(ServiceError::from_read(error))); // The caller may have gone.
                 }
-                Waiting::Nobody(of) => tenant = Some(of),
+                Waiting::Nobody(of, _) => tenant = Some(of),
             }
         }
         if let (Some(tenant), ReadError::Store(StoreError::Unavailable(_) | StoreError::Unknown(_))) = (tenant, error) {
@@ -107,26 +114,22 @@ impl Engine {
         }
     }
 
-    /// A takeover found an execution unfinished.
-    pub(super) async fn recovered(&mut self, partition: PartitionId, loaded: Loaded) {
-        let id = loaded.execution.id();
-        if self.held.contains_key(&partition) && !self.live.contains_key(&id) {
-            self.bring_in(id, loaded, partition);
-        }
-    }
-
     /// Drives an execution from now on: what it owes is handed to the bus, its deadlines are kept.
-    fn bring_in(&mut self, id: ExecutionId, loaded: Loaded, partition: PartitionId) {
+    fn bring_in(&mut self, id: ExecutionId, loaded: Loaded, agenda: Option<Agenda>, partition: PartitionId) {
         self.next_generation += 1;
-        let live = Live::from_log(loaded, partition, self.next_generation);
-        let terminal = live.execution.state().is_terminal();
-        let owed = live.execution.owed(&live.graph);
         let now = self.clock.now();
+        let live = Live::from_log(loaded, agenda, partition, self.next_generation, now);
+        let terminal = live.execution.state().is_terminal();
+        let jobs = live.execution.open_steps().filter_map(|step| live.execution.job(&live.graph, step));
+        // What runs is heard of also while the execution is held; what waits for a worker is withheld then.
+        let (running, mut waiting): (Vec<_>, Vec<_>) = jobs.partition(|job| job.running);
+        if live.execution.state() != ExecutionState::Running {
+            waiting.clear();
+        }
         self.live.insert(id, live);
         if terminal {
             return;
         }
-        let (running, waiting): (Vec<_>, Vec<_>) = owed.into_iter().partition(|job| job.running);
         for job in running {
             // Its worker has a lease's time to show that it lives.
             let entry = super::live::Dispatched {
@@ -156,7 +159,7 @@ impl Engine {
         for (tenant, id) in std::mem::take(&mut self.reload) {
             let partition = PartitionId::of(id, self.meta.partitions);
             if self.held.contains_key(&partition) && !self.live.contains_key(&id) {
-                self.load(&tenant, id, Waiting::Nobody(tenant.clone()));
+                self.load(&tenant, id, None, Waiting::Nobody(tenant.clone(), None));
             }
         }
     }

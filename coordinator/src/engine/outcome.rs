@@ -40,7 +40,7 @@ impl Engine {
         if self.live.contains_key(&id) {
             self.live_outcome(id, &tenant, delivery).await;
         } else {
-            self.load(&tenant, id, Waiting::Outcome(tenant.clone(), Box::new(delivery)));
+            self.load(&tenant, id, None, Waiting::Outcome(tenant.clone(), Box::new(delivery)));
         }
     }
 

@@ -13,6 +13,7 @@ use super::commit::{Occasion, Reply};
 use super::live::Live;
 use super::loading::Waiting;
 use crate::error::ServiceError;
+use crate::ports::Agenda;
 
 /// A request for one execution.
 pub(crate) struct Request {
@@ -49,7 +50,7 @@ impl Engine {
             self.live_request(request).await;
         } else {
             let (tenant, id) = (request.tenant.clone(), request.execution);
-            self.load(&tenant, id, Waiting::Request(Box::new(request)));
+            self.load(&tenant, id, None, Waiting::Request(Box::new(request)));
         }
     }
 
@@ -82,6 +83,8 @@ impl Engine {
                     in_flight: 0,
                     last_ticket: 0,
                     listed: None,
+                    agenda: Some(Agenda::Nothing),
+                    touched: self.clock.now(),
                     deadline: None,
                     dispatched: HashMap::new(),
                 };

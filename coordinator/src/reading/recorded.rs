@@ -106,6 +106,7 @@ impl Recorded {
             hash: encoded.hash,
             body: encoded.body,
             summary: None,
+            agenda: None,
         };
         assert_eq!(self.store.append(std::slice::from_ref(&append)).await.unwrap(), [Appended::Committed]);
         self.head = append.hash;

@@ -8,12 +8,13 @@ use async_trait::async_trait;
 use stepstream_runtime::random;
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
 use tokio::time::Instant;
 
 use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
-    StoreError, StoreMeta, StoredAppend, StoredGraph,
+    Agenda, AgendaRow, Append, Appended, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed, Member,
+    PartitionOwner, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// A store without a disk. Its clock is tokio's, so that a test with paused time can let leases run out.
@@ -29,6 +30,8 @@ struct Kept {
     members: BTreeMap<String, (String, Instant)>,
     logs: BTreeMap<ExecutionId, Log>,
     list: BTreeMap<ExecutionId, Listed>,
+    /// Outbox and timers in one: nothing is in both.
+    agenda: BTreeMap<ExecutionId, AgendaRow>,
     snapshots: BTreeMap<ExecutionId, Snapshot>,
     /// In order of registration.
     graphs: Vec<(TenantId, StoredGraph)>,
@@ -156,6 +159,16 @@ impl Kept {
             };
             self.list.insert(append.execution, listed);
         }
+        match append.agenda {
+            None => {}
+            Some(Agenda::Nothing) => {
+                self.agenda.remove(&append.execution);
+            }
+            Some(agenda) => {
+                let (tenant, execution, partition) = (append.tenant.clone(), append.execution, append.partition);
+                self.agenda.insert(execution, AgendaRow { tenant, execution, partition, agenda });
+            }
+        }
         Appended::Committed
     }
 }
@@ -228,15 +241,56 @@ impl EventStore for MemoryStore {
         Ok(rows.into_iter().take(limit as usize).cloned().collect())
     }
 
-    async fn unfinished(
+    async fn outbox(
         &self,
         partitions: &[PartitionId],
         after: Option<ExecutionId>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
+    ) -> Result<Vec<AgendaRow>, StoreError> {
         let kept = self.kept();
-        let open = kept.list.values().filter(|row| !row.summary.terminal && partitions.contains(&row.partition));
-        Ok(open.filter(|row| after.is_none_or(|after| row.execution > after)).take(limit as usize).cloned().collect())
+        let rows = kept.agenda.values().filter(|row| row.agenda == Agenda::Now && partitions.contains(&row.partition));
+        Ok(rows.filter(|row| after.is_none_or(|after| row.execution > after)).take(limit as usize).cloned().collect())
+    }
+
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        let kept = self.kept();
+        let mut rows: Vec<(TimerCursor, &AgendaRow)> = kept
+            .agenda
+            .values()
+            .filter(|row| partitions.contains(&row.partition))
+            .filter_map(|row| Some((TimerCursor { due_at: row.agenda.due_at()?, execution: row.execution }, row)))
+            .filter(|(place, _)| place.due_at < before)
+            .filter(|(place, _)| {
+                after.is_none_or(|after| (place.due_at, place.execution) > (after.due_at, after.execution))
+            })
+            .collect();
+        rows.sort_by_key(|(place, _)| (place.due_at, place.execution));
+        Ok(rows.into_iter().take(limit as usize).map(|(_, row)| row.clone()).collect())
+    }
+
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError> {
+        let kept = self.kept();
+        let row = kept.agenda.get(&execution).filter(|row| row.tenant == *tenant);
+        Ok(row.map_or(Agenda::Nothing, |row| row.agenda))
+    }
+
+    async fn clear_agenda(&self) -> Result<(), StoreError> {
+        self.kept().agenda.clear();
+        Ok(())
+    }
+
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError> {
+        let mut kept = self.kept();
+        for row in rows.iter().filter(|row| row.agenda != Agenda::Nothing) {
+            kept.agenda.entry(row.execution).or_insert_with(|| row.clone());
+        }
+        Ok(())
     }
 
     async fn logged(

@@ -6,6 +6,7 @@
 //! What is deliberately absent: session locks (they die silently with their session), `LISTEN`, and any reliance on the
 //! client's clock or on a query being cancelled.
 
+mod agenda;
 mod append;
 mod failure;
 mod graphs;
@@ -22,14 +23,15 @@ use async_trait::async_trait;
 use sqlx::PgPool;
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
 
 pub use self::session::PostgresOptions;
 
 use self::append::Writers;
 use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
-    StoredAppend, StoredGraph,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
+    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// Longest that anything but an append may take, the wait for a connection included: a server that is alive answers in
@@ -139,13 +141,36 @@ impl EventStore for PostgresStore {
         patiently(list::page(&self.pool, tenant, state, after, limit)).await
     }
 
-    async fn unfinished(
+    async fn outbox(
         &self,
         partitions: &[PartitionId],
         after: Option<ExecutionId>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        patiently(list::unfinished(&self.pool, partitions, after, limit)).await
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        patiently(agenda::outbox(&self.pool, partitions, after, limit)).await
+    }
+
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        patiently(agenda::timers(&self.pool, partitions, before, after, limit)).await
+    }
+
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError> {
+        let partition = PartitionId::of(execution, self.partitions);
+        patiently(agenda::find(&self.pool, tenant, execution, partition)).await
+    }
+
+    async fn clear_agenda(&self) -> Result<(), StoreError> {
+        patiently(agenda::clear(&self.pool)).await
+    }
+
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError> {
+        patiently(agenda::write(&self.pool, rows)).await
     }
 
     async fn logged(

@@ -7,8 +7,8 @@ use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
 use crate::ports::{
-    Append, Appended, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, Snapshot, StoreError, StoredAppend, StoredGraph,
-    Summary,
+    Agenda, AgendaRow, Append, Appended, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, Snapshot, StoreError,
+    StoredAppend, StoredGraph, Summary, TimerCursor,
 };
 
 /// first_seq, last_seq, epoch, hash, body, stands for another log's.
@@ -17,6 +17,10 @@ pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>, bool);
 pub(super) type LineageRow = (Vec<u8>, i64);
 /// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at.
 pub(super) type ListRow = (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64);
+/// tenant, execution, partition.
+pub(super) type OutboxRow = (String, Vec<u8>, i64);
+/// tenant, execution, partition, due_at.
+pub(super) type TimerRow = (String, Vec<u8>, i64, i64);
 /// tenant, execution, sequence, first_seq, hash, state_version, state_hash, body.
 pub(super) type SnapshotRow = (String, Vec<u8>, i64, i64, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 /// digest, name, version, document, registered_at.
@@ -102,6 +106,34 @@ pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
             updated_at: Timestamp::from_micros(updated_at),
         },
     })
+}
+
+fn on_agenda((tenant_text, execution, number): OutboxRow, agenda: Agenda) -> Result<AgendaRow, StoreError> {
+    let (tenant, execution) = (tenant(&tenant_text)?, id(&execution, "an execution")?);
+    Ok(AgendaRow { tenant, execution, partition: partition(number)?, agenda })
+}
+
+pub(super) fn owing(row: OutboxRow) -> Result<AgendaRow, StoreError> {
+    on_agenda(row, Agenda::Now)
+}
+
+pub(super) fn resting((tenant, execution, partition, due_at): TimerRow) -> Result<AgendaRow, StoreError> {
+    on_agenda((tenant, execution, partition), Agenda::At(Timestamp::from_micros(due_at)))
+}
+
+/// What the two tables say together. An execution that is in both is looked at now, which is never wrong.
+pub(super) fn agenda(owes: bool, due_at: Option<i64>) -> Agenda {
+    match due_at {
+        _ if owes => Agenda::Now,
+        Some(due_at) => Agenda::At(Timestamp::from_micros(due_at)),
+        None => Agenda::Nothing,
+    }
+}
+
+/// The place in the timers that a page comes after: below every row there is, when there is no cursor.
+pub(super) fn timers_after(after: Option<TimerCursor>) -> (i64, Vec<u8>) {
+    after
+        .map_or_else(|| (i64::MIN, Vec::new()), |after| (after.due_at.as_micros(), after.execution.as_bytes().to_vec()))
 }
 
 pub(super) fn snapshot(row: SnapshotRow) -> Result<Snapshot, StoreError> {

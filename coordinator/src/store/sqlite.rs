@@ -6,7 +6,9 @@
 //!
 //! A statement costs a hop to the connection's thread, so a batch is two statements, not one per row.
 
+mod agenda;
 mod append;
+mod derived;
 mod failure;
 mod graphs;
 mod heirs;
@@ -22,12 +24,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
 
 use self::session::Session;
 use super::check;
 use crate::ports::{
-    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
-    StoredAppend, StoredGraph,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
+    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// A store in a file.
@@ -105,13 +108,35 @@ impl EventStore for SqliteStore {
         self.session.list(tenant, state, after, limit).await
     }
 
-    async fn unfinished(
+    async fn outbox(
         &self,
         partitions: &[PartitionId],
         after: Option<ExecutionId>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.session.unfinished(partitions, after, limit).await
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.session.outbox(partitions, after, limit).await
+    }
+
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.session.timers(partitions, before, after, limit).await
+    }
+
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError> {
+        self.session.agenda(tenant, execution).await
+    }
+
+    async fn clear_agenda(&self) -> Result<(), StoreError> {
+        self.session.clear_agenda().await
+    }
+
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError> {
+        self.session.write_agenda(rows).await
     }
 
     async fn logged(

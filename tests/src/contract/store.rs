@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although they are compiled as a library")]
 
+mod agenda;
 mod appending;
 mod graphs;
 mod lineage;
@@ -12,6 +13,7 @@ mod reading;
 mod sample;
 mod snapshots;
 
+pub use agenda::*;
 pub use appending::*;
 pub use graphs::*;
 pub use lineage::*;
@@ -60,9 +62,18 @@ macro_rules! store_contract {
             the_list_can_be_limited_to_a_state
             a_list_row_changes_only_with_a_summary
             an_append_that_is_not_committed_leaves_the_list_row_alone
-            unfinished_leaves_out_what_is_terminal_and_other_partitions
             a_list_that_was_cleared_can_be_written_anew_from_the_logs
             rebuilding_the_list_does_not_undo_what_is_newer
+            an_execution_is_on_the_agenda_where_its_last_word_put_it
+            an_append_that_is_not_committed_leaves_the_agenda_alone
+            a_continuation_enters_the_agenda_with_its_first_append
+            the_outbox_is_read_page_by_page_for_the_partitions_asked_for
+            the_timers_are_read_in_the_order_of_their_moments_also_when_many_share_one
+            another_tenants_place_on_the_agenda_is_nowhere
+            a_large_batch_moves_executions_on_the_agenda_each_its_own_way
+            an_agenda_that_was_cleared_can_be_written_anew
+            rebuilding_the_agenda_does_not_undo_what_is_newer
+            the_agenda_rebuilt_from_the_logs_is_the_one_that_the_appends_left
             a_snapshot_is_kept_for_one_tenant_until_a_newer_one_takes_its_place
             an_older_snapshot_or_another_tenants_changes_nothing
             snapshots_can_be_forgotten_and_the_logs_stay

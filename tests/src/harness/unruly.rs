@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreError, StoreMeta,
-    StoredAppend, StoredGraph,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
+    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 use stepstream_coordinator::store::MemoryStore;
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
 use tokio::sync::watch;
 
 /// What becomes of appends.
@@ -111,13 +112,35 @@ impl EventStore for UnrulyStore {
         self.inner.list(tenant, state, after, limit).await
     }
 
-    async fn unfinished(
+    async fn outbox(
         &self,
         partitions: &[PartitionId],
         after: Option<ExecutionId>,
         limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.inner.unfinished(partitions, after, limit).await
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.inner.outbox(partitions, after, limit).await
+    }
+
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.inner.timers(partitions, before, after, limit).await
+    }
+
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError> {
+        self.inner.agenda(tenant, execution).await
+    }
+
+    async fn clear_agenda(&self) -> Result<(), StoreError> {
+        self.inner.clear_agenda().await
+    }
+
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError> {
+        self.inner.write_agenda(rows).await
     }
 
     async fn logged(

@@ -6,11 +6,13 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::ports::{
-    Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreMeta, StoredAppend, StoredGraph,
+    Agenda, AgendaRow, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreMeta, StoredAppend,
+    StoredGraph, TimerCursor,
 };
 use crate::store::MemoryStore;
 
@@ -102,8 +104,35 @@ impl EventStore for Moody {
     ) -> Result<Vec<Listed>, StoreError> {
         self.inner.list(t, s, a, l).await
     }
-    async fn unfinished(&self, p: &[PartitionId], a: Option<ExecutionId>, l: u32) -> Result<Vec<Listed>, StoreError> {
-        self.inner.unfinished(p, a, l).await
+    async fn outbox(
+        &self,
+        partitions: &[PartitionId],
+        after: Option<ExecutionId>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.inner.outbox(partitions, after, limit).await
+    }
+
+    async fn timers(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<TimerCursor>,
+        limit: u32,
+    ) -> Result<Vec<AgendaRow>, StoreError> {
+        self.inner.timers(partitions, before, after, limit).await
+    }
+
+    async fn agenda(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Agenda, StoreError> {
+        self.inner.agenda(tenant, execution).await
+    }
+
+    async fn clear_agenda(&self) -> Result<(), StoreError> {
+        self.inner.clear_agenda().await
+    }
+
+    async fn write_agenda(&self, rows: &[AgendaRow]) -> Result<(), StoreError> {
+        self.inner.write_agenda(rows).await
     }
     async fn logged(
         &self,
@@ -181,6 +210,7 @@ fn append(number: u64, n: u64) -> Append {
         hash,
         body: Bytes::from_static(b"body"),
         summary: None,
+        agenda: None,
     }
 }
 

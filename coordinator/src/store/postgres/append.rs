@@ -3,7 +3,7 @@
 //! The statement (a) locks the partitions of the batch `FOR SHARE` in id order, which a takeover (`UPDATE … epoch + 1`)
 //! waits for and, once it has come first, shows through the new epoch; (b) inserts the rows whose partition is still
 //! ours and whose predecessor ends right before them, leaving out those whose place is taken; (c) writes the list rows
-//! of what was inserted, and only of that. One statement instead of five means that no client can stop in the middle
+//! of what was inserted, and only of that, and where those executions stand on the agenda. One statement instead of five means that no client can stop in the middle
 //! and keep a partition locked, and that an append costs one round trip and one fsync.
 //!
 //! Why one statement is as good as several at READ COMMITTED: the snapshot is taken before the lock is waited for, but
@@ -11,8 +11,10 @@
 //! partition is inserted. Where there was nothing to wait for, all that earlier owners committed is in the snapshot.
 //!
 //! Deadlocks: every transaction takes partitions in id order, then rows of the log in the order of executions, then list
-//! rows in the same order. A deadlock or serialization failure that still happens is undone by the server and the
+//! rows and places on the agenda in the same order. A deadlock or serialization failure that still happens is undone by the server and the
 //! statement is run again.
+
+mod texts;
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -20,10 +22,11 @@ use std::time::Duration;
 use sqlx::postgres::{PgBindIterExt, PgConnectOptions};
 use sqlx::{Connection, PgConnection};
 use stepstream_shared::id::{ExecutionId, ID_BYTES};
+use stepstream_shared::time::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{failure, session};
-use crate::ports::{Append, Appended, LINEAGE_DEPTH, StoreError, Summary};
+use crate::ports::{Agenda, Append, Appended, LINEAGE_DEPTH, StoreError, Summary};
 use crate::store::rows::{self, PlaceRow, signed};
 
 /// Connections that append. More than the usual two lanes, so that callers without lanes do not wait for each other.
@@ -32,119 +35,6 @@ const WRITERS: usize = 4;
 /// Longest that one append may take. A commit that waits for a standby can take long and must not be cancelled; past
 /// this the connection is given up, and the fate of the batch is asked for on a new one.
 const APPEND_PATIENCE: Duration = Duration::from_secs(30);
-
-const WRITE: &str = "
-with held as materialized (
-    select id, epoch from partitions where id = any($1) order by id for share
-), added as (
-    insert into events (tenant, execution, first_seq, last_seq, epoch, hash, body)
-    select a.tenant, a.execution, a.first_seq, a.last_seq, a.epoch, a.hash, a.body
-    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[])
-         as a(tenant, execution, partition, epoch, first_seq, last_seq, previous, hash, body)
-    join held on held.id = a.partition and held.epoch = a.epoch
-    where a.first_seq = 1
-       or (select p.last_seq from events p
-           where p.execution = a.execution and p.first_seq = a.previous and p.tenant = a.tenant) = a.first_seq - 1
-    order by a.execution
-    on conflict do nothing
-    returning execution
-)
-select coalesce(string_agg(execution, ''::bytea), ''::bytea) from added";
-
-const WRITE_AND_LIST: &str = "
-with held as materialized (
-    select id, epoch from partitions where id = any($1) order by id for share
-), added as (
-    insert into events (tenant, execution, first_seq, last_seq, epoch, hash, body)
-    select a.tenant, a.execution, a.first_seq, a.last_seq, a.epoch, a.hash, a.body
-    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[])
-         as a(tenant, execution, partition, epoch, first_seq, last_seq, previous, hash, body)
-    join held on held.id = a.partition and held.epoch = a.epoch
-    where a.first_seq = 1
-       or (select p.last_seq from events p
-           where p.execution = a.execution and p.first_seq = a.previous and p.tenant = a.tenant) = a.first_seq - 1
-    order by a.execution
-    on conflict do nothing
-    returning execution
-), listed as (
-    insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
-    select l.tenant, l.execution, l.partition, l.state, l.terminal, l.graph, l.graph_name, l.created_at, l.updated_at
-    from unnest($11::text[], $12::bytea[], $13::int8[], $14::text[], $15::bool[], $16::bytea[], $17::text[], $18::int8[], $19::int8[])
-         as l(tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
-    join added on added.execution = l.execution
-    order by l.execution
-    on conflict (execution) do update set
-        state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
-        graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at
-)
-select coalesce(string_agg(execution, ''::bytea), ''::bytea) from added";
-
-/// The same for batches in which some append continues another log. Rare, so that the others need not pay for it.
-///
-/// Such an append comes with a row that stands for what it shares (`shared`), at the place where a log that begins by
-/// itself has its first append. Where that place is taken, neither is written. `line` walks from the log that was named
-/// through those that it continues, `holders` finds the one that has the append in question, before the border: what it has
-/// behind that, it has for itself alone. Subqueries instead of joins, because these connections would join by hash, and
-/// that reads all there is.
-const WRITE_WITH_ORIGINS: &str = "
-with recursive held as materialized (
-    select id, epoch from partitions where id = any($1) order by id for share
-), batch as materialized (
-    select a.*
-    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[], $20::bytea[])
-         as a(tenant, execution, partition, epoch, first_seq, last_seq, previous, hash, body, origin)
-    join held on held.id = a.partition and held.epoch = a.epoch
-), line as (
-    select b.execution as heir, b.tenant, b.previous, b.first_seq - 1 as sequence,
-           b.origin as execution, b.first_seq - 1 as border, 0::int8 as depth
-    from batch b where b.origin is not null
-    union all
-    select * from (
-        select l.heir, l.tenant, l.previous, l.sequence,
-               (select e.origin from events e
-                where e.execution = l.execution and e.first_seq = 1 and e.tenant = l.tenant) as execution,
-               (select e.last_seq from events e where e.execution = l.execution and e.first_seq = 1) as border,
-               l.depth + 1
-        from line l where l.depth < $21) further
-    where further.execution is not null
-), holders as (
-    select l.heir, l.execution, l.depth, max(l.depth) over (partition by l.heir) as deepest,
-           (select e.hash from events e
-            where e.execution = l.execution and e.first_seq = l.previous and e.last_seq = l.sequence
-              and e.tenant = l.tenant and e.origin is null and l.border >= l.sequence) as hash
-    from line l
-), shared as (
-    insert into events (tenant, execution, first_seq, last_seq, epoch, origin, hash, body)
-    select b.tenant, b.execution, 1, b.first_seq - 1, b.epoch, h.execution, h.hash, ''::bytea
-    from batch b join holders h on h.heir = b.execution
-    where h.hash is not null and h.deepest - h.depth < $21
-    order by b.execution
-    on conflict do nothing
-    returning execution
-), added as (
-    insert into events (tenant, execution, first_seq, last_seq, epoch, hash, body)
-    select b.tenant, b.execution, b.first_seq, b.last_seq, b.epoch, b.hash, b.body
-    from batch b
-    where case when b.origin is not null then b.execution in (select execution from shared)
-          else b.first_seq = 1
-            or (select p.last_seq from events p
-                where p.execution = b.execution and p.first_seq = b.previous and p.tenant = b.tenant) = b.first_seq - 1
-          end
-    order by b.execution
-    on conflict do nothing
-    returning execution
-), listed as (
-    insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
-    select l.tenant, l.execution, l.partition, l.state, l.terminal, l.graph, l.graph_name, l.created_at, l.updated_at
-    from unnest($11::text[], $12::bytea[], $13::int8[], $14::text[], $15::bool[], $16::bytea[], $17::text[], $18::int8[], $19::int8[])
-         as l(tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
-    join added on added.execution = l.execution
-    order by l.execution
-    on conflict (execution) do update set
-        state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
-        graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at
-)
-select coalesce(string_agg(execution, ''::bytea), ''::bytea) from added";
 
 /// The connections that append. A slot is empty while its connection is in use or after it broke, so an append that is
 /// dropped half way takes its connection with it instead of leaving it in an unknown state.
@@ -230,12 +120,13 @@ async fn insert(connection: &mut PgConnection, batch: &[&Append]) -> Result<Vec<
     partitions.dedup();
     let list: Vec<(&Append, &Summary)> =
         batch.iter().filter_map(|append| Some((*append, append.summary.as_ref()?))).collect();
+    let agenda: Vec<(&Append, Agenda)> = batch.iter().filter_map(|append| Some((*append, append.agenda?))).collect();
     let continues = batch.iter().any(|append| append.origin.is_some());
-    let lists = continues || !list.is_empty();
-    let text = match (continues, lists) {
-        (true, _) => WRITE_WITH_ORIGINS,
-        (false, true) => WRITE_AND_LIST,
-        (false, false) => WRITE,
+    let derives = continues || !list.is_empty() || !agenda.is_empty();
+    let text = match (continues, derives) {
+        (true, _) => texts::WRITE_WITH_ORIGINS,
+        (false, true) => texts::WRITE_AND_DERIVE,
+        (false, false) => texts::WRITE,
     };
     let rows = || batch.iter();
     let query = sqlx::query_scalar(text)
@@ -249,11 +140,11 @@ async fn insert(connection: &mut PgConnection, batch: &[&Append]) -> Result<Vec<
         .bind(rows().map(|append| signed(append.previous_first_seq)).bind_iter())
         .bind(rows().map(|append| append.hash.as_slice()).bind_iter())
         .bind(rows().map(|append| append.body.as_ref()).bind_iter());
-    let query = if !lists {
+    let query = if !derives {
         query
     } else {
         let rows = || list.iter();
-        query
+        let query = query
             .bind(rows().map(|(append, _)| append.tenant.as_str()).bind_iter())
             .bind(rows().map(|(append, _)| append.execution.as_bytes().as_slice()).bind_iter())
             .bind(rows().map(|(append, _)| i64::from(append.partition.0)).bind_iter())
@@ -262,7 +153,15 @@ async fn insert(connection: &mut PgConnection, batch: &[&Append]) -> Result<Vec<
             .bind(rows().map(|(_, summary)| summary.graph.as_bytes().as_slice()).bind_iter())
             .bind(rows().map(|(_, summary)| summary.graph_name.as_str()).bind_iter())
             .bind(rows().map(|(_, summary)| summary.created_at.as_micros()).bind_iter())
-            .bind(rows().map(|(_, summary)| summary.updated_at.as_micros()).bind_iter())
+            .bind(rows().map(|(_, summary)| summary.updated_at.as_micros()).bind_iter());
+        let rows = || agenda.iter();
+        query
+            .bind(rows().map(|(append, _)| append.tenant.as_str()).bind_iter())
+            .bind(rows().map(|(append, _)| append.execution.as_bytes().as_slice()).bind_iter())
+            .bind(rows().map(|(append, _)| i32::from(append.partition.0)).bind_iter())
+            .bind(rows().map(|(append, _)| append.first_seq == 1).bind_iter())
+            .bind(rows().map(|(_, agenda)| *agenda == Agenda::Now).bind_iter())
+            .bind(rows().map(|(_, agenda)| agenda.due_at().map(Timestamp::as_micros)).bind_iter())
     };
     let query = if continues {
         let origin = |append: &&Append| append.origin.map(|origin| origin.execution.as_bytes().to_vec());

@@ -59,27 +59,6 @@ pub(super) async fn page(
     rows::collect(found, rows::listed)
 }
 
-pub(super) async fn unfinished(
-    pool: &PgPool,
-    partitions: &[PartitionId],
-    after: Option<ExecutionId>,
-    limit: u32,
-) -> Result<Vec<Listed>, StoreError> {
-    let partitions: Vec<i64> = partitions.iter().map(|partition| i64::from(partition.0)).collect();
-    let found: Vec<ListRow> = sqlx::query_as(
-        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
-         from executions where not terminal and partition = any($1) and execution > $2
-         order by execution limit $3",
-    )
-    .bind(partitions)
-    .bind(above(after))
-    .bind(i64::from(limit))
-    .fetch_all(pool)
-    .await
-    .map_err(failure::reading)?;
-    rows::collect(found, rows::listed)
-}
-
 /// Bytes before every id, when there is no id to come after.
 fn above(after: Option<ExecutionId>) -> Vec<u8> {
     after.map_or_else(Vec::new, |after| after.as_bytes().to_vec())

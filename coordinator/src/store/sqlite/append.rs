@@ -1,7 +1,7 @@
 //! The append: one transaction for the batch, in two statements (each a hop to the connection's thread).
 //!
 //! The first begins and inserts all rows whose partition is still ours and whose predecessor ends right before them,
-//! leaving out those whose place is taken. When every row went in, the second writes the list rows and commits. When
+//! leaving out those whose place is taken. When every row went in, the second writes what is derived and commits. When
 //! one did not, the transaction is undone and the batch is written again with the names of the inserted rows asked
 //! for: that happens only when another writer was faster or a commit's answer was lost, and for batches in which some
 //! append continues another log (`heirs`).
@@ -15,14 +15,14 @@ use sqlx::sqlite::SqliteArguments;
 use sqlx::{AssertSqlSafe, Executor, Sqlite, SqliteConnection};
 use stepstream_shared::id::ExecutionId;
 
-use super::heirs;
 use super::session::Session;
-use crate::ports::{Append, Appended, StoreError, Summary};
+use super::{derived, heirs};
+use crate::ports::{Append, Appended, StoreError};
 use crate::store::rows::{self, PlaceRow, signed};
 
 /// Most rows of one statement; a longer batch takes several inside its transaction. With nine columns far below
 /// SQLite's limit of 32,766 parameters.
-const MOST_ROWS: usize = 512;
+pub(super) const MOST_ROWS: usize = 512;
 
 /// The texts, by the power of two of their number of rows: a batch is filled up with rows of nothing, which the
 /// statement skips, so that few texts exist and each is prepared once.
@@ -30,8 +30,6 @@ pub(super) struct Statements {
     begin_and_insert: Vec<Arc<str>>,
     insert: Vec<Arc<str>>,
     insert_and_name: Vec<Arc<str>>,
-    list: Vec<Arc<str>>,
-    list_and_commit: Vec<Arc<str>>,
 }
 
 impl Statements {
@@ -41,8 +39,6 @@ impl Statements {
             begin_and_insert: sizes().map(|size| format!("begin immediate; {}", insert(size, "")).into()).collect(),
             insert: sizes().map(|size| insert(size, "").into()).collect(),
             insert_and_name: sizes().map(|size| insert(size, "returning execution").into()).collect(),
-            list: sizes().map(|size| list(size).into()).collect(),
-            list_and_commit: sizes().map(|size| format!("{}; commit", list(size)).into()).collect(),
         }
     }
 }
@@ -50,10 +46,6 @@ impl Statements {
 fn pick(texts: &[Arc<str>], rows: usize) -> AssertSqlSafe<Arc<str>> {
     let power = rows.next_power_of_two().ilog2() as usize;
     AssertSqlSafe(Arc::clone(&texts[power.min(texts.len() - 1)]))
-}
-
-fn values(rows: usize) -> String {
-    vec!["(?,?,?,?,?,?,?,?,?)"; rows].join(",")
 }
 
 fn insert(rows: usize, returning: &str) -> String {
@@ -66,22 +58,11 @@ fn insert(rows: usize, returning: &str) -> String {
             (select e.last_seq from events e
              where e.execution = a.column2 and e.first_seq = a.column7 and e.tenant = a.column1) = a.column5 - 1)
          on conflict do nothing {returning}",
-        values(rows)
+        vec!["(?,?,?,?,?,?,?,?,?)"; rows].join(",")
     )
 }
 
-fn list(rows: usize) -> String {
-    format!(
-        "insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
-         select * from (values {}) as a where a.column2 is not null
-         on conflict (execution) do update set
-            state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
-            graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at",
-        values(rows)
-    )
-}
-
-type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
+pub(super) type Bound<'q> = Query<'q, Sqlite, SqliteArguments>;
 
 fn bind_append<'q>(query: Bound<'q>, append: &'q Append) -> Bound<'q> {
     query
@@ -94,19 +75,6 @@ fn bind_append<'q>(query: Bound<'q>, append: &'q Append) -> Bound<'q> {
         .bind(signed(append.previous_first_seq))
         .bind(append.hash.as_slice())
         .bind(append.body.as_ref())
-}
-
-fn bind_summary<'q>(query: Bound<'q>, append: &'q Append, summary: &'q Summary) -> Bound<'q> {
-    query
-        .bind(append.tenant.as_str())
-        .bind(append.execution.as_bytes().as_slice())
-        .bind(i64::from(append.partition.0))
-        .bind(summary.state.as_str())
-        .bind(summary.terminal)
-        .bind(summary.graph.as_bytes().as_slice())
-        .bind(summary.graph_name.as_str())
-        .bind(summary.created_at.as_micros())
-        .bind(summary.updated_at.as_micros())
 }
 
 impl Session {
@@ -144,7 +112,7 @@ async fn write_all(
         sqlx::query("rollback").execute(connection).await?;
         return Ok(false);
     }
-    list_and_commit(connection, statements, batch.iter()).await?;
+    derived::write_and_commit(connection, batch.iter()).await?;
     Ok(true)
 }
 
@@ -191,27 +159,6 @@ async fn write_some(
         epochs.extend(epoch);
     }
     let committed = batch.iter().filter(|append| written.contains(&append.execution));
-    list_and_commit(connection, statements, committed).await?;
+    derived::write_and_commit(connection, committed).await?;
     Ok(rows::verdicts(batch, &written, &places, &epochs))
-}
-
-async fn list_and_commit<'a>(
-    connection: &mut SqliteConnection,
-    statements: &Statements,
-    appends: impl Iterator<Item = &'a Append>,
-) -> Result<(), sqlx::Error> {
-    let listed: Vec<(&Append, &Summary)> =
-        appends.filter_map(|append| Some((append, append.summary.as_ref()?))).collect();
-    let mut chunks = listed.chunks(MOST_ROWS).peekable();
-    if chunks.peek().is_none() {
-        sqlx::query("commit").execute(connection).await?;
-        return Ok(());
-    }
-    while let Some(rows) = chunks.next() {
-        let texts = if chunks.peek().is_none() { &statements.list_and_commit } else { &statements.list };
-        let query = sqlx::query(pick(texts, rows.len()));
-        let query = rows.iter().fold(query, |query, (append, summary)| bind_summary(query, append, summary));
-        query.execute(&mut *connection).await?;
-    }
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The list of executions: derived from the log, so it can be emptied and written anew.
 
-use sqlx::{AssertSqlSafe, SqliteConnection};
+use sqlx::SqliteConnection;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use super::session::Session;
@@ -52,30 +52,6 @@ impl Session {
             Some(state) => query.bind(state),
         };
         let found: Vec<ListRow> = query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))?;
-        rows::collect(found, rows::listed)
-    }
-
-    pub(super) async fn unfinished(
-        &self,
-        partitions: &[PartitionId],
-        after: Option<ExecutionId>,
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        // Numbers, so they may stand in the text; there are too many for one parameter each to be worth it.
-        let partitions: Vec<String> = partitions.iter().map(|partition| partition.0.to_string()).collect();
-        let sql = format!(
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
-             from executions where not terminal and execution > ? and partition in ({})
-             order by execution limit ?",
-            partitions.join(",")
-        );
-        let found: Vec<ListRow> = sqlx::query_as(AssertSqlSafe(sql))
-            .persistent(false)
-            .bind(above(after))
-            .bind(i64::from(limit))
-            .fetch_all(&self.readers)
-            .await
-            .map_err(|error| self.failure(error))?;
         rows::collect(found, rows::listed)
     }
 

@@ -111,31 +111,6 @@ pub async fn an_append_that_is_not_committed_leaves_the_list_row_alone(store: Sh
     assert_eq!(store.find(&tenant("y"), execution(1)).await.unwrap(), None);
 }
 
-pub async fn unfinished_leaves_out_what_is_terminal_and_other_partitions(store: SharedStore) {
-    twenty(&store).await;
-    let wanted = [PartitionId(1), PartitionId(2), PartitionId(6)];
-    let mut expected: Vec<ExecutionId> = (0..20)
-        .filter(|number| number % 4 != 0)
-        .chain([99])
-        .map(execution)
-        .filter(|id| wanted.contains(&PartitionId::of(*id, PARTITIONS)))
-        .collect();
-    expected.sort_unstable();
-    assert!(expected.len() > 3, "the sample is too small to show anything");
-
-    let mut seen: Vec<ExecutionId> = Vec::new();
-    loop {
-        let page = store.unfinished(&wanted, seen.last().copied(), 2).await.unwrap();
-        if page.is_empty() {
-            break;
-        }
-        assert!(page.len() <= 2);
-        seen.extend(ids(&page));
-    }
-    assert_eq!(seen, expected);
-    assert!(store.unfinished(&[], None, 10).await.unwrap().is_empty());
-}
-
 pub async fn a_list_that_was_cleared_can_be_written_anew_from_the_logs(store: SharedStore) {
     let newest_first = twenty(&store).await;
     let before = store.list(&tenant("x"), None, None, 100).await.unwrap();

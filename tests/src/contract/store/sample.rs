@@ -57,6 +57,7 @@ pub fn append(tenant: &TenantId, execution: ExecutionId, epoch: u64, size: u64) 
         hash: fresh_hash(),
         body: Bytes::from(format!("1 to {size} of {execution}")),
         summary: None,
+        agenda: None,
     }
 }
 
@@ -71,6 +72,7 @@ pub fn following(previous: &Append, size: u64) -> Append {
         hash: fresh_hash(),
         body: Bytes::from(format!("{first_seq} and on of {}", previous.execution)),
         summary: None,
+        agenda: None,
         ..previous.clone()
     }
 }
