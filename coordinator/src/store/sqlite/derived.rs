@@ -30,13 +30,22 @@ const PARTS: [Part; 5] = [Part::Listed, Part::Owing, Part::Paid, Part::Resting, 
 const SIZES: usize = MOST_ROWS.ilog2() as usize + 1;
 
 impl Part {
+    /// Lists of values in its text, one value or tuple for each row. For a row of the outbox two of them: SQLite takes its
+    /// key from two lists, but reads the whole table for a list of pairs.
+    const fn lists(self) -> usize {
+        match self {
+            Part::Paid => 2,
+            Part::Listed | Part::Owing | Part::Resting | Part::Woken => 1,
+        }
+    }
+
+    /// Of each list.
     const fn columns(self) -> usize {
         match self {
             Part::Listed => 9,
             Part::Owing => 3,
-            Part::Paid => 2,
             Part::Resting => 4,
-            Part::Woken => 1,
+            Part::Paid | Part::Woken => 1,
         }
     }
 
@@ -69,7 +78,7 @@ impl Part {
                  select * from (values {values}) as a where a.column2 is not null
                  on conflict do nothing"
             ),
-            Part::Paid => format!("delete from outbox where (partition, execution) in (values {values})"),
+            Part::Paid => format!("delete from outbox where partition in (values {values}) and execution in (values {values})"),
             Part::Resting => format!(
                 "insert into timers (tenant, execution, partition, due_at)
                  select * from (values {values}) as a where a.column2 is not null
@@ -79,12 +88,12 @@ impl Part {
         }
     }
 
-    fn bind<'q>(self, query: Bound<'q>, append: &'q Append) -> Bound<'q> {
+    fn bind<'q>(self, list: usize, query: Bound<'q>, append: &'q Append) -> Bound<'q> {
         let partition = i64::from(append.partition.0);
         let execution = append.execution.as_bytes().as_slice();
         match self {
-            Part::Woken => query.bind(execution),
-            Part::Paid => query.bind(partition).bind(execution),
+            Part::Paid if list == 0 => query.bind(partition),
+            Part::Paid | Part::Woken => query.bind(execution),
             Part::Listed | Part::Owing | Part::Resting => {
                 let query = query.bind(append.tenant.as_str()).bind(execution).bind(partition);
                 match (self, &append.summary, append.agenda.and_then(Agenda::due_at)) {
@@ -138,10 +147,12 @@ pub(super) async fn write_and_commit<'a>(
         let most = counts.into_iter().max().unwrap_or(1).next_power_of_two();
         let mut query = sqlx::query(text(parts, most.ilog2() as usize, chunks.peek().is_none()));
         for (part, count) in PARTS.into_iter().zip(counts).filter(|(_, count)| *count > 0) {
-            query =
-                chunk.iter().filter(|append| part.wants(append)).fold(query, |query, append| part.bind(query, append));
-            for _ in 0..(most - count) * part.columns() {
-                query = query.bind(None::<i64>);
+            for list in 0..part.lists() {
+                let rows = chunk.iter().filter(|append| part.wants(append));
+                query = rows.fold(query, |query, append| part.bind(list, query, append));
+                for _ in 0..(most - count) * part.columns() {
+                    query = query.bind(None::<i64>);
+                }
             }
         }
         query.execute(&mut *connection).await?;

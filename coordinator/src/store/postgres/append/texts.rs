@@ -63,14 +63,14 @@ macro_rules! agenda {
 ), paid as (
     delete from outbox where ctid = any (array(
         select (select o.ctid from outbox o where o.partition = g.partition and o.execution = g.execution)
-        from agenda g where not g.owes and not g.begins order by g.execution))
+        from agenda g where not g.owes and not g.begins))
 ), resting as (
     insert into timers (execution, tenant, partition, due_at)
     select execution, tenant, partition, due_at from agenda where due_at is not null order by execution
     on conflict (execution) do update set due_at = excluded.due_at
 ), woken as (
     delete from timers where execution = any (array(
-        select execution from agenda where due_at is null and not begins order by execution))
+        select execution from agenda where due_at is null and not begins))
 )"
     };
 }
