@@ -62,7 +62,7 @@ impl Recovery {
                 Err(error) => {
                     // Also when the table itself is damaged: `admin rebuild` mends it, and then this goes on.
                     tracing::error!(%partition, %error, "the outbox was not read; trying again");
-                    tokio::time::sleep(REST).await;
+                    self.rest().await?;
                     continue;
                 }
             };
@@ -82,7 +82,7 @@ impl Recovery {
                 Ok(page) => page,
                 Err(error) => {
                     tracing::error!(%error, "the timers were not read; trying again");
-                    tokio::time::sleep(REST).await;
+                    self.rest().await?;
                     continue;
                 }
             };
@@ -92,6 +92,12 @@ impl Recovery {
                 self.hand_over(row).await?;
             }
         }
+    }
+
+    /// `None` when there is nobody left to try again for.
+    async fn rest(&self) -> Option<()> {
+        tokio::time::sleep(REST).await;
+        self.engine.upgrade().map(drop)
     }
 
     async fn hand_over(&self, row: AgendaRow) -> Option<()> {

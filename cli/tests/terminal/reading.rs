@@ -120,7 +120,11 @@ fn snapshots_are_made_anew_from_the_log_and_checked_against_it() {
     for loss in ["delete from snapshots", "update snapshots set state_hash = zeroblob(32)"] {
         tamper(&desk, loss);
         let rebuilt = desk.expect(0, &["admin", "rebuild", "-o", "json"]).json();
-        assert_eq!(rebuilt, json!({"executions": 1, "snapshots": 1, "unreadable": []}), "{loss}");
+        assert_eq!(
+            rebuilt,
+            json!({"executions": 1, "outbox": 1, "timers": 0, "snapshots": 1, "unreadable": []}),
+            "{loss}"
+        );
         desk.expect(0, &["replay", &id, "--verify"]);
     }
     tamper(&desk, "update snapshots set state_hash = zeroblob(32)");
@@ -131,8 +135,69 @@ fn snapshots_are_made_anew_from_the_log_and_checked_against_it() {
     // What has ended needs none.
     desk.expect(0, &["cancel", &id]);
     let rebuilt = desk.expect(0, &["admin", "rebuild", "-o", "json"]).json();
-    assert_eq!(rebuilt, json!({"executions": 1, "snapshots": 0, "unreadable": []}));
+    assert_eq!(rebuilt, json!({"executions": 1, "outbox": 0, "timers": 0, "snapshots": 0, "unreadable": []}));
     desk.expect(0, &["replay", &id, "--verify"]);
+}
+
+/// What the store derives from its logs, a line for each row.
+fn derived(desk: &Desk) -> Vec<String> {
+    use sqlx::Connection;
+    // A snapshot is made anew of the whole log, so it goes further than the one before.
+    const ROWS: &str = "
+        select format('executions %s %s %s %s %s', hex(execution), tenant, partition, state, updated_at) from executions
+        union all select format('outbox %s %s %s', hex(execution), tenant, partition) from outbox
+        union all select format('timers %s %s %s %s', hex(execution), tenant, partition, due_at) from timers
+        union all select format('snapshots %s %s', hex(execution), tenant) from snapshots
+        order by 1";
+    let path = desk.path().join(".stepstream/stepstream.db");
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let Ok(mut connection) = sqlx::SqliteConnection::connect(&format!("sqlite://{}", path.display())).await else {
+            return Vec::new(); // It is not there yet.
+        };
+        let rows = sqlx::query_scalar(ROWS).fetch_all(&mut connection).await.unwrap_or_default();
+        connection.close().await.unwrap();
+        rows
+    })
+}
+
+#[test]
+fn all_that_is_derived_is_made_anew_and_what_was_interrupted_goes_on() {
+    let desk = Desk::new();
+    let graph = "
+stepstream: 1
+name: late
+nodes:
+  each: { map: { over: '=inputs.items', max_concurrency: 1000 }, task: echo, with: '=item', next: [ { to: last } ] }
+  last: { task: fail, with: { until_attempt: 2 }, retry: { max_attempts: 3, backoff: constant, base: 5s, max: 5s } }
+output: '=steps.last.output.attempt'
+";
+    desk.write("late.yaml", graph);
+    desk.write("input.json", json!({"items": vec![1; 2_500]}).to_string());
+    let mut run = desk.start(&["run", "late.yaml", "--input", "@input.json"]);
+    let waits =
+        || derived(&desk).iter().filter(|row| row.starts_with("timers") || row.starts_with("snapshots")).count();
+    until("the last step waits for its next attempt", || waits() == 2);
+    run.kill().unwrap();
+    run.wait().unwrap();
+    desk.hello();
+    desk.expect(0, &["run", "hello.yaml", "--detach"]);
+
+    let before = derived(&desk);
+    let tables: Vec<&str> = before.iter().filter_map(|row| row.split(' ').next()).collect();
+    assert_eq!(tables, ["executions", "executions", "outbox", "snapshots", "timers"]);
+    tamper(&desk, "delete from executions; delete from outbox; delete from timers; delete from snapshots");
+    assert!(derived(&desk).is_empty());
+    let rebuilt = desk.expect(0, &["admin", "rebuild", "-o", "json"]).json();
+    assert_eq!(rebuilt, json!({"executions": 2, "outbox": 1, "timers": 1, "snapshots": 1, "unreadable": []}));
+    assert_eq!(derived(&desk), before);
+
+    let items = desk.expect(0, &["resume", "--all", "-o", "json"]).json()["items"].clone();
+    let items = items.as_array().unwrap();
+    assert!(items.len() == 2 && items.iter().all(|item| item["state"] == "Completed"), "{items:?}");
+    assert!(items.iter().any(|item| item["output"] == 2), "{items:?}");
+    let left = derived(&desk);
+    assert!(!left.iter().any(|row| row.starts_with("outbox") || row.starts_with("timers")), "{left:?}");
 }
 
 #[test]

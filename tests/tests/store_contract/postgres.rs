@@ -132,6 +132,7 @@ async fn a_store_that_is_opened_for_reading_is_read_and_not_written() {
     let refused = |error| matches!(error, StoreError::Exhausted { .. });
     assert!(refused(failure(reader.append(&[following(&first, 1)]).await)));
     assert!(refused(failure(reader.clear_snapshots().await)));
+    assert!(refused(failure(reader.clear_agenda().await)));
     assert!(refused(failure(reader.acquire(PartitionId(0), "b", Duration::from_secs(9), true).await)));
     assert_eq!(store.read(&tenant("x"), execution(1), 0, 10).await.unwrap().len(), 1);
 
