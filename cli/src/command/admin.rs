@@ -33,7 +33,8 @@ enum What {
 Everything but the log and the graphs is derived. The list of executions is emptied and written again from what the
 log says; so are the outbox (executions that owe something to workers), the timers (executions that wait for a moment),
 and the snapshots, for executions that have not ended and whose logs are long. Executions that are started meanwhile by a
-coordinator are not lost; run it again if the list misses some. What a coordinator has in memory it goes on with.")]
+coordinator are not lost; run it again if the list misses some. If it is interrupted, run it again: until then what rests
+and has no row wakes only when somebody asks for it.")]
     Rebuild(RebuildArgs),
 }
 
