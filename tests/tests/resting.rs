@@ -140,9 +140,10 @@ impl World {
             named: None,
             inputs: Data::from_json(&json!({})).unwrap(),
             idempotency_key: key.map(str::to_owned),
-            actor: user(),
+            actor: Actor::User("test".to_owned()),
             trace: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         let started = engine.service.start(&self.tenant, start).await.unwrap();
         (started.execution, started.created)
@@ -175,10 +176,6 @@ impl World {
         engine.service.reader().verify(&self.tenant, id).await.unwrap();
         loaded.expect("it ends within the deadline").execution.state()
     }
-}
-
-fn user() -> Actor {
-    Actor::User("test".to_owned())
 }
 
 async fn has(engine: &Engine, executions: usize) {
@@ -254,16 +251,16 @@ async fn what_left_memory_takes_commands_as_if_it_were_there() {
     empty(&engine).await;
     assert_eq!(world.begin(&engine, &retried("1h"), Some("key")).await, (id, false), "the same key");
     empty(&engine).await;
-    service.pause(tenant, id, "lunch".to_owned(), user()).await.unwrap();
+    service.pause(tenant, id, "lunch".to_owned(), "test").await.unwrap();
     assert_eq!(world.agenda(id).await, Agenda::Nothing);
     empty(&engine).await;
     assert_eq!(world.state(&engine, id).await, ExecutionState::Paused);
-    service.resume(tenant, id, user()).await.unwrap();
+    service.resume(tenant, id, "test").await.unwrap();
     assert!(world.agenda(id).await.due_at() > due.due_at(), "what it was held for comes on top");
     empty(&engine).await;
     // Refused, and still there for the next one.
-    service.resume(tenant, id, user()).await.unwrap_err();
-    service.cancel(tenant, id, "enough".to_owned(), user()).await.unwrap();
+    service.resume(tenant, id, "test").await.unwrap_err();
+    service.cancel(tenant, id, "enough".to_owned(), "test").await.unwrap();
     assert_eq!(world.ended(&engine, id).await, ExecutionState::Cancelled);
     assert_eq!(world.agenda(id).await, Agenda::Nothing);
     empty(&engine).await;
@@ -278,8 +275,12 @@ async fn what_a_worker_has_stays_in_memory_while_it_is_held_and_is_taken_by_whoe
     let (gate, runs, gates) = world.gates();
     let first = world.engine(EAGER).await;
     let (id, _) = world.begin(&first, GATED, None).await;
-    until("it runs", async || (runs.load(Ordering::SeqCst) == 1).then_some(())).await;
-    first.service.pause(&world.tenant, id, "lunch".to_owned(), user()).await.unwrap();
+    until("it is on record as running", async || {
+        let loaded = first.service.load(&world.tenant, id, None).await.unwrap();
+        (loaded.execution.at_work() == 1).then_some(())
+    })
+    .await;
+    first.service.pause(&world.tenant, id, "lunch".to_owned(), "test").await.unwrap();
     world.swept(&first).await;
     assert_eq!(first.in_memory(), 1, "its worker is still heard of");
     first.end().await;
@@ -296,7 +297,7 @@ async fn what_a_worker_has_stays_in_memory_while_it_is_held_and_is_taken_by_whoe
     .await;
     empty(&second).await;
     assert_eq!(world.state(&second, id).await, ExecutionState::Paused);
-    second.service.resume(&world.tenant, id, user()).await.unwrap();
+    second.service.resume(&world.tenant, id, "test").await.unwrap();
     assert_eq!(world.ended(&second, id).await, ExecutionState::Completed);
     assert_eq!(runs.load(Ordering::SeqCst), 1);
     worker.request();
@@ -321,12 +322,14 @@ async fn a_store_whose_rows_were_lost_is_served_on_demand_and_nothing_is_let_go_
         second.service.wake(&world.tenant, id).await.unwrap();
     }
     assert_eq!(world.ended(&second, soon).await, ExecutionState::Completed);
+    has(&second, 1).await;
     // Only memory knows its moment, so there it stays.
     world.swept(&second).await;
-    assert_eq!((second.in_memory(), world.agenda(rests).await), (1, Agenda::Nothing));
+    has(&second, 1).await;
+    assert_eq!(world.agenda(rests).await, Agenda::Nothing);
     // The next that happens to it mends the row, and it may leave.
-    second.service.pause(&world.tenant, rests, "lunch".to_owned(), user()).await.unwrap();
-    second.service.resume(&world.tenant, rests, user()).await.unwrap();
+    second.service.pause(&world.tenant, rests, "lunch".to_owned(), "test").await.unwrap();
+    second.service.resume(&world.tenant, rests, "test").await.unwrap();
     assert!(matches!(world.agenda(rests).await, Agenda::At(_)));
     empty(&second).await;
     worker.request();
@@ -348,9 +351,10 @@ async fn ten_thousand_at_rest_are_in_nobodys_memory() {
             named: None,
             inputs: Data::null(),
             idempotency_key: None,
-            actor: user(),
+            actor: Actor::User("test".to_owned()),
             trace: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         first.service.start(&world.tenant, start)
     });
@@ -362,7 +366,7 @@ async fn ten_thousand_at_rest_are_in_nobodys_memory() {
     .await;
     // Any of them is there when it is asked for.
     for started in started.iter().step_by(MANY / 10) {
-        first.service.cancel(&world.tenant, started.execution, "enough".to_owned(), user()).await.unwrap();
+        first.service.cancel(&world.tenant, started.execution, "enough".to_owned(), "test").await.unwrap();
     }
     first.end().await;
 

@@ -50,7 +50,8 @@ const FEW: usize = 1024;
 
 impl Live {
     /// Nothing depends on its being in memory: no append is on its way (so no refusal waits for one, and the feed has
-    /// all of it), no worker has anything of it, nothing happens before `horizon`, and the store knows when it does.
+    /// all of it), no worker is to be heard of, nothing happens before `horizon`, and the store knows when it does. What
+    /// waits for a worker while the execution is held is withheld, and handed out anew when it goes on.
     ///
     /// One whose place on the agenda is not what it should be, because rows of the store were lost, stays: memory is then
     /// the only place that knows its moment.
@@ -61,7 +62,7 @@ impl Live {
             Rest::Until(due) => due > horizon,
             Rest::Command => true,
         };
-        rests && self.in_flight == 0 && self.execution.in_hand() == 0 && self.agenda == Some(Agenda::from(rest))
+        rests && self.in_flight == 0 && self.execution.at_work() == 0 && self.agenda == Some(Agenda::from(rest))
     }
 }
 

@@ -83,8 +83,14 @@ impl Execution {
         self.next_deadline().map_or(Rest::Command, Rest::Until)
     }
 
+    /// How many attempts workers are on record as running, also while the execution is held.
+    pub fn at_work(&self) -> u32 {
+        self.at_work
+    }
+
     /// How many attempts workers have or are asked for, also while the execution is held.
-    pub fn in_hand(&self) -> u32 {
+    #[cfg(test)]
+    pub(super) fn in_hand(&self) -> u32 {
         self.in_hand
     }
 

@@ -316,6 +316,7 @@ async fn walk(store: &SharedStore, graph: &Arc<CompiledGraph>, seed: u64) {
                 origin: None,
                 request_hash: None,
                 metadata: None,
+                breakpoints: Vec::new(),
             })),
             0..=2 => Command::Completed { step, attempt, worker, claim, output: Data::null(), duration_us: 1 },
             3..=5 => {
