@@ -58,8 +58,8 @@ pub struct Append {
     pub body: Bytes,
     /// What the list of executions shows after this append; `None` leaves it as it is.
     pub summary: Option<Summary>,
-    /// Where the execution stands on the agenda after this append; `None` leaves it where it is.
-    pub agenda: Option<Agenda>,
+    /// Where the execution goes on the agenda with this append; `None` leaves it where it is.
+    pub agenda: Option<AgendaMove>,
 }
 
 /// Whether somebody must drive an execution, and from when on: its place in the tables `outbox` and `timers`, which are
@@ -93,6 +93,33 @@ impl From<Rest> for Agenda {
             Rest::Until(due) => Agenda::At(due),
             Rest::Command | Rest::Over => Agenda::Nothing,
         }
+    }
+}
+
+/// How an append changes an execution's place on the agenda.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AgendaMove {
+    /// Where it stands before, if that is known: then no other table is searched for a row of it.
+    pub from: Option<Agenda>,
+    pub to: Agenda,
+}
+
+impl AgendaMove {
+    /// It may have a row in the outbox that is to go.
+    pub fn leaves_outbox(self) -> bool {
+        self.to != Agenda::Now && self.from.is_none_or(|from| from == Agenda::Now)
+    }
+
+    /// It may have a row in the timers that is to go.
+    pub fn leaves_timers(self) -> bool {
+        self.to.due_at().is_none() && self.from.is_none_or(|from| from.due_at().is_some())
+    }
+}
+
+/// From wherever it stands.
+impl From<Agenda> for AgendaMove {
+    fn from(to: Agenda) -> Self {
+        AgendaMove { from: None, to }
     }
 }
 

@@ -10,7 +10,7 @@ use stepstream_shared::graph::{CompiledGraph, Graphs};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use stepstream_shared::time::Timestamp;
 
-use crate::ports::{Agenda, Summary};
+use crate::ports::{Agenda, AgendaMove, Summary};
 use crate::reading::Loaded;
 
 /// One attempt, for finding it again.
@@ -108,9 +108,10 @@ impl Live {
     }
 
     /// The place on the agenda, if the last decision changed it.
-    pub(super) fn agenda(&mut self) -> Option<Agenda> {
-        let agenda = Agenda::from(self.execution.rest());
-        (self.agenda.replace(agenda) != Some(agenda)).then_some(agenda)
+    pub(super) fn agenda(&mut self) -> Option<AgendaMove> {
+        let to = Agenda::from(self.execution.rest());
+        let from = self.agenda.replace(to);
+        (from != Some(to)).then_some(AgendaMove { from, to })
     }
 }
 

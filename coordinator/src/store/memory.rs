@@ -159,7 +159,7 @@ impl Kept {
             };
             self.list.insert(append.execution, listed);
         }
-        match append.agenda {
+        match append.agenda.map(|agenda| agenda.to) {
             None => {}
             Some(Agenda::Nothing) => {
                 self.agenda.remove(&append.execution);

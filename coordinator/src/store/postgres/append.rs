@@ -26,7 +26,7 @@ use stepstream_shared::time::Timestamp;
 use tokio::sync::{Mutex, MutexGuard};
 
 use super::{failure, session};
-use crate::ports::{Agenda, Append, Appended, LINEAGE_DEPTH, StoreError, Summary};
+use crate::ports::{Agenda, AgendaMove, Append, Appended, LINEAGE_DEPTH, StoreError, Summary};
 use crate::store::rows::{self, PlaceRow, signed};
 
 /// Connections that append. More than the usual two lanes, so that callers without lanes do not wait for each other.
@@ -120,7 +120,8 @@ async fn insert(connection: &mut PgConnection, batch: &[&Append]) -> Result<Vec<
     partitions.dedup();
     let list: Vec<(&Append, &Summary)> =
         batch.iter().filter_map(|append| Some((*append, append.summary.as_ref()?))).collect();
-    let agenda: Vec<(&Append, Agenda)> = batch.iter().filter_map(|append| Some((*append, append.agenda?))).collect();
+    let agenda: Vec<(&Append, AgendaMove)> =
+        batch.iter().filter_map(|append| Some((*append, append.agenda?))).collect();
     let continues = batch.iter().any(|append| append.origin.is_some());
     let derives = continues || !list.is_empty() || !agenda.is_empty();
     let text = match (continues, derives) {
@@ -159,9 +160,10 @@ async fn insert(connection: &mut PgConnection, batch: &[&Append]) -> Result<Vec<
             .bind(rows().map(|(append, _)| append.tenant.as_str()).bind_iter())
             .bind(rows().map(|(append, _)| append.execution.as_bytes().as_slice()).bind_iter())
             .bind(rows().map(|(append, _)| i32::from(append.partition.0)).bind_iter())
-            .bind(rows().map(|(append, _)| append.first_seq == 1).bind_iter())
-            .bind(rows().map(|(_, agenda)| *agenda == Agenda::Now).bind_iter())
-            .bind(rows().map(|(_, agenda)| agenda.due_at().map(Timestamp::as_micros)).bind_iter())
+            .bind(rows().map(|(_, agenda)| agenda.to == Agenda::Now).bind_iter())
+            .bind(rows().map(|(_, agenda)| agenda.to.due_at().map(Timestamp::as_micros)).bind_iter())
+            .bind(rows().map(|(_, agenda)| agenda.leaves_outbox()).bind_iter())
+            .bind(rows().map(|(_, agenda)| agenda.leaves_timers()).bind_iter())
     };
     let query = if continues {
         let origin = |append: &&Append| append.origin.map(|origin| origin.execution.as_bytes().to_vec());

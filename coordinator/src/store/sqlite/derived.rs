@@ -9,7 +9,7 @@ use std::sync::{Arc, OnceLock};
 use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::append::{Bound, MOST_ROWS};
-use crate::ports::{Agenda, Append};
+use crate::ports::{Agenda, AgendaMove, Append};
 
 /// One kind of row that an append may change.
 #[derive(Debug, Clone, Copy)]
@@ -49,16 +49,14 @@ impl Part {
         }
     }
 
-    /// Whether this append changes such a row. What begins has been nowhere before.
+    /// Whether this append changes such a row.
     fn wants(self, append: &Append) -> bool {
-        let began_before = append.first_seq > 1;
-        match (self, append.agenda) {
-            (Part::Listed, _) => append.summary.is_some(),
-            (_, None) => false,
-            (Part::Owing, Some(agenda)) => agenda == Agenda::Now,
-            (Part::Paid, Some(agenda)) => agenda != Agenda::Now && began_before,
-            (Part::Resting, Some(agenda)) => agenda.due_at().is_some(),
-            (Part::Woken, Some(agenda)) => agenda.due_at().is_none() && began_before,
+        match self {
+            Part::Listed => append.summary.is_some(),
+            Part::Owing => append.agenda.is_some_and(|agenda| agenda.to == Agenda::Now),
+            Part::Paid => append.agenda.is_some_and(AgendaMove::leaves_outbox),
+            Part::Resting => append.agenda.is_some_and(|agenda| agenda.to.due_at().is_some()),
+            Part::Woken => append.agenda.is_some_and(AgendaMove::leaves_timers),
         }
     }
 
@@ -96,7 +94,7 @@ impl Part {
             Part::Paid | Part::Woken => query.bind(execution),
             Part::Listed | Part::Owing | Part::Resting => {
                 let query = query.bind(append.tenant.as_str()).bind(execution).bind(partition);
-                match (self, &append.summary, append.agenda.and_then(Agenda::due_at)) {
+                match (self, &append.summary, append.agenda.and_then(|agenda| agenda.to.due_at())) {
                     (Part::Listed, Some(summary), _) => query
                         .bind(summary.state.as_str())
                         .bind(summary.terminal)

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::json;
-use stepstream_coordinator::ports::{Agenda, AgendaRow, Append, Appended, Lineage, StoredGraph, TimerCursor};
+use stepstream_coordinator::ports::{
+    Agenda, AgendaMove, AgendaRow, Append, Appended, Lineage, StoredGraph, TimerCursor,
+};
 use stepstream_coordinator::reading::Reader;
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
@@ -35,11 +37,11 @@ async fn commit(store: &SharedStore, append: Append) -> Append {
 /// Starts an execution that stands there.
 async fn begun(store: &SharedStore, number: u64, agenda: Agenda) -> Append {
     let first = append(&tenant("x"), execution(number), 1, 1);
-    commit(store, Append { agenda: Some(agenda), ..first }).await
+    commit(store, Append { agenda: Some(agenda.into()), ..first }).await
 }
 
 async fn then(store: &SharedStore, last: &Append, agenda: Option<Agenda>) -> Append {
-    commit(store, Append { agenda, ..following(last, 1) }).await
+    commit(store, Append { agenda: agenda.map(Into::into), ..following(last, 1) }).await
 }
 
 async fn place(store: &SharedStore, number: u64) -> Agenda {
@@ -112,15 +114,15 @@ pub async fn an_append_that_is_not_committed_leaves_the_agenda_alone(store: Shar
         let first = begun(&store, number, stands).await;
         let second = then(&store, &first, None).await;
         for wrong in [Agenda::Now, at(9), Agenda::Nothing] {
-            let stale = Append { agenda: Some(wrong), ..following(&first, 1) };
-            let fenced = Append { epoch: 9, agenda: Some(wrong), ..following(&second, 1) };
-            let intruder = Append { tenant: tenant("y"), agenda: Some(wrong), ..following(&second, 1) };
+            let stale = Append { agenda: Some(wrong.into()), ..following(&first, 1) };
+            let fenced = Append { epoch: 9, agenda: Some(wrong.into()), ..following(&second, 1) };
+            let intruder = Append { tenant: tenant("y"), agenda: Some(wrong.into()), ..following(&second, 1) };
             // What an earlier try stored is there, but it is not the last word by now.
-            let late = Append { agenda: Some(wrong), ..first.clone() };
+            let late = Append { agenda: Some(wrong.into()), ..first.clone() };
             for refused in [stale, fenced, intruder, late] {
                 beside += 1;
                 let other = append(&tenant("x"), execution(beside), 1, 1);
-                let answers = store.append(&[refused, Append { agenda: Some(at(1)), ..other }]).await.unwrap();
+                let answers = store.append(&[refused, Append { agenda: Some(at(1).into()), ..other }]).await.unwrap();
                 assert_ne!(answers[0], Appended::Committed);
                 assert_eq!((&answers[1], place(&store, number).await), (&Appended::Committed, stands));
                 assert_eq!(place(&store, beside).await, at(1), "the rest of its batch is written");
@@ -139,8 +141,8 @@ pub async fn a_continuation_enters_the_agenda_with_its_first_append(store: Share
         origin: Some(Lineage { execution: origin.execution, sequence: 1 }),
         ..append(&tenant("x"), execution(number), 1, 2)
     };
-    let first = commit(&store, Append { agenda: Some(Agenda::Now), ..heir(2) }).await;
-    commit(&store, Append { agenda: Some(at(4)), ..heir(3) }).await;
+    let first = commit(&store, Append { agenda: Some(Agenda::Now.into()), ..heir(2) }).await;
+    commit(&store, Append { agenda: Some(at(4).into()), ..heir(3) }).await;
     assert_eq!(
         [place(&store, 1).await, place(&store, 2).await, place(&store, 3).await],
         [Agenda::Now, Agenda::Now, at(4)]
@@ -200,7 +202,7 @@ pub async fn another_tenants_place_on_the_agenda_is_nowhere(store: SharedStore) 
         assert_eq!(place(&store, number).await, agenda);
     }
     let theirs = append(&tenant("y"), execution(3), 1, 1);
-    commit(&store, Append { agenda: Some(Agenda::Now), ..theirs }).await;
+    commit(&store, Append { agenda: Some(Agenda::Now.into()), ..theirs }).await;
     // Coordinators drive the executions of all tenants, and are told whose each is.
     let tenants: Vec<_> = whole(&store).await.into_iter().map(|row| (row.execution, row.tenant)).collect();
     assert!(tenants.contains(&(execution(1), tenant("x"))) && tenants.contains(&(execution(3), tenant("y"))));
@@ -224,11 +226,16 @@ pub async fn a_large_batch_moves_executions_on_the_agenda_each_its_own_way(store
                 Some(last) => following(last, 1),
             })
             .zip((0..MANY).map(|number| ways(number, round)))
-            .map(|(append, agenda)| Append { agenda, ..append })
+            .zip(&stands)
+            // Half of them say where they stand.
+            .map(|((append, to), from)| {
+                let known = append.execution.as_bytes()[0].is_multiple_of(2);
+                Append { agenda: to.map(|to| AgendaMove { from: known.then_some(*from), to }), ..append }
+            })
             .collect();
         assert!(store.append(&batch).await.unwrap().iter().all(|each| *each == Appended::Committed));
         for (stands, append) in stands.iter_mut().zip(&batch) {
-            *stands = append.agenda.unwrap_or(*stands);
+            *stands = append.agenda.map_or(*stands, |agenda| agenda.to);
         }
         last = batch;
         let mut expected: Vec<AgendaRow> = (0..MANY)
@@ -349,7 +356,7 @@ async fn walk(store: &SharedStore, graph: &Arc<CompiledGraph>, seed: u64) {
             previous_first_seq: previous,
             hash: encoded.hash,
             body: encoded.body,
-            agenda: (agenda != stands).then_some(agenda),
+            agenda: (agenda != stands).then_some(AgendaMove { from: Some(stands), to: agenda }),
             ..append(&tenant, id, 1, 1)
         };
         commit(store, append).await;

@@ -45,7 +45,7 @@ macro_rules! listed {
     };
 }
 
-/// The places on the agenda, of what was added: in one table, and out of the other. What begins has been in neither.
+/// The places on the agenda, of what was added: into one table, out of the other.
 ///
 /// A row that goes out of the outbox is found by its key, one by one: a join would be one by hash on these connections, and
 /// read the whole table.
@@ -53,8 +53,8 @@ macro_rules! agenda {
     () => {
         "agenda as materialized (
     select g.*
-    from unnest($20::text[], $21::bytea[], $22::int4[], $23::bool[], $24::bool[], $25::int8[])
-         as g(tenant, execution, partition, begins, owes, due_at)
+    from unnest($20::text[], $21::bytea[], $22::int4[], $23::bool[], $24::int8[], $25::bool[], $26::bool[])
+         as g(tenant, execution, partition, owes, due_at, leaves_outbox, leaves_timers)
     join added on added.execution = g.execution
 ), owing as (
     insert into outbox (partition, execution, tenant)
@@ -63,14 +63,14 @@ macro_rules! agenda {
 ), paid as (
     delete from outbox where ctid = any (array(
         select (select o.ctid from outbox o where o.partition = g.partition and o.execution = g.execution)
-        from agenda g where not g.owes and not g.begins))
+        from agenda g where g.leaves_outbox))
 ), resting as (
     insert into timers (execution, tenant, partition, due_at)
     select execution, tenant, partition, due_at from agenda where due_at is not null order by execution
     on conflict (execution) do update set due_at = excluded.due_at
 ), woken as (
     delete from timers where execution = any (array(
-        select execution from agenda where due_at is null and not begins))
+        select execution from agenda where leaves_timers))
 )"
     };
 }
@@ -102,7 +102,7 @@ pub(super) const WRITE_WITH_ORIGINS: &str = concat!(
     held!(),
     ", batch as materialized (
     select a.*
-    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[], $26::bytea[])
+    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[], $27::bytea[])
          as a(tenant, execution, partition, epoch, first_seq, last_seq, previous, hash, body, origin)
     join held on held.id = a.partition and held.epoch = a.epoch
 ), line as (
@@ -116,7 +116,7 @@ pub(super) const WRITE_WITH_ORIGINS: &str = concat!(
                 where e.execution = l.execution and e.first_seq = 1 and e.tenant = l.tenant) as execution,
                (select e.last_seq from events e where e.execution = l.execution and e.first_seq = 1) as border,
                l.depth + 1
-        from line l where l.depth < $27) further
+        from line l where l.depth < $28) further
     where further.execution is not null
 ), holders as (
     select l.heir, l.execution, l.depth, max(l.depth) over (partition by l.heir) as deepest,
@@ -128,7 +128,7 @@ pub(super) const WRITE_WITH_ORIGINS: &str = concat!(
     insert into events (tenant, execution, first_seq, last_seq, epoch, origin, hash, body)
     select b.tenant, b.execution, 1, b.first_seq - 1, b.epoch, h.execution, h.hash, ''::bytea
     from batch b join holders h on h.heir = b.execution
-    where h.hash is not null and h.deepest - h.depth < $27
+    where h.hash is not null and h.deepest - h.depth < $28
     order by b.execution
     on conflict do nothing
     returning execution
