@@ -483,6 +483,7 @@ impl Fold<'_> {
         let new = self.new_step(node, &iterations, StepState::Scheduled);
         self.mint(ordinal, Step { index, input: input.clone(), undoes: Some(undone), ..new })?;
         self.execution.open.insert(ordinal);
+        self.execution.in_hand += 1;
         self.execution.undo_begun(ordinal);
         self.await_start(ordinal);
         Ok(())
