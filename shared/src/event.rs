@@ -1,5 +1,6 @@
 //! Facts. An event is never changed once it is in the log; everything else is folded from events.
 
+pub mod child;
 pub mod codec;
 pub mod control;
 pub mod kinds;
@@ -11,6 +12,7 @@ pub mod wait;
 
 use serde::{Deserialize, Serialize};
 
+pub use child::{CancellationPolicy, ChildEnding, ChildState};
 pub use codec::{CodecError, Encoded, Recorded};
 pub use control::{ControlAction, ControlOutcome};
 pub use kinds::{

@@ -19,6 +19,7 @@
 
 pub mod advance;
 pub mod apply;
+pub mod children;
 pub mod compensation;
 pub mod decide;
 pub mod flow;
@@ -36,11 +37,12 @@ pub mod step;
 mod waiting;
 
 pub use apply::ApplyError;
+pub use children::ChildSpec;
 pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec, Rest};
-pub use state::{Counts, Execution, Step, Usage, WaitRun};
+pub use state::{ChildRun, Counts, Execution, Step, Usage, WaitRun};
 pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};
 

@@ -20,7 +20,7 @@ pub use schema::json_schema;
 
 pub use compiled::{
     Collect, CompiledGraph, Discover, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits, Graphs, Join, Loop, LoopIx,
-    Map, Node, NodeIx, NodeKind, OnLimit, Priority, Reserve, Routing, Task, Timeouts, WaitFor, WaitNode,
+    Map, Node, NodeIx, NodeKind, OnLimit, Priority, Reserve, Routing, SubGraph, Task, Timeouts, WaitFor, WaitNode,
 };
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::id::{ArtifactId, ControlId, ExecutionId};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
+use super::child::{CancellationPolicy, ChildState};
 use super::control::{ControlAction, ControlOutcome};
 use super::limit::Violation;
 use super::message::Message;
@@ -234,6 +235,36 @@ pub enum EventData {
         step: u32,
         #[serde(rename = "w")]
         wait: Wait,
+    },
+    /// A step wants another execution to be started.
+    #[serde(rename = "kw")]
+    ChildSpawned {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "c")]
+        child: ExecutionId,
+        /// `name` or `name@version`.
+        #[serde(rename = "g")]
+        graph: String,
+        /// The step does not wait for it.
+        #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+        background: bool,
+        #[serde(rename = "p", default, skip_serializing_if = "is_default")]
+        on_cancel: CancellationPolicy,
+    },
+    /// The child exists.
+    #[serde(rename = "kb")]
+    ChildStarted {
+        #[serde(rename = "s")]
+        step: u32,
+    },
+    /// The child has ended. What follows from it stands in the events behind it.
+    #[serde(rename = "kc")]
+    ChildFinished {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "t")]
+        state: ChildState,
     },
     /// Kept until a step waits for it.
     #[serde(rename = "gr")]
@@ -552,6 +583,12 @@ pub struct ParentLink {
     pub parent_id: String,
     #[serde(rename = "t")]
     pub parent_type: ParentType,
+    /// Whose step it is, of a child that is told of its end.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub execution: Option<ExecutionId>,
+    /// How deep the child lies under the execution that nobody started.
+    #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+    pub depth: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -628,6 +665,9 @@ impl EventData {
             EventData::StepRescheduled { .. } => "step_rescheduled",
             EventData::StepSkipped { .. } => "step_skipped",
             EventData::StepWaiting { .. } => "step_waiting",
+            EventData::ChildSpawned { .. } => "child_spawned",
+            EventData::ChildStarted { .. } => "child_started",
+            EventData::ChildFinished { .. } => "child_finished",
             EventData::SignalReceived { .. } => "signal_received",
             EventData::SignalDelivered { .. } => "signal_delivered",
             EventData::ApprovalDecided { .. } => "approval_decided",
@@ -659,6 +699,9 @@ impl EventData {
             | EventData::StepRescheduled { step, .. }
             | EventData::StepSkipped { step, .. }
             | EventData::StepWaiting { step, .. }
+            | EventData::ChildSpawned { step, .. }
+            | EventData::ChildStarted { step }
+            | EventData::ChildFinished { step, .. }
             | EventData::SignalDelivered { step, .. }
             | EventData::ApprovalDecided { step, .. }
             | EventData::InboxDelivered { step, .. }
@@ -740,6 +783,9 @@ impl EventData {
             | EventData::ControlRecorded { .. }
             | EventData::BreakpointSet { .. }
             | EventData::StepWaiting { .. }
+            | EventData::ChildSpawned { .. }
+            | EventData::ChildStarted { .. }
+            | EventData::ChildFinished { .. }
             | EventData::SignalDelivered { .. }
             | EventData::InboxDelivered { .. }
             | EventData::ExecutionCancelled { .. }

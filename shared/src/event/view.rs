@@ -76,6 +76,7 @@ pub fn wait_json(wait: &Wait) -> Value {
             json!({"assignees": assignees, "policy": policy, "quorum": quorum})
         }
         Wait::UserInput { from } => json!({"from": from}),
+        Wait::Child { execution } => json!({"execution_id": execution}),
         Wait::External {} => json!({}),
     };
     if let Some(out) = out.as_object_mut() {
@@ -106,7 +107,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                 put("planning", json!(true));
             }
             if let Some(parent) = parent {
-                put("parent", json!({"parent_id": parent.parent_id, "parent_type": parent.parent_type}));
+                put(
+                    "parent",
+                    json!({"parent_id": parent.parent_id, "parent_type": parent.parent_type, "execution_id": parent.execution, "depth": parent.depth}),
+                );
             }
             if let Some(origin) = origin {
                 put("origin", json!({"execution_id": origin.execution, "sequence": origin.sequence}));
@@ -143,6 +147,19 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("on", json!(on));
         }
         EventData::StepWaiting { wait, .. } => put("wait", wait_json(wait)),
+        EventData::ChildSpawned { child, graph, background, on_cancel, .. } => {
+            put("child_execution_id", json!(child));
+            put("graph", json!(graph));
+            put("background", json!(background));
+            put("on_cancel", json!(on_cancel));
+        }
+        EventData::ChildStarted { step } => {
+            put("child_execution_id", json!(execution.child_of(*step)));
+        }
+        EventData::ChildFinished { step, state } => {
+            put("child_execution_id", json!(execution.child_of(*step)));
+            put("state", json!(state.name()));
+        }
         EventData::SignalReceived { control, name, correlation, payload } => {
             put("control_id", json!(control));
             put("signal", json!(name));

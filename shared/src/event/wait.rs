@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::execution::WaitReason;
+use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
 /// What a step waits for.
@@ -43,6 +44,12 @@ pub enum Wait {
         #[serde(rename = "w", default, skip_serializing_if = "Vec::is_empty")]
         from: Vec<String>,
     },
+    /// Another execution, which this step has wanted.
+    #[serde(rename = "c")]
+    Child {
+        #[serde(rename = "x")]
+        execution: ExecutionId,
+    },
     /// A program outside reports when it is done.
     #[serde(rename = "x")]
     External {},
@@ -74,6 +81,7 @@ impl Wait {
             Wait::Signal { .. } => WaitReason::Signal,
             Wait::Approval { .. } => WaitReason::Approval,
             Wait::UserInput { .. } => WaitReason::UserInput,
+            Wait::Child { .. } => WaitReason::SubAgent,
             Wait::External {} => WaitReason::External,
         }
     }

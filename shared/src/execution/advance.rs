@@ -79,6 +79,7 @@ impl Decision<'_> {
         if self.execution.state == ExecutionState::Running
             && self.execution.unsettled == 0
             && self.execution.open.is_empty()
+            && !self.execution.wants_a_child()
         {
             return self.complete_execution(None);
         }
@@ -113,7 +114,7 @@ impl Decision<'_> {
     /// with it: the execution is about to be over.
     fn must_wait(&self, ready: Ready) -> bool {
         let Ready::Run(ix) = ready else { return false };
-        self.execution.state != ExecutionState::Running
+        (self.execution.state != ExecutionState::Running || self.execution.wants_a_child())
             && self.graph.node(NodeIx(ix)).is_some_and(|node| matches!(node.kind, NodeKind::End { .. }))
     }
 
@@ -189,6 +190,19 @@ impl Decision<'_> {
                         self.fail_step(step, error, 0)
                     }
                     Err(error) => self.fail_step(step, expression_failed(&error), 0),
+                }
+            }
+            NodeKind::Graph(sub) => {
+                let input = self.input(sub.with.as_ref(), &self.view(place), Input::Inputs);
+                match input {
+                    Ok(input) => {
+                        self.schedule(step, ix, iterations, input)?;
+                        self.spawn(step, sub)
+                    }
+                    Err(error) => {
+                        self.schedule(step, ix, iterations, Input::None)?;
+                        self.fail_step(step, expression_failed(&error), 0)
+                    }
                 }
             }
             NodeKind::Wait(wait) => {

@@ -1,5 +1,6 @@
 //! How each event changes an execution. The only code that does; what steers an execution stands in `steered`.
 
+mod children;
 mod spent;
 mod steered;
 
@@ -110,6 +111,7 @@ impl Execution {
         self.inputs = inputs.clone();
         self.state = if *planning { ExecutionState::Planning } else { ExecutionState::Created };
         self.parent.clone_from(parent);
+        self.depth = parent.as_ref().map_or(0, |parent| parent.depth);
         self.origin.clone_from(origin);
         self.request_hash.clone_from(request_hash);
         self.created_at = at;
@@ -151,6 +153,11 @@ impl Fold<'_> {
             EventData::InputReceived { input, step, control } => self.input_received(input, *step, *control),
             EventData::ControlRecorded { control, outcome, .. } => self.controlled(*control, *outcome),
             EventData::BreakpointSet { node, on } => self.breakpoint(*node, *on),
+            EventData::ChildSpawned { step, child, graph, background, on_cancel } => {
+                self.child_spawned(*step, *child, graph, *background, *on_cancel)
+            }
+            EventData::ChildStarted { step } => self.child_started(*step),
+            EventData::ChildFinished { step, state } => self.child_finished(*step, *state),
             EventData::StepWaiting { step, wait } => self.step_waits(*step, wait),
             EventData::SignalReceived { control, name, correlation, payload } => {
                 self.signalled(*control, name, correlation.as_deref(), payload)

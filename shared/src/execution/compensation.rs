@@ -77,7 +77,9 @@ impl Execution {
 
     /// The next undo can be scheduled, or the execution ended.
     pub(super) fn undo_is_due(&self) -> bool {
-        !self.state.is_terminal() && self.compensation.as_ref().is_some_and(|running| running.step.is_none())
+        !self.state.is_terminal()
+            && self.compensation.as_ref().is_some_and(|running| running.step.is_none())
+            && (!self.undoable.is_empty() || !self.holds_back())
     }
 
     /// `{input, output}` of a completed step.
@@ -118,7 +120,7 @@ impl Execution {
         match ending {
             _ if self.compensation.is_some() => return Err("undoing has begun already"),
             _ if !self.open.is_empty() => return Err("steps are still open"),
-            _ if self.undoable.is_empty() => return Err("there is nothing to undo"),
+            _ if self.undoable.is_empty() && !self.holds_back() => return Err("there is nothing to undo"),
             Ending::Failed { step: Some(step), .. } if self.step(*step).is_none() => {
                 return Err("there is no such step");
             }
@@ -175,6 +177,7 @@ impl Execution {
             (ExecutionAction::Complete, Some(_)) => Err("it does not complete once it undoes"),
             (ExecutionAction::Complete, None) => Ok(()),
             _ if !self.undoable.is_empty() => Err("what was done is undone first"),
+            _ if self.holds_back() => Err("its children end first"),
             (ExecutionAction::Fail, Some(running)) if matches!(running.ending, Ending::Cancelled { .. }) => {
                 Err("it ends as cancelled once everything is undone")
             }
@@ -207,7 +210,7 @@ impl Decision<'_> {
 
     /// Ends the execution, after everything is undone that can be. Every step is closed already.
     pub(super) fn end_as(&mut self, ending: Ending) -> Result<(), Rejection> {
-        if self.execution.undoable.is_empty() {
+        if self.execution.undoable.is_empty() && !self.execution.holds_back() {
             return self.emit(last_event(ending, None));
         }
         // Who cancels what is paused wants an end of it.

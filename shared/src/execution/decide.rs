@@ -9,8 +9,10 @@ use super::steering::{Refusal, Steer};
 use super::step::StepState;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
+use crate::event::child::ChildEnding;
 use crate::event::{Ending, Event, EventData, Note, Origin, ParentLink, SkipReason};
 use crate::graph::{CompiledGraph, GraphDigest, Graphs, Task};
+use crate::id::ExecutionId;
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
@@ -37,6 +39,15 @@ pub enum Command {
     Noted {
         notes: Vec<Note>,
         result: Box<Command>,
+    },
+    /// A child is there.
+    ChildStarted {
+        child: ExecutionId,
+    },
+    /// A child has ended, or cannot be started.
+    ChildEnded {
+        child: ExecutionId,
+        ending: ChildEnding,
     },
     /// Somebody outside asks for something, and is answered.
     Steer(Box<Steer>),
@@ -233,6 +244,8 @@ impl Decision<'_> {
             }
             Command::Noted { notes, result } if notes.is_empty() => return self.take(*result),
             Command::Noted { notes, result } => self.noted(notes, *result)?,
+            Command::ChildStarted { child } => self.child_started(child)?,
+            Command::ChildEnded { child, ending } => self.child_ended(child, ending)?,
             Command::Steer(steer) => {
                 if !self.steer(*steer)? {
                     return Ok(());

@@ -61,7 +61,7 @@ impl Asked {
 /// What an execution waits for, from whoever drives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing: workers are to run attempts, or a decision goes on at once.
+    /// Nothing: workers are to run attempts, children are to be started or heard of, or a decision goes on at once.
     Owes,
     /// That this moment comes. Nothing is owed before.
     Until(Timestamp),
@@ -72,12 +72,15 @@ pub enum Rest {
 }
 
 impl Execution {
-    /// What keeps the execution going next. Costs the same whatever its size.
+    /// What keeps the execution going next. Costs the same whatever its size, but for its children.
     pub fn rest(&self) -> Rest {
         if self.state.is_terminal() {
             return Rest::Over;
         }
         if self.state == ExecutionState::Running && (self.in_hand > 0 || self.has_more()) {
+            return Rest::Owes;
+        }
+        if self.looks_after_children() {
             return Rest::Owes;
         }
         self.next_deadline().map_or(Rest::Command, Rest::Until)

@@ -11,6 +11,7 @@ use super::step::StepState;
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
+use crate::event::child::{CancellationPolicy, ChildState};
 use crate::event::{Input, Message, Origin, ParentLink, SkipReason, Violation, Wait};
 use crate::graph::GraphDigest;
 use crate::id::{ControlId, ExecutionId, StepId, TenantId};
@@ -130,6 +131,12 @@ pub struct Execution {
     /// Requests that were carried out, the latest last: one that is repeated is done already.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) asked: VecDeque<ControlId>,
+    /// By the ordinal of the step that wants them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) children: BTreeMap<u32, ChildRun>,
+    /// How deep it lies under the execution that nobody started.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) depth: u32,
     /// Tokens and money.
     #[serde(default, skip_serializing_if = "Usage::is_none")]
     pub(super) usage: Usage,
@@ -147,6 +154,49 @@ pub struct Execution {
     /// How many of the open steps workers have, or are asked for. It follows from the rest, so it is stored nowhere.
     #[serde(skip)]
     pub(super) in_hand: u32,
+}
+
+/// An execution that a step of this one wants.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChildRun {
+    #[serde(rename = "x")]
+    pub(super) id: ExecutionId,
+    #[serde(rename = "g")]
+    pub(super) graph: String,
+    #[serde(rename = "b", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) background: bool,
+    #[serde(rename = "p", default)]
+    pub(super) on_cancel: CancellationPolicy,
+    #[serde(rename = "t")]
+    pub(super) state: ChildState,
+    /// Kept until it is started.
+    #[serde(rename = "i", default, skip_serializing_if = "Data::is_null")]
+    pub(super) input: Data,
+}
+
+impl ChildRun {
+    pub fn id(&self) -> ExecutionId {
+        self.id
+    }
+
+    /// `name` or `name@version`.
+    pub fn graph(&self) -> &str {
+        &self.graph
+    }
+
+    /// The step does not wait for it.
+    pub fn is_background(&self) -> bool {
+        self.background
+    }
+
+    pub fn on_cancel(&self) -> CancellationPolicy {
+        self.on_cancel
+    }
+
+    /// As far as this execution has been told.
+    pub fn state(&self) -> ChildState {
+        self.state
+    }
 }
 
 /// What the execution has used, and what is set aside for steps that are open.
@@ -503,6 +553,8 @@ impl Execution {
             taken: BTreeMap::new(),
             heard: VecDeque::new(),
             asked: VecDeque::new(),
+            children: BTreeMap::new(),
+            depth: 0,
             usage: Usage::default(),
             losing: BTreeSet::new(),
             undoable: Vec::new(),

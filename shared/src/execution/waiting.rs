@@ -188,6 +188,7 @@ impl Decision<'_> {
             Some(Wait::Signal { .. }) => "a signal",
             Some(Wait::Approval { .. }) => "a decision",
             Some(Wait::UserInput { .. } | Wait::External {}) => "an answer",
+            Some(Wait::Child { .. }) => "its child",
             None => "nothing",
         };
         Refusal::OtherWait { node: self.node_name(step), waits, offered }.into()

@@ -12,7 +12,9 @@ mod waits;
 
 use std::collections::HashMap;
 
-use super::compiled::{CompiledGraph, Edge, EdgeIx, EdgeKind, Join, Map, Node, NodeIx, NodeKind, Routing, Task};
+use super::compiled::{
+    CompiledGraph, Edge, EdgeIx, EdgeKind, Join, Map, Node, NodeIx, NodeKind, Routing, SubGraph, Task,
+};
 use super::diagnose::{Diagnostics, Place, Reporter};
 use super::document::tree::{Tree, canonical};
 use super::document::{self, Document, DocumentNode, Kind, TaskFields};
@@ -230,6 +232,15 @@ fn node_kind(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'
             NodeKind::Map(Map { over: over?, max_concurrency, collect, discover, task: task? })
         }
         Kind::Wait { wait, with } => NodeKind::Wait(waits::compile(wait, *with, at, expressions)?),
+        Kind::Graph { sub, with } => NodeKind::Graph(SubGraph {
+            reference: sub.reference.clone(),
+            with: match with {
+                Some(tree) => Some(expressions.template(tree, Some(at))?),
+                None => None,
+            },
+            background: sub.background,
+            on_cancel: sub.on_cancel,
+        }),
         Kind::Route => NodeKind::Route,
         Kind::Transform(tree) => NodeKind::Transform(expressions.template(tree, Some(at))?),
         Kind::Fail { category, message } => {

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::expression::{Expression, Template};
 use crate::cost::Money;
 use crate::error::{ErrorCategory, RetryPolicy};
-use crate::event::ApprovalPolicy;
+use crate::event::{ApprovalPolicy, CancellationPolicy};
 use crate::id::GraphId;
 
 /// The content address of a graph document: BLAKE3 over its canonical JSON, cut to twenty bytes. Printed `graph_…`.
@@ -157,6 +157,8 @@ pub enum NodeKind {
     Map(Map),
     /// Something outside, a person or time; nobody works meanwhile.
     Wait(WaitNode),
+    /// Another graph, as an execution of its own.
+    Graph(SubGraph),
     /// No work: only chooses edges.
     Route,
     /// An expression, evaluated by the coordinator.
@@ -180,6 +182,18 @@ pub struct Task {
     /// It is given the messages that have come for the execution.
     pub inbox: bool,
     pub reserve: Reserve,
+}
+
+/// A node that runs another graph.
+#[derive(Debug)]
+pub struct SubGraph {
+    /// `name` (the version that is registered last when it is started) or `name@version`.
+    pub reference: String,
+    /// The inputs of the child. `None`: those of this execution.
+    pub with: Option<Template>,
+    /// The step gives `{execution_id}` at once and the child goes on by itself.
+    pub background: bool,
+    pub on_cancel: CancellationPolicy,
 }
 
 /// A node that waits.

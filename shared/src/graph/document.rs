@@ -9,6 +9,7 @@ mod fields;
 mod json;
 mod limits;
 mod node;
+mod subgraph;
 pub(crate) mod tree;
 mod wait;
 mod yaml;

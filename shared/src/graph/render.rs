@@ -58,6 +58,7 @@ pub fn to_mermaid(graph: &CompiledGraph) -> String {
                 NodeKind::Transform(_) => ("(\"", "\")"),
                 NodeKind::Fail { .. } | NodeKind::End { .. } => ("([\"", "\"])"),
                 NodeKind::Task(_) => ("[\"", "\"]"),
+                NodeKind::Graph(_) => ("[[\"", "\"]]"),
                 NodeKind::Wait(_) => ("{{\"", "\"}}"),
             };
             line(&mut out, depth, &format!("n{}{open}{}{close}", at.0, text.join("<br/>")));
@@ -109,6 +110,7 @@ fn caption(node: &Node) -> Vec<String> {
     match &node.kind {
         NodeKind::Task(task) => lines.push(task.callable.clone()),
         NodeKind::Map(map) => lines.push(format!("{} for each of {}", map.task.callable, shorten(map.over.source()))),
+        NodeKind::Graph(sub) => lines.push(format!("graph {}", sub.reference)),
         NodeKind::Wait(wait) => lines.push(match &wait.what {
             WaitFor::Signal { name, .. } => format!("wait: signal {name}"),
             other => format!("wait: {}", other.name()),
@@ -157,6 +159,7 @@ fn dot_shape(kind: &NodeKind) -> &'static str {
         NodeKind::Task(_) => "box",
         NodeKind::Map(_) => "box3d",
         NodeKind::Wait(_) => "hexagon",
+        NodeKind::Graph(_) => "folder",
         NodeKind::Route => "diamond",
         NodeKind::Transform(_) => "ellipse",
         NodeKind::Fail { .. } => "octagon",

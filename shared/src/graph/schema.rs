@@ -31,6 +31,19 @@ pub fn json_schema() -> Json {
         "undo": { "$ref": "#/$defs/undo" },
     });
     let inbox = json!({ "inbox": { "type": "boolean", "description": "It is given the messages that have come for the execution." } });
+    let subgraph = json!({
+        "graph": { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}(@[A-Za-z0-9_.+-]{1,64})?$", "description": "`name` or `name@version` of a registered graph." },
+        "with": { "description": "The inputs of the child; strings that start with `=` are CEL. Without it: the inputs." },
+        "spawn": {
+            "type": "object",
+            "additionalProperties": false,
+            "properties": {
+                "mode": { "const": "child" },
+                "background": { "type": "boolean", "description": "The step does not wait for the child." },
+                "on_cancel": { "enum": ["cascade_cancel", "wait_for_children", "detach"], "default": "cascade_cancel" },
+            },
+        },
+    });
     let wait = json!({
         "wait": { "$ref": "#/$defs/wait" },
         "with": { "description": "What is shown to whoever decides or answers; strings that start with `=` are CEL." },
@@ -41,6 +54,7 @@ pub fn json_schema() -> Json {
         node("A step that a worker runs.", &["task"], &[&task, &inbox, &common]),
         node("A step for each item of a list.", &["map", "task"], &[&map, &task, &common]),
         node("Waits for time, a signal, a person or a program.", &["wait"], &[&wait, &common]),
+        node("Another graph, as an execution of its own.", &["graph"], &[&subgraph, &common]),
         node("Only chooses edges.", &["route", "next"], &[&common]),
         node("An expression.", &["transform"], &[&json!({ "transform": {} }), &common]),
         node("Ends the execution as failed.", &["fail"], &[&json!({ "fail": { "$ref": "#/$defs/fail" } }), &end]),

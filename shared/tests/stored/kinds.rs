@@ -6,8 +6,8 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
-    ApprovalPolicy, ControlAction, ControlOutcome, Ending, EventData, GoalStatus, Input, Message, NewStep, Origin,
-    ParentLink, ParentType, SkipReason, StepSourceType, Violation, Wait,
+    ApprovalPolicy, CancellationPolicy, ChildState, ControlAction, ControlOutcome, Ending, EventData, GoalStatus,
+    Input, Message, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::graph::GraphDigest;
@@ -36,7 +36,12 @@ pub(crate) fn all() -> Vec<EventData> {
             graph_name: text("review-orders"),
             inputs: data(json!({"url": "https://example.org", "n": [1, -2, 3.5, null, true]})),
             planning: true,
-            parent: Some(ParentLink { parent_id: text("step_1"), parent_type: ParentType::StepExecution }),
+            parent: Some(ParentLink {
+                parent_id: text("step_1"),
+                parent_type: ParentType::StepExecution,
+                execution: None,
+                depth: 0,
+            }),
             origin: Some(Origin { execution: ExecutionId::from_bytes([12; 20]), sequence: 40, hash: vec![13; 32] }),
             request_hash: Some(vec![14; 32]),
             metadata: Some(data(json!({"team": "orders"}))),
@@ -108,6 +113,15 @@ pub(crate) fn all() -> Vec<EventData> {
             step: 6,
             wait: Wait::Approval { assignees: vec![text("ada"), text("bob")], policy: ApprovalPolicy::Quorum(2) },
         },
+        EventData::ChildSpawned {
+            step: 6,
+            child: ExecutionId::from_bytes([22; 20]),
+            graph: text("settle-orders@2"),
+            background: true,
+            on_cancel: CancellationPolicy::Detach,
+        },
+        EventData::ChildStarted { step: 6 },
+        EventData::ChildFinished { step: 6, state: ChildState::Cancelled },
         EventData::SignalReceived {
             control: ControlId::from_bytes([17; 20]),
             name: text("order.paid"),

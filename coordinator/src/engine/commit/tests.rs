@@ -30,6 +30,7 @@ impl Run {
             origin: None,
             request_hash: None,
             metadata: None,
+            breakpoints: Vec::new(),
         };
         run.hears(Command::Create(Box::new(request)));
         run

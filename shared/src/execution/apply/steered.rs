@@ -148,8 +148,10 @@ impl Fold<'_> {
     pub(super) fn step_waits(&mut self, ordinal: u32, wait: &Wait) -> Result<(), ApplyError> {
         self.legal(ExecutionAction::StepStarted)?;
         let node = self.step(ordinal)?.node;
-        let Some(NodeKind::Wait(node)) = self.graph.node(NodeIx(node)).map(|node| &node.kind) else {
-            return self.nonsense("only a wait waits");
+        let timeout = match (self.graph.node(NodeIx(node)).map(|node| &node.kind), wait) {
+            (Some(NodeKind::Wait(node)), _) => node.timeout,
+            (Some(NodeKind::Graph(_)), Wait::Child { .. }) => None,
+            _ => return self.nonsense("only a wait waits"),
         };
         self.step_moves(ordinal, StepAction::Wait)?;
         let now = self.execution.own_time(self.at);
@@ -161,7 +163,7 @@ impl Fold<'_> {
                 let held = std::time::Duration::from_micros(self.execution.held_us);
                 Some((at.before(held), Deadline::Moment(ordinal)))
             }
-            _ => node.timeout.map(|patience| (now.after(patience), Deadline::Wait(ordinal))),
+            _ => timeout.map(|patience| (now.after(patience), Deadline::Wait(ordinal))),
         };
         self.set_deadline(ordinal, deadline);
         let at = self.at;

@@ -173,6 +173,10 @@ impl Scenario {
         let rest = match execution.next_deadline() {
             _ if execution.state().is_terminal() => Rest::Over,
             _ if runs && (jobs > 0 || execution.has_more()) => Rest::Owes,
+            _ if !execution.owed_children(&self.graph).is_empty() => Rest::Owes,
+            _ if execution.state() != ExecutionState::Paused && execution.awaited_children().next().is_some() => {
+                Rest::Owes
+            }
             Some(due) => Rest::Until(due),
             None => Rest::Command,
         };

@@ -76,7 +76,12 @@ fn a_refusal_of_huge_inputs_does_not_repeat_them() {
 #[test]
 fn what_started_an_execution_stands_in_its_first_event_and_in_its_state() {
     let mut scenario = given("nodes: { a: { task: t } }");
-    let parent = ParentLink { parent_id: "step_1".to_owned(), parent_type: ParentType::StepExecution };
+    let parent = ParentLink {
+        parent_id: "step_1".to_owned(),
+        parent_type: ParentType::StepExecution,
+        execution: None,
+        depth: 0,
+    };
     let origin = Origin { execution: ExecutionId::from_bytes([1; 20]), sequence: 9, hash: vec![1; 32] };
     let request = crate::execution::StartRequest {
         parent: Some(parent.clone()),

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
+use super::subgraph::{self, SubGraphFields};
 use super::tree::{Key, Shape, Tree};
 use super::wait::{self, WaitFields};
 use super::{duration, limits, word};
@@ -28,6 +29,7 @@ pub(crate) const MAX_LABEL_BYTES: usize = 512;
 const COMMON: [&str; 5] = ["label", "join", "route", "max_iterations", "next"];
 const TASK: [&str; 8] = ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve", "undo"];
 const WAIT: [&str; 1] = ["with"];
+const GRAPH: [&str; 2] = ["with", "spawn"];
 
 const FIELDS: Known = Known {
     what: "a node",
@@ -35,6 +37,8 @@ const FIELDS: Known = Known {
         "task",
         "map",
         "wait",
+        "graph",
+        "spawn",
         "transform",
         "fail",
         "end",
@@ -52,19 +56,7 @@ const FIELDS: Known = Known {
         "reserve",
         "undo",
     ],
-    later: &[
-        "graph",
-        "spawn",
-        "cache",
-        "cache_key",
-        "delivery",
-        "description",
-        "cost",
-        "on_cancel",
-        "signal",
-        "approval",
-        "agent",
-    ],
+    later: &["cache", "cache_key", "delivery", "description", "cost", "on_cancel", "signal", "approval", "agent"],
 };
 
 #[derive(Debug)]
@@ -86,6 +78,7 @@ pub(crate) enum Kind<'t> {
     Task(TaskFields<'t>),
     Map { over: &'t Tree, max_concurrency: u32, collect: Collect, discover: Option<Discover>, task: TaskFields<'t> },
     Wait { wait: WaitFields<'t>, with: Option<&'t Tree> },
+    Graph { sub: SubGraphFields, with: Option<&'t Tree> },
     Route,
     Transform(&'t Tree),
     Fail { category: ErrorCategory, message: Option<&'t Tree> },
@@ -167,8 +160,10 @@ fn kind<'t>(
     mut fields: Fields<'t>,
     reporter: &mut Reporter<'_>,
 ) -> Option<Kind<'t>> {
-    let named: Vec<&str> =
-        ["task", "wait", "transform", "fail", "end"].into_iter().filter(|name| tree.get(name).is_some()).collect();
+    let named: Vec<&str> = ["task", "wait", "graph", "transform", "fail", "end"]
+        .into_iter()
+        .filter(|name| tree.get(name).is_some())
+        .collect();
     let name = short(node.name);
     if let [first, second, ..] = named.as_slice() {
         let message = format!("node `{name}` cannot be `{first}` and `{second}` at once");
@@ -179,6 +174,7 @@ fn kind<'t>(
         Some(&"task") if tree.get("map").is_some() => ("a map", &TASK),
         Some(&"task") => ("a task", &TASK),
         Some(&"wait") => ("a wait", &WAIT),
+        Some(&"graph") => ("a sub-graph", &GRAPH),
         Some(&"transform") => ("a transform", &[]),
         Some(&"fail") => ("a `fail` node", &[]),
         Some(&"end") => ("an `end` node", &[]),
@@ -190,9 +186,10 @@ fn kind<'t>(
         _ if tree.get("route").is_some() => ("a `route` node", &[]),
         _ => {
             let message = format!("node `{name}` does not say what it is");
-            let hint = "give it one of `task`, `map` with `task`, `wait`, `route`, `transform`, `fail` and `end`";
+            let hint =
+                "give it one of `task`, `map` with `task`, `wait`, `graph`, `route`, `transform`, `fail` and `end`";
             // A kind of a later version was reported already.
-            let later = ["graph", "spawn", "agent"].iter().any(|later| tree.get(later).is_some());
+            let later = ["agent"].iter().any(|later| tree.get(later).is_some());
             if !later {
                 reporter.report_with(node.place, "node-kind", message, hint);
             }
@@ -204,6 +201,11 @@ fn kind<'t>(
         Some(&"wait") => {
             let with = fields.take("with");
             fields.take("wait").and_then(|tree| wait::read(tree, reporter)).map(|wait| Kind::Wait { wait, with })
+        }
+        Some(&"graph") => {
+            let (with, spawn) = (fields.take("with"), fields.take("spawn"));
+            let sub = fields.take("graph").and_then(|tree| subgraph::read(tree, spawn, reporter));
+            sub.map(|sub| Kind::Graph { sub, with })
         }
         Some(&"transform") => fields.take("transform").map(Kind::Transform),
         Some(&"fail") => fields.take("fail").and_then(|tree| fail(tree, reporter)),

@@ -221,7 +221,7 @@ fn relief(scenario: &Scenario) -> Option<(String, Steering)> {
     let node = scenario.execution.step(step)?.node();
     let name = scenario.graph.nodes[node as usize].name.clone();
     Some(match run.wait() {
-        Wait::Timer { .. } | Wait::Until { .. } => return None,
+        Wait::Timer { .. } | Wait::Until { .. } | Wait::Child { .. } => return None,
         Wait::Signal { name, correlation } => {
             let (name, correlation) = (name.clone(), correlation.clone());
             ("ada".to_owned(), Steering::Signal { name, correlation, payload: data(&json!(1)) })
