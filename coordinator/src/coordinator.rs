@@ -7,11 +7,12 @@ use stepstream_runtime::bus::{CoordinatorBus, QueueId};
 use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_runtime::random;
 use stepstream_shared::id::{ExecutionId, TenantId};
-use tokio::sync::{broadcast, oneshot};
+use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{AtRest, Engine, HINTS, Input, Parts, Settings};
+use crate::errands::ERRANDS;
 use crate::keeper::Keeper;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::ports::{EventStore, Member, StoreError};
@@ -106,6 +107,7 @@ pub async fn start(
     // The lanes outlive the shutdown token: what the engine has on its way is still to be written.
     let (lanes, completions) =
         GroupCommit::new(store.clone(), options.lanes, CancellationToken::new()).port(APPENDS_IN_FLIGHT);
+    let (errands, errands_to_run) = mpsc::channel(ERRANDS);
     let (engine, sender) = Engine::new(Parts {
         settings: Settings {
             recover_all: options.recover == Recover::All,
@@ -122,6 +124,7 @@ pub async fn start(
         owned: owned.clone(),
         refusals: refusals.clone(),
         in_memory: in_memory.clone(),
+        errands,
     });
     let service = Service::new(
         reader,
@@ -145,6 +148,7 @@ pub async fn start(
         Box::pin(engine.run(completions, engine_shutdown)).await;
         let _ = engine_stopped.send(()); // The keeper may have ended first.
     })];
+    tokio::spawn(crate::errands::run(service.clone(), errands_to_run, shutdown.clone()));
     let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
     let keeper = Keeper {
         store,

@@ -13,6 +13,7 @@
 
 mod commit;
 mod dispatch;
+mod families;
 mod housekeeping;
 mod live;
 mod loading;
@@ -35,6 +36,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::errands::Errand;
 use crate::hint::Hint;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::ports::{Agenda, AgendaRow, Append, StoreMeta};
@@ -140,6 +142,10 @@ pub(crate) struct Engine {
     /// When memory is to be looked through again.
     sweep_due: Timestamp,
     in_memory: ExecutionsInMemory,
+    errands: mpsc::Sender<Errand>,
+    /// Executions that may owe errands.
+    parents: HashSet<ExecutionId>,
+    families_due: Timestamp,
 }
 
 /// A partition that this coordinator owns.
@@ -164,6 +170,7 @@ pub(crate) struct Parts {
     pub(crate) owned: OwnedPartitions,
     pub(crate) refusals: Refusals,
     pub(crate) in_memory: ExecutionsInMemory,
+    pub(crate) errands: mpsc::Sender<Errand>,
 }
 
 impl Engine {
@@ -213,6 +220,9 @@ impl Engine {
             looking: None,
             sweep_due: Timestamp::default(),
             in_memory: parts.in_memory,
+            errands: parts.errands,
+            parents: HashSet::new(),
+            families_due: Timestamp::default(),
         };
         (engine, sender)
     }

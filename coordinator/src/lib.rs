@@ -7,6 +7,7 @@ pub mod api;
 pub mod config;
 pub mod coordinator;
 mod engine;
+mod errands;
 mod error;
 mod forwarding;
 mod hint;

@@ -208,8 +208,15 @@ impl Service {
         let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata, breakpoints } = start;
         let Some(key) = key else {
             let execution = self.fresh_id();
-            let what =
-                ForwardedRequest::Start { graph: graph.digest, inputs, request_hash: None, metadata, breakpoints };
+            let what = ForwardedRequest::Start {
+                graph: graph.digest,
+                inputs,
+                request_hash: None,
+                metadata,
+                breakpoints,
+                parent: None,
+                planning: false,
+            };
             self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
             return Ok(Started { execution, created: true });
         };
@@ -231,6 +238,8 @@ impl Service {
                 request_hash: Some(request_hash.clone()),
                 metadata: metadata.clone(),
                 breakpoints: breakpoints.clone(),
+                parent: None,
+                planning: false,
             };
             let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
             match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
@@ -331,6 +340,24 @@ impl Service {
         self.steer(tenant, execution, Ask::new(by, Steering::Resume { reason: None })).await
     }
 
+    /// Brings what one execution owes to another to the owner of the other.
+    pub(crate) async fn between(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+        key: Option<String>,
+        what: ForwardedRequest,
+    ) -> Result<(), ServiceError> {
+        let (actor, trace) = (Actor::System, None);
+        self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await
+    }
+
+    /// Has an execution driven if its partition is ours.
+    pub(crate) async fn wake_here(&self, tenant: &TenantId, execution: ExecutionId) -> Result<(), ServiceError> {
+        let partition = PartitionId::of(execution, self.0.meta.partitions);
+        if self.0.exclusive || self.0.owned.contains(partition) { self.wake(tenant, execution).await } else { Ok(()) }
+    }
+
     /// Brings a request to the owner of its partition, whoever that is by then.
     async fn submit(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let partition = PartitionId::of(request.execution, self.0.meta.partitions);
@@ -370,13 +397,17 @@ impl Service {
         let to = match &request.what {
             ForwardedRequest::Start { request_hash: None, .. } => Some(1),
             ForwardedRequest::Start { .. } => return false,
-            ForwardedRequest::Steer(_) => None,
+            ForwardedRequest::Steer(_)
+            | ForwardedRequest::ChildStarted { .. }
+            | ForwardedRequest::ChildEnded { .. } => None,
         };
         let loaded = self.load(tenant, request.execution, to).await;
         match (&request.what, loaded) {
             // The id is fresh and random: nobody else can have begun it.
             (ForwardedRequest::Start { .. }, Ok(_)) => true,
             (ForwardedRequest::Steer(steer), Ok(loaded)) => loaded.execution.has_done(steer.id),
+            // Told again, it is taken once.
+            (ForwardedRequest::ChildStarted { .. } | ForwardedRequest::ChildEnded { .. }, Ok(_)) => false,
             (_, Err(_)) => false,
         }
     }
@@ -385,19 +416,25 @@ impl Service {
     pub(crate) async fn carry_out(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let Forwarded { protocol: _, execution, actor, key, trace, what } = request;
         let body = match what {
-            ForwardedRequest::Start { graph, inputs, request_hash, metadata, breakpoints } => {
+            ForwardedRequest::Start { graph, inputs, request_hash, metadata, breakpoints, parent, planning } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;
                 let request = StartRequest {
                     graph: graph.digest,
                     inputs,
-                    planning: false,
-                    parent: None,
+                    planning,
+                    parent,
                     origin: None,
                     request_hash,
                     metadata,
                     breakpoints,
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
+            }
+            ForwardedRequest::ChildStarted { child } => {
+                RequestBody::Command { name: "child_started", command: Command::ChildStarted { child } }
+            }
+            ForwardedRequest::ChildEnded { child, ending } => {
+                RequestBody::Command { name: "child_ended", command: Command::ChildEnded { child, ending } }
             }
             ForwardedRequest::Steer(steer) => {
                 RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }

@@ -308,7 +308,9 @@ impl Engine {
                 .into_iter()
                 .filter(|job| !job.running && job.position <= last_seq)
                 .collect();
-            if live.execution.state().is_terminal() && live.in_flight == 0 {
+            let over = live.execution.state().is_terminal() && live.in_flight == 0;
+            self.run_errands(id);
+            if over {
                 self.live.remove(&id);
             } else {
                 self.dispatch(id, jobs);

@@ -72,6 +72,7 @@ impl Engine {
         self.look_at_timers();
         self.let_go();
         self.suspect();
+        self.look_after_families();
     }
 
     /// Registers the next deadline of an execution, if it is sooner than the one it is registered under.

@@ -10,6 +10,7 @@ use stepstream_shared::graph::{CompiledGraph, Graphs};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use stepstream_shared::time::Timestamp;
 
+use crate::errands::What;
 use crate::ports::{Agenda, AgendaMove, Summary};
 use crate::reading::Loaded;
 
@@ -47,6 +48,8 @@ pub(super) struct Live {
     /// The deadline it is registered under.
     pub(super) deadline: Option<Timestamp>,
     pub(super) dispatched: HashMap<u32, Dispatched>,
+    /// What was last run for its children, and when.
+    pub(super) errands: HashMap<ExecutionId, (std::mem::Discriminant<What>, Timestamp)>,
 }
 
 /// An attempt that was handed to the bus.
@@ -87,6 +90,7 @@ impl Live {
             last_ticket: 0,
             deadline: None,
             dispatched: HashMap::new(),
+            errands: HashMap::new(),
         }
     }
 

@@ -146,6 +146,7 @@ impl Engine {
             self.expect_heartbeat(id, job.ordinal);
         }
         self.dispatch(id, waiting);
+        self.run_errands(id);
         self.watch(id);
     }
 

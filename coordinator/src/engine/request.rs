@@ -87,6 +87,7 @@ impl Engine {
                     touched: self.clock.now(),
                     deadline: None,
                     dispatched: HashMap::new(),
+                    errands: HashMap::new(),
                 };
                 self.live.insert(id, fresh);
                 let causation = Causation::Command { name: "start".to_owned(), key };

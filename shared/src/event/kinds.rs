@@ -510,6 +510,14 @@ pub enum Ending {
 }
 
 impl Ending {
+    /// In words, for those who end with it.
+    pub fn reason(&self) -> String {
+        match self {
+            Ending::Failed { error, .. } => format!("its parent failed: {}", error.message),
+            Ending::Cancelled { reason } => reason.clone(),
+        }
+    }
+
     /// The state that it ends in.
     pub const fn name(&self) -> &'static str {
         match self {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PROTOCOL, TraceContext, WireError, decode, encode, holds_values};
 use crate::data::Data;
-use crate::event::Actor;
+use crate::event::{Actor, ChildEnding, ParentLink};
 use crate::execution::Steer;
 use crate::graph::GraphDigest;
 use crate::id::ExecutionId;
@@ -37,7 +37,17 @@ pub enum ForwardedRequest {
         /// Nodes before which it is to be paused.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         breakpoints: Vec<String>,
+        /// The step that wants it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<ParentLink>,
+        /// It is to be there and not to begin.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        planning: bool,
     },
+    /// To a parent: the child is there.
+    ChildStarted { child: ExecutionId },
+    /// To a parent: the child has ended.
+    ChildEnded { child: ExecutionId, ending: ChildEnding },
     /// Something is asked of an execution that exists.
     Steer(Steer),
 }
@@ -82,6 +92,8 @@ impl Forwarded {
         match &forwarded.what {
             ForwardedRequest::Start { inputs, metadata, .. } => holds_values([inputs].into_iter().chain(metadata))?,
             ForwardedRequest::Steer(steer) => holds_values(steer.what.values())?,
+            ForwardedRequest::ChildEnded { ending, .. } => holds_values(ending.value())?,
+            ForwardedRequest::ChildStarted { .. } => {}
         }
         Ok(forwarded)
     }

@@ -68,6 +68,8 @@ fn forwarded(inputs: Data) -> Forwarded {
         request_hash: Some(vec![1; 16]),
         metadata: None,
         breakpoints: Vec::new(),
+        parent: None,
+        planning: false,
     };
     let actor = Actor::User("api".to_owned());
     Forwarded { protocol: PROTOCOL, execution: ExecutionId::from_bytes([1; 20]), actor, key: None, trace: None, what }

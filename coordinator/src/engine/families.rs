@@ -1,0 +1,89 @@
+//! What executions owe to each other: children to be started, cancelled and heard of, parents to be told.
+
+use std::time::Duration;
+
+use stepstream_shared::id::ExecutionId;
+
+use super::Engine;
+use crate::errands::{Errand, What, ending_of};
+
+/// How long an errand has before it is run again: longer than a lease and a takeover.
+const AGAIN_AFTER: Duration = Duration::from_secs(10);
+/// How often those are looked at that owe errands.
+const LOOK: Duration = Duration::from_secs(5);
+
+impl Engine {
+    /// Runs the errands that an execution owes now. Only when all that it decided is durable.
+    pub(super) fn run_errands(&mut self, id: ExecutionId) {
+        let now = self.clock.now();
+        let Some(live) = self.live.get_mut(&id).filter(|live| live.in_flight == 0) else { return };
+        let execution = &live.execution;
+        let tenant = execution.tenant().clone();
+        if execution.state().is_terminal() {
+            let parent = execution.parent().and_then(|link| link.execution);
+            if let (Some(parent), Some(ending)) = (parent, ending_of(execution)) {
+                let what = What::Tell(id, Box::new(ending));
+                self.errand(Errand { tenant, parent, what });
+            }
+            return;
+        }
+        if execution.children().next().is_none() {
+            return;
+        }
+        let reason = execution.compensation().map(|running| running.ending().reason()).unwrap_or_default();
+        let mut owed: Vec<(ExecutionId, What)> = Vec::new();
+        for spec in execution.owed_children(&live.graph) {
+            owed.push((spec.child, What::Start(Box::new(spec))));
+        }
+        for child in execution.cancelled_children() {
+            owed.push((child, What::Cancel { child, reason: reason.clone() }));
+        }
+        for child in execution.awaited_children() {
+            if !owed.iter().any(|(owed, _)| *owed == child) {
+                owed.push((child, What::LookAfter(child)));
+            }
+        }
+        if owed.is_empty() {
+            return;
+        }
+        self.parents.insert(id);
+        let mut due = Vec::new();
+        for (child, what) in owed {
+            let kind = std::mem::discriminant(&what);
+            let asked = live.errands.get(&child).filter(|(before, _)| *before == kind).map(|(_, at)| *at);
+            // A child that was just started needs no looking after yet.
+            let first = matches!(what, What::LookAfter(_)) && live.errands.contains_key(&child) && asked.is_none();
+            if first || asked.is_none_or(|at| at.after(AGAIN_AFTER) <= now) {
+                live.errands.insert(child, (kind, now));
+                if !first {
+                    due.push(what);
+                }
+            }
+        }
+        for what in due {
+            self.errand(Errand { tenant: tenant.clone(), parent: id, what });
+        }
+    }
+
+    fn errand(&self, errand: Errand) {
+        if let Err(error) = self.errands.try_send(errand) {
+            tracing::debug!(%error, "an errand has to wait");
+        }
+    }
+
+    /// Errands that came to nothing are run again.
+    pub(super) fn look_after_families(&mut self) {
+        let now = self.clock.now();
+        if self.parents.is_empty() || now < self.families_due {
+            return;
+        }
+        self.families_due = now.after(LOOK);
+        for id in std::mem::take(&mut self.parents) {
+            self.run_errands(id);
+            // One with appends on their way is looked at again.
+            if self.live.get(&id).is_some_and(|live| live.in_flight > 0) {
+                self.parents.insert(id);
+            }
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Errands between executions: a parent's children are started, cancelled and looked after, a child's end is told.
+//!
+//! The engine owns executions one by one; what one of them owes to another travels as a request like any other, to the
+//! owner of the other's partition. An errand may fail or be lost with this process: the state that owes it goes on
+//! owing it, and the engine runs it again.
+
+use std::sync::Arc;
+
+use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
+use stepstream_shared::event::{ChildEnding, ParentLink, ParentType};
+use stepstream_shared::execution::{ChildSpec, Execution, ExecutionState, Steering};
+use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_shared::wire::ForwardedRequest;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ServiceError;
+use crate::service::{Ask, Service};
+
+/// Errands that wait to be run; more are run again by whoever owes them.
+pub(crate) const ERRANDS: usize = 4096;
+/// Errands that are run at the same time.
+const AT_A_TIME: usize = 64;
+
+/// Something that one execution owes to another.
+#[derive(Debug, Clone)]
+pub(crate) struct Errand {
+    pub(crate) tenant: TenantId,
+    pub(crate) parent: ExecutionId,
+    pub(crate) what: What,
+}
+
+#[derive(Debug, Clone)]
+pub(crate) enum What {
+    Start(Box<ChildSpec>),
+    Cancel {
+        child: ExecutionId,
+        reason: String,
+    },
+    /// Has it ended? Its end may have been told to nobody.
+    LookAfter(ExecutionId),
+    /// The child has ended: the parent is to know.
+    Tell(ExecutionId, Box<ChildEnding>),
+}
+
+/// Runs errands until `shutdown`; those that are left are owed still.
+pub(crate) async fn run(service: Service, mut errands: mpsc::Receiver<Errand>, shutdown: CancellationToken) {
+    let room = Arc::new(Semaphore::new(AT_A_TIME));
+    while let Some(errand) = tokio::select! {
+        errand = errands.recv() => errand,
+        () = shutdown.cancelled() => None,
+    } {
+        let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+        let service = service.clone();
+        tokio::spawn(async move {
+            let (parent, what) = (errand.parent, errand.what.clone());
+            if let Err(error) = one(&service, errand).await {
+                tracing::debug!(%parent, ?what, %error, "an errand was not run; it is owed still");
+            }
+            drop(permit);
+        });
+    }
+}
+
+async fn one(service: &Service, errand: Errand) -> Result<(), ServiceError> {
+    let Errand { tenant, parent, what } = errand;
+    match what {
+        What::Start(spec) => start(service, &tenant, parent, *spec).await,
+        What::Cancel { child, reason } => {
+            // Under one key however often it is asked; what is over is told by itself.
+            let ask = Ask {
+                what: Steering::Cancel { reason },
+                by: "parent".to_owned(),
+                idempotency_key: Some(format!("cascade/{parent}")),
+            };
+            match service.steer(&tenant, child, ask).await {
+                Err(ServiceError::Conflict(_)) => look_after(service, &tenant, parent, child).await,
+                other => other,
+            }
+        }
+        What::LookAfter(child) => look_after(service, &tenant, parent, child).await,
+        What::Tell(child, ending) => tell(service, &tenant, parent, child, *ending).await,
+    }
+}
+
+async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: ChildSpec) -> Result<(), ServiceError> {
+    let ChildSpec { ordinal: _, step, child, graph, input, depth, held } = spec;
+    let refused = |category, code: &str, error: &ServiceError| {
+        let message = format!("the child cannot be started: {error}");
+        ChildEnding::Failed { error: ExecutionError::new(category, message).with_code(ErrorCode::new(code)).cut() }
+    };
+    let ending = match service.reader().find_graph(tenant, &graph).await.map_err(ServiceError::from) {
+        Ok(compiled) => {
+            let link = ParentLink {
+                parent_id: step.to_string(),
+                parent_type: ParentType::StepExecution,
+                execution: Some(parent),
+                depth,
+            };
+            let what = ForwardedRequest::Start {
+                graph: compiled.digest,
+                inputs: input,
+                request_hash: None,
+                metadata: None,
+                breakpoints: Vec::new(),
+                parent: Some(link),
+                planning: held,
+            };
+            match service.between(tenant, child, Some(step.to_string()), what).await {
+                // It is there: it was asked for before.
+                Ok(()) | Err(ServiceError::KeyConflict) => {
+                    let what = ForwardedRequest::ChildStarted { child };
+                    return service.between(tenant, parent, None, what).await;
+                }
+                Err(error @ (ServiceError::InvalidInputs(_) | ServiceError::BadGraph(_))) => {
+                    refused(ErrorCategory::ValidationError, "invalid_inputs", &error)
+                }
+                Err(error @ ServiceError::TooLarge(_)) => {
+                    refused(ErrorCategory::QuotaExceeded, "payload_limit", &error)
+                }
+                Err(other) => return Err(other),
+            }
+        }
+        Err(error @ ServiceError::GraphNotFound(_)) => {
+            refused(ErrorCategory::ValidationError, "graph_not_found", &error)
+        }
+        Err(other) => return Err(other),
+    };
+    tell(service, tenant, parent, child, ending).await
+}
+
+async fn tell(
+    service: &Service,
+    tenant: &TenantId,
+    parent: ExecutionId,
+    child: ExecutionId,
+    ending: ChildEnding,
+) -> Result<(), ServiceError> {
+    match service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending }).await {
+        // It is over, or does not know the child any more: nobody is left to be told.
+        Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) => Ok(()),
+        other => other,
+    }
+}
+
+async fn look_after(
+    service: &Service,
+    tenant: &TenantId,
+    parent: ExecutionId,
+    child: ExecutionId,
+) -> Result<(), ServiceError> {
+    let Some(listed) = service.reader().store().find(tenant, child).await? else { return Ok(()) };
+    if !listed.summary.terminal {
+        return service.wake_here(tenant, child).await;
+    }
+    let loaded = service.load(tenant, child, None).await?;
+    match ending_of(&loaded.execution) {
+        Some(ending) => tell(service, tenant, parent, child, ending).await,
+        None => Ok(()),
+    }
+}
+
+/// How an execution has ended, for whoever waits for it.
+pub(crate) fn ending_of(execution: &Execution) -> Option<ChildEnding> {
+    match execution.state() {
+        ExecutionState::Completed => Some(ChildEnding::Completed { output: execution.output().clone() }),
+        ExecutionState::Failed => {
+            let unknown = || ExecutionError::new(ErrorCategory::KernelInternal, "it failed and did not say why");
+            Some(ChildEnding::Failed { error: execution.error().cloned().unwrap_or_else(unknown) })
+        }
+        ExecutionState::Cancelled => {
+            Some(ChildEnding::Cancelled { reason: execution.reason().unwrap_or_default().to_owned() })
+        }
+        _ => None,
+    }
+}

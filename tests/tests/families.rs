@@ -1,0 +1,222 @@
+//! Executions that start executions: parents, children and their ends, over a store that outlives its coordinators.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use stepstream_coordinator::service::{Ask, Start};
+use stepstream_coordinator::store::MemoryStore;
+use stepstream_coordinator::{Coordinator, Options, start};
+use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
+use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::data::Data;
+use stepstream_shared::event::Actor;
+use stepstream_shared::execution::{ExecutionState, Steering};
+use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_worker::Worker;
+use tokio_util::sync::CancellationToken;
+
+/// Far beyond any healthy run.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A coordinator and a worker over a store that others may go on with.
+struct House {
+    store: Arc<MemoryStore>,
+    coordinator: Coordinator,
+    tenant: TenantId,
+    stop: CancellationToken,
+    worker: Shutdown,
+}
+
+impl House {
+    async fn over(store: Arc<MemoryStore>) -> Self {
+        let bus = Arc::new(InProcessBus::new(InProcessOptions::default()));
+        let stop = CancellationToken::new();
+        let options = Options { exclusive: true, ..Options::default() };
+        let coordinator = start(options, store.clone(), bus.clone(), stop.clone()).await.unwrap();
+        let worker = Shutdown::new();
+        let run = Worker::builder().bus(bus).slots(16).name("w1").callables(|registry| {
+            stepstream_worker::builtin::register_all(registry, stepstream_worker::builtin::Options::default());
+        });
+        tokio::spawn(run.build().unwrap().run(worker.clone()));
+        House { store, coordinator, tenant: TenantId::default_tenant(), stop, worker }
+    }
+
+    async fn new() -> Self {
+        Self::over(Arc::new(MemoryStore::new(8))).await
+    }
+
+    async fn knows(&self, name: &str, rest: &str) {
+        let text = format!("stepstream: 1\nname: {name}\nversion: 1.0.0\n{rest}");
+        self.coordinator.service.register_graph(&self.tenant, "test.yaml", &text).await.unwrap();
+    }
+
+    async fn begins(&self, name: &str, inputs: Value) -> ExecutionId {
+        let service = &self.coordinator.service;
+        let start = Start {
+            graph: service.reader().find_graph(&self.tenant, name).await.unwrap(),
+            named: None,
+            inputs: Data::from_json(&inputs).unwrap(),
+            idempotency_key: None,
+            actor: Actor::User("test".to_owned()),
+            trace: None,
+            metadata: None,
+            breakpoints: Vec::new(),
+        };
+        service.start(&self.tenant, start).await.unwrap().execution
+    }
+
+    async fn ends(&self, id: ExecutionId) -> (ExecutionState, Value) {
+        let loaded = self.coordinator.service.wait(&self.tenant, id, Some(PATIENCE)).await.unwrap();
+        let loaded = loaded.expect("the execution ends within the deadline");
+        self.coordinator.service.reader().verify(&self.tenant, id).await.unwrap();
+        let value = match loaded.execution.error() {
+            Some(error) => json!(error.code.as_ref().map(|code| code.as_str())),
+            None => loaded.execution.output().to_json(),
+        };
+        (loaded.execution.state(), value)
+    }
+
+    /// The children of an execution once there are so many that have started.
+    async fn children(&self, id: ExecutionId, count: usize) -> Vec<ExecutionId> {
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let loaded = self.coordinator.service.load(&self.tenant, id, None).await.unwrap();
+            let started = loaded.execution.children().filter(|(_, child)| child.state().name() != "Wanted");
+            let children: Vec<ExecutionId> = started.map(|(_, child)| child.id()).collect();
+            if children.len() >= count {
+                return children;
+            }
+            assert!(Instant::now() < give_up, "only {} children have started", children.len());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn count(&self) -> usize {
+        self.coordinator.service.reader().list(&self.tenant, None, None, 100).await.unwrap().len()
+    }
+
+    async fn closes(self) -> Arc<MemoryStore> {
+        self.worker.request();
+        self.stop.cancel();
+        self.coordinator.stopped().await;
+        self.store
+    }
+}
+
+const DOUBLE: &str = "nodes: { d: { transform: \"=inputs.n * 2\" } }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_gets_its_inputs_and_its_output_comes_back() {
+    let house = House::new().await;
+    house.knows("double", DOUBLE).await;
+    house
+        .knows("twice", "nodes: { a: { graph: double, with: { n: \"=inputs.n\" }, next: { to: b } }, b: { graph: double@1.0.0, with: { n: \"=steps.a.output\" } } }")
+        .await;
+    let id = house.begins("twice", json!({"n": 5})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Completed, json!(20)));
+    assert_eq!(house.count().await, 3);
+    house.closes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn grandchildren_and_a_recursion_that_is_bounded() {
+    let house = House::new().await;
+    house
+        .knows("count", "nodes: { r: { route: first, next: [ { when: \"=inputs.n > 0\", to: down }, { to: up } ] }, down: { graph: count, with: { n: \"=inputs.n - 1\" } }, up: { transform: 0 } }\noutput: \"=has(steps.down.output) ? steps.down.output + 1 : 0\"")
+        .await;
+    let id = house.begins("count", json!({"n": 4})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Completed, json!(4)));
+    let id = house.begins("count", json!({"n": 100})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Failed, json!("child_depth_limit")));
+    house.closes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_that_cannot_be_started_fails_its_step() {
+    let house = House::new().await;
+    house.knows("strict", "inputs: { type: object, required: [n] }\nnodes: { d: { transform: 1 } }").await;
+    house.knows("orphan", "nodes: { a: { graph: nowhere@9 } }").await;
+    house.knows("sloppy", "nodes: { a: { graph: strict, with: {} } }").await;
+    let id = house.begins("orphan", json!({})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Failed, json!("graph_not_found")));
+    let id = house.begins("sloppy", json!({})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Failed, json!("invalid_inputs")));
+    house.closes().await;
+}
+
+const WAITS: &str = "nodes: { w: { wait: { signal: go } } }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_parent_cancels_its_children_and_theirs_and_ends_after_them() {
+    let house = House::new().await;
+    house.knows("leaf", WAITS).await;
+    house.knows("middle", "nodes: { k: { graph: leaf } }").await;
+    house.knows("top", "nodes: { k: { graph: middle }, d: { graph: leaf, spawn: { on_cancel: detach } } }").await;
+    let top = house.begins("top", json!({})).await;
+    let children = house.children(top, 2).await;
+    let (detached, middle) = (children[0], children[1]);
+    let leaf = house.children(middle, 1).await[0];
+    let service = &house.coordinator.service;
+    service.cancel(&house.tenant, top, "no more".to_owned(), "ada").await.unwrap();
+    assert_eq!(house.ends(top).await.0, ExecutionState::Cancelled);
+    for below in [middle, leaf] {
+        let loaded = service.load(&house.tenant, below, None).await.unwrap();
+        assert_eq!(loaded.execution.state(), ExecutionState::Cancelled, "before its parent");
+        assert_eq!(loaded.execution.reason(), Some("no more"));
+    }
+    let alone = service.load(&house.tenant, detached, None).await.unwrap();
+    assert!(!alone.execution.state().is_terminal(), "{}", alone.execution.state());
+    let go = Steering::Signal { name: "go".to_owned(), correlation: None, payload: Data::null() };
+    service.steer(&house.tenant, detached, Ask::new("ada", go)).await.unwrap();
+    assert_eq!(house.ends(detached).await.0, ExecutionState::Completed);
+    house.closes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_background_child_is_started_whatever_becomes_of_its_parent() {
+    let house = House::new().await;
+    house.knows("leaf", WAITS).await;
+    house
+        .knows(
+            "fire",
+            "nodes: { k: { graph: leaf, spawn: { background: true } } }\noutput: \"=steps.k.output.execution_id\"",
+        )
+        .await;
+    let id = house.begins("fire", json!({})).await;
+    let (state, child) = house.ends(id).await;
+    assert_eq!(state, ExecutionState::Completed);
+    let child: ExecutionId = child.as_str().unwrap().parse().unwrap();
+    let loaded = house.coordinator.service.load(&house.tenant, child, None).await.unwrap();
+    let link = loaded.execution.parent().unwrap();
+    assert_eq!((link.execution, link.depth), (Some(id), 1));
+    house.closes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_family_goes_on_under_another_coordinator_and_every_child_is_started_once() {
+    let house = House::new().await;
+    house.knows("leaf", WAITS).await;
+    house.knows("top", "nodes: { a: { graph: leaf }, b: { graph: leaf }, c: { graph: leaf } }").await;
+    let top = house.begins("top", json!({})).await;
+    let children = house.children(top, 2).await;
+    let first = children[0];
+    let house = House::over(house.closes().await).await;
+    let service = &house.coordinator.service;
+    let go =
+        || Steering::Signal { name: "go".to_owned(), correlation: None, payload: Data::from_json(&json!(1)).unwrap() };
+    service.steer(&house.tenant, first, Ask::new("ada", go())).await.unwrap();
+    assert_eq!(house.ends(first).await.0, ExecutionState::Completed);
+    let children = house.children(top, 3).await;
+    // The end of the first one was told, or is found by whoever looks after it.
+    let house = House::over(house.closes().await).await;
+    let service = &house.coordinator.service;
+    for child in children.into_iter().filter(|child| *child != first) {
+        service.steer(&house.tenant, child, Ask::new("ada", go())).await.unwrap();
+    }
+    assert_eq!(house.ends(top).await.0, ExecutionState::Completed);
+    assert_eq!(house.count().await, 4, "one execution for each child");
+    house.closes().await;
+}
