@@ -21,6 +21,7 @@ mod outcome;
 mod request;
 mod resting;
 mod snapshots;
+mod withdraw;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::dispatch::Settlement;
 use super::live::Live;
+use super::withdraw::Unwanted;
 use crate::error::ServiceError;
 use crate::hint::Hint;
 use crate::ports::{Append, Appended, StoreError};
@@ -56,6 +57,7 @@ pub(super) struct Pending {
     last_seq: u64,
     terminal: bool,
     asked: Asked,
+    unwanted: Unwanted,
     control: Vec<Control>,
     /// For the live feed, if there is one.
     feed: Option<Feed>,
@@ -156,6 +158,7 @@ impl Engine {
         let last_seq = live.execution.sequence();
         let first_seq = last_seq + 1 - events.len() as u64;
         let asked = Asked::by(&events);
+        let unwanted = Unwanted::by(&events);
         let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
         let Occasion { actor, causation, trace, settle, reply } = occasion;
         let envelope = Envelope { at, actor, causation, trace };
@@ -203,6 +206,7 @@ impl Engine {
             last_seq,
             terminal: live.execution.state().is_terminal(),
             asked,
+            unwanted,
             control,
             feed: feed.map(|feed| Feed { hash: encoded.hash, ..feed }),
             settle,
@@ -277,6 +281,7 @@ impl Engine {
             last_seq,
             terminal,
             asked,
+            unwanted,
             control,
             feed,
             settle,
@@ -310,10 +315,11 @@ impl Engine {
                 .collect();
             let over = live.execution.state().is_terminal() && live.in_flight == 0;
             self.run_errands(id);
+            self.withdraw(id, &unwanted);
             if over {
                 self.live.remove(&id);
             } else {
-                self.dispatch(id, jobs);
+                self.hand_out(id, jobs);
                 self.snapshot_if_due(id, last_seq);
             }
         }

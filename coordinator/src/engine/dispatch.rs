@@ -163,6 +163,7 @@ impl Engine {
                     {
                         entry.sequence = Some(published.sequence);
                     }
+                    self.withdraw_late(key.execution);
                 }
                 Err(BusError::TooLarge { found, limit }) => {
                     let error = ExecutionError::new(

@@ -1,6 +1,6 @@
 //! An execution in memory.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,6 +48,8 @@ pub(super) struct Live {
     /// The deadline it is registered under.
     pub(super) deadline: Option<Timestamp>,
     pub(super) dispatched: HashMap<u32, Dispatched>,
+    /// Steps whose present attempt was taken off the bus.
+    pub(super) withdrawn: HashSet<u32>,
     /// What was last run for its children, and when.
     pub(super) errands: HashMap<ExecutionId, (std::mem::Discriminant<What>, Timestamp)>,
 }
@@ -90,6 +92,7 @@ impl Live {
             last_ticket: 0,
             deadline: None,
             dispatched: HashMap::new(),
+            withdrawn: HashSet::new(),
             errands: HashMap::new(),
         }
     }

@@ -1,6 +1,6 @@
 //! What the API and other coordinators ask for.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use stepstream_shared::event::{Actor, Causation, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest};
@@ -87,6 +87,7 @@ impl Engine {
                     touched: self.clock.now(),
                     deadline: None,
                     dispatched: HashMap::new(),
+                    withdrawn: HashSet::new(),
                     errands: HashMap::new(),
                 };
                 self.live.insert(id, fresh);

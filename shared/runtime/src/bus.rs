@@ -141,6 +141,10 @@ pub trait CoordinatorBus: Send + Sync + 'static {
     /// Whether the job published at this place is still there (waiting or being worked on).
     async fn job_exists(&self, sequence: u64) -> Result<bool, BusError>;
 
+    /// Takes a job off the bus before anybody has it; answers whether it was there. One that a worker has may be taken from
+    /// under it: what it reports still arrives, and nobody else gets it.
+    async fn withdraw_job(&self, sequence: u64) -> Result<bool, BusError>;
+
     /// Whether what workers say can reach this bus at present, as far as it knows.
     fn connected(&self) -> bool;
 

@@ -55,6 +55,7 @@ macro_rules! for_every_bus_rule {
             a_job_that_nobody_came_for_goes_to_somebody_else: LongWait,
             many_publications_at_once_all_arrive: LongWait,
             a_job_exists_until_it_is_acknowledged: LongWait,
+            a_job_that_is_withdrawn_goes_to_nobody: LongWait,
             the_state_counts_what_was_published: LongWait,
             outcomes_reach_their_partition_with_the_tenant_of_the_connection: LongWait,
             a_repeated_report_is_a_copy: LongWait,
@@ -439,6 +440,24 @@ pub async fn a_job_exists_until_it_is_acknowledged(fleet: Fleet) {
     assert!(fleet.coordinator.job_exists(sequence).await.expect("known"), "it is being worked on");
     held.settle.ack().await.expect("acknowledged");
     until("it is gone", async || !fleet.coordinator.job_exists(sequence).await.expect("known")).await;
+}
+
+pub async fn a_job_that_is_withdrawn_goes_to_nobody(fleet: Fleet) {
+    let sequences = published(&*fleet.coordinator, &jobs([1, 2, 3])).await;
+    assert!(fleet.coordinator.withdraw_job(sequences[1]).await.expect("taken off"));
+    assert!(!fleet.coordinator.withdraw_job(sequences[1]).await.expect("known"), "it is gone");
+    assert!(!fleet.coordinator.withdraw_job(sequences[2] + 1000).await.expect("known"), "it never was");
+    assert!(!fleet.coordinator.withdraw_job(0).await.expect("known"));
+    assert!(!fleet.coordinator.job_exists(sequences[1]).await.expect("known"));
+    let mut seen = Vec::new();
+    while seen.len() < 2 {
+        for delivery in take(&*fleet.worker, 10).await {
+            seen.push(number_of(&delivery.message));
+            delivery.settle.ack().await.expect("acknowledged");
+        }
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, [1, 3]);
 }
 
 pub async fn the_state_counts_what_was_published(fleet: Fleet) {

@@ -200,6 +200,10 @@ impl CoordinatorBus for InProcessBus {
         Ok(lock(&self.0.queues).values().any(|queue| queue.holds(sequence)))
     }
 
+    async fn withdraw_job(&self, sequence: u64) -> Result<bool, BusError> {
+        Ok(lock(&self.0.queues).values().any(|queue| queue.withdraw(sequence)))
+    }
+
     /// Nothing was prefetched: what is not yet taken waits for the next owner.
     fn connected(&self) -> bool {
         true

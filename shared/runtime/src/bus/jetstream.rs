@@ -359,6 +359,21 @@ impl CoordinatorBus for JetStreamBus {
         }
     }
 
+    async fn withdraw_job(&self, sequence: u64) -> Result<bool, BusError> {
+        if sequence == 0 {
+            return Ok(false);
+        }
+        let request = format!("STREAM.MSG.DELETE.{}", streams::JOBS);
+        let asked = json!({ "seq": sequence, "no_erase": true });
+        match api::call(&self.core().client, &request, Some(&asked)).await {
+            Ok(_) => Ok(true),
+            Err(error) => {
+                let gone = [api::code::NO_MESSAGE, api::code::NO_SEQUENCE, api::code::DELETE_FAILED];
+                if gone.into_iter().any(|code| error.is(code)) { Ok(false) } else { Err(error.about("stream JOBS")) }
+            }
+        }
+    }
+
     fn connected(&self) -> bool {
         self.core().client.connection_state() == async_nats::connection::State::Connected
     }

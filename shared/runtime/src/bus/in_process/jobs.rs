@@ -129,6 +129,22 @@ impl JobQueue {
         state.live.remove(&entry.sequence);
     }
 
+    /// Takes a job out that nobody has.
+    pub(super) fn withdraw(&self, sequence: u64) -> bool {
+        let mut state = lock(&self.state);
+        let State { waiting, places, live } = &mut *state;
+        for queue in waiting {
+            if let Ok(at) = queue.binary_search_by_key(&sequence, |entry| entry.sequence)
+                && let Some(entry) = queue.remove(at)
+            {
+                places.remove(&Identity::of(&entry.job));
+                live.remove(&sequence);
+                return true;
+            }
+        }
+        false
+    }
+
     pub(super) fn live(&self) -> usize {
         lock(&self.state).live.len()
     }

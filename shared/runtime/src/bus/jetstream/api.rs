@@ -16,6 +16,9 @@ pub(super) mod code {
     pub(in super::super) const STREAM_NOT_FOUND: u64 = 10059;
     pub(in super::super) const CONSUMER_NOT_FOUND: u64 = 10014;
     pub(in super::super) const NO_MESSAGE: u64 = 10037;
+    /// What is to be deleted is not there: by its place, and in the words of the store.
+    pub(in super::super) const NO_SEQUENCE: u64 = 10043;
+    pub(in super::super) const DELETE_FAILED: u64 = 10057;
     /// The stream holds as much as it may (discard: new), or its file could not be written.
     pub(in super::super) const STORE_FAILED: u64 = 10077;
     pub(in super::super) const INSUFFICIENT_RESOURCES: u64 = 10023;
