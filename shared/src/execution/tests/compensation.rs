@@ -7,7 +7,7 @@ use serde_json::json;
 use super::scenario::*;
 use crate::error::ErrorCategory;
 use crate::event::{Ending, EventData, Undone};
-use crate::execution::{Command, ExecutionState, Rejection};
+use crate::execution::{Command, ExecutionState, Rejection, Steering};
 
 const TRIP: &str = "
 nodes:
@@ -373,4 +373,40 @@ fn a_log_that_undoes_in_another_way_does_not_fold() {
     refused(&scenario, EventData::ExecutionCompleted { output: data(&json!(1)) });
     let network = error(ErrorCategory::NetworkError);
     scenario.fails_with("~flight", network).then("flight ok, hotel ok, car failed, ~hotel ok, ~flight waits");
+}
+
+#[test]
+fn a_request_to_cancel_undoes_too_and_another_one_is_denied_on_record() {
+    let please = || Steering::Cancel { reason: "changed my mind".to_owned() };
+    let mut scenario = given(TRIP);
+    scenario.starts(json!({})).completes("flight").asks("ada", please());
+    scenario.records("control_recorded step_skipped compensation_started step_scheduled").owes("~flight");
+    let again = scenario.ask("bob", please());
+    scenario.when(Command::Steer(Box::new(again))).records("control_recorded");
+    let denied = scenario.log.last().unwrap().denied.clone();
+    assert_eq!(denied, Some(Rejection::Compensating { ending: "Cancelled" }));
+    scenario.owes("~flight").completes("~flight").is(ExecutionState::Cancelled);
+}
+
+#[test]
+fn a_wait_that_is_given_up_ends_with_the_rest_and_an_undo_needs_no_budget() {
+    let mut scenario = given(
+        "
+limits: { cost_usd: '1.00', on_limit: stop }
+nodes:
+  a: { task: t, undo: { task: u }, next: { to: w } }
+  w: { wait: { approval: {}, timeout: 1h }, next: { to: b } }
+  b: { task: t, reserve: { cost_usd: '2.00' } }",
+    );
+    scenario.starts(json!({})).completes("a").after(Duration::from_secs(3600)).ticks();
+    scenario.then("a ok, w failed, ~a due").is(ExecutionState::Running).owes("~a");
+    scenario.completes("~a").then_fails_with("wait_timeout");
+    let mut scenario = given(
+        "
+limits: { cost_usd: '1.00', on_limit: stop }
+nodes:
+  a: { task: t, undo: { task: u }, next: { to: b } }
+  b: { task: t, reserve: { cost_usd: '2.00' } }",
+    );
+    scenario.starts(json!({})).completes("a").then("a ok, ~a due").completes("~a").then_fails_with("cost_limit");
 }

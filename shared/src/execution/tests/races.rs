@@ -7,7 +7,7 @@ use serde_json::json;
 use super::scenario::*;
 use crate::error::ErrorCategory;
 use crate::event::SkipReason;
-use crate::execution::{ExecutionState, Rejection, StepState};
+use crate::execution::{ExecutionState, Rejection, Steering, StepState};
 
 const TWO: &str = "
 nodes:
@@ -344,4 +344,50 @@ nodes:
         .completes("c")
         .owes("z");
     given(graph).starts(json!({})).completes("c").owes("z").completes("z").is(ExecutionState::Completed);
+}
+
+#[test]
+fn waits_race_with_what_they_wait_for() {
+    let graph = "
+nodes:
+  patience: { wait: { timer: 1h }, next: { to: z } }
+  news: { wait: { signal: news }, next: { to: z } }
+  z: { join: race, task: t }";
+    let mut scenario = given(graph);
+    let news = || Steering::Signal { name: "news".to_owned(), correlation: None, payload: data(&json!(1)) };
+    scenario.starts(json!({})).asks("ada", news()).then("news ok, patience skipped, z due").owes("z");
+    assert_eq!((scenario.execution.waits().count(), scenario.execution.next_deadline()), (0, None));
+    let mut scenario = given(graph);
+    scenario.starts(json!({})).after(Duration::from_secs(3600)).ticks();
+    scenario.then("news skipped, patience ok, z due").is(ExecutionState::Running).owes("z");
+    assert_eq!(scenario.execution.waits().count(), 0);
+}
+
+#[test]
+fn nobody_stops_before_a_node_that_has_lost() {
+    let mut scenario = given(
+        "
+nodes:
+  a: { task: t, next: [ { to: more }, { to: z } ] }
+  more: { task: t, next: { to: z } }
+  z: { join: race, task: t }",
+    );
+    scenario.starts(json!({})).asks("ada", Steering::Breakpoint { node: "more".to_owned(), on: true });
+    scenario.completes("a").then("a ok, more skipped, z due").is(ExecutionState::Running);
+}
+
+#[test]
+fn losers_give_back_what_was_set_aside_for_them_and_need_no_room() {
+    given(
+        "
+limits: { cost_usd: '1.00' }
+nodes:
+  a: { task: t, next: [ { to: more }, { to: z } ] }
+  b: { task: t, reserve: { cost_usd: '1.00' }, next: { to: z } }
+  more: { task: t, reserve: { cost_usd: '1.00' }, next: { to: z } }
+  z: { join: race, task: t, reserve: { cost_usd: '1.00' } }",
+    )
+    .starts(json!({}))
+    .completes("a")
+    .then("a ok, b skipped, more skipped, z due");
 }
