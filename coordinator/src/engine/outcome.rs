@@ -5,7 +5,7 @@ use stepstream_runtime::random;
 use stepstream_shared::event::{Actor, Causation};
 use stepstream_shared::execution::{Command, StepState};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Outcome, OutcomeResult};
+use stepstream_shared::wire::{Control, Outcome, OutcomeResult};
 
 use super::Engine;
 use super::commit::Occasion;
@@ -44,6 +44,15 @@ impl Engine {
         }
     }
 
+    fn abandon_attempt(&self, tenant: &TenantId, hint: Control) {
+        let (bus, tenant) = (self.bus.clone(), tenant.clone());
+        tokio::spawn(async move {
+            if let Err(error) = bus.control(&tenant, &hint).await {
+                tracing::debug!(%error, "a control hint was not sent; the next sign of life brings another");
+            }
+        });
+    }
+
     /// Takes an outcome of an execution in memory.
     pub(super) async fn live_outcome(&mut self, id: ExecutionId, tenant: &TenantId, delivery: Delivery<Outcome>) {
         let Delivery { message, settle, .. } = delivery;
@@ -71,6 +80,11 @@ impl Engine {
         let command = match message.result {
             OutcomeResult::Started | OutcomeResult::Progress { .. } if started => {
                 // On record already, or over: a sign of life and nothing more.
+                let over = waits.is_none_or(|(state, present)| state.is_terminal() || present != attempt);
+                if over || live.execution.state().is_terminal() {
+                    // Whoever gives it missed the hint that nobody waits for this any more.
+                    self.abandon_attempt(tenant, Control::Abandon { execution: id, ordinal: step, attempt });
+                }
                 self.settle(Settlement::Ack(settle));
                 return;
             }
