@@ -70,6 +70,8 @@ pub struct StepWait {
     pub due: Option<Timestamp>,
     /// What whoever decides or answers is shown.
     pub shown: Value,
+    /// The JSON Schema of what is asked for; null where anything fits.
+    pub form: Value,
     /// What was said so far: `by`, `approved`, `comment`, `form`, `at`.
     #[schema(value_type = Vec<Object>)]
     pub decisions: Vec<Value>,
@@ -107,7 +109,12 @@ impl Waits {
     pub fn of(loaded: &Loaded) -> Self {
         let execution = &loaded.execution;
         let mut room = Room { left: SHOWN_BYTES, left_out: false };
-        let waits = execution.waits().filter_map(|(ordinal, run)| step(loaded, ordinal, run, &mut room)).collect();
+        // The compiled graph knows how to check forms, its document what they look like.
+        let asks = execution.waits().next().is_some();
+        let document = asks.then(|| serde_json::from_str::<Value>(&loaded.graph.canonical).ok()).flatten();
+        let document = document.unwrap_or_default();
+        let waits =
+            execution.waits().filter_map(|(ordinal, run)| step(loaded, &document, ordinal, run, &mut room)).collect();
         let mut inbox = Vec::new();
         for (sequence, message) in execution.inbox() {
             if !room.take(message.payload().map_or(0, Data::len)) {
@@ -140,7 +147,15 @@ impl Waits {
     }
 }
 
-fn step(loaded: &Loaded, ordinal: u32, run: &WaitRun, room: &mut Room) -> Option<StepWait> {
+/// The form of a wait, in the graph's document.
+fn form(document: &Value, node: &str) -> Value {
+    let wait = &document["nodes"][node]["wait"];
+    let forms =
+        [&wait["approval"]["form"], &wait["input"]["form"], &wait["external"]["form"], &wait["signal"]["payload"]];
+    forms.into_iter().find(|form| !form.is_null()).cloned().unwrap_or_default()
+}
+
+fn step(loaded: &Loaded, document: &Value, ordinal: u32, run: &WaitRun, room: &mut Room) -> Option<StepWait> {
     let execution = &loaded.execution;
     let step = execution.step(ordinal)?;
     let node = &loaded.graph.node(NodeIx(step.node()))?.name;
@@ -164,6 +179,7 @@ fn step(loaded: &Loaded, ordinal: u32, run: &WaitRun, room: &mut Room) -> Option
         since: run.since(),
         due: execution.wait_due(ordinal),
         shown: room.value(&shown),
+        form: form(document, node),
         decisions,
     })
 }

@@ -22,6 +22,7 @@ async fn what_an_execution_waits_for_is_told_with_what_was_said_so_far() {
         wait["wait"],
         json!({"reason": "approval", "assignees": ["ada", "bob"], "policy": "quorum", "quorum": 2})
     );
+    assert_eq!(wait["form"]["required"], json!(["window", "risk"]));
     let said = &wait["decisions"][0];
     assert_eq!((&said["by"], &said["approved"], &said["comment"]), (&json!("ada"), &json!(true), &json!("go")));
     assert_eq!(said["form"], json!({"window": "now", "risk": 0}));
