@@ -2,15 +2,17 @@
 
 use std::time::Duration;
 
-use stepstream_coordinator::Service;
+use stepstream_coordinator::reading::Waits;
+use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_shared::execution::Execution;
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use crate::client::{Client, Message};
 use crate::command::run::queue_of;
-use crate::embedded::Trouble;
+use crate::embedded::Embedded;
 use crate::exit::{Exit, Problem};
-use crate::output::{WARN, printable};
+use crate::output::{DIM, WARN, printable};
 use crate::render::progress::{Progress, Seen};
 use crate::render::waiting::Waiting;
 use crate::report::Report;
@@ -18,23 +20,37 @@ use crate::stop::{Stop, Stopped};
 
 /// How often the log is looked at when no hint comes.
 const LOOK: Duration = Duration::from_millis(250);
+/// What is due within this is waited for.
+const SOON: Duration = Duration::from_secs(60);
 
 /// How watching ended.
 #[derive(Debug)]
 pub enum Ended {
     Over(Box<Report>),
+    /// It only goes on when somebody outside does something, or later than anybody waits here.
+    Rests(Box<Report>),
     Stopped(Stopped),
 }
 
-/// Watches an execution that this process drives.
+/// Whether to stay with an execution that rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Until it is over, whatever it waits for.
+    Endless,
+    /// While something goes on, or will soon.
+    WhileItGoesOn,
+}
+
+/// Watches an execution that this process drives. Nobody else can reach it meanwhile: one that rests is left.
 pub async fn embedded(
-    service: &Service,
-    trouble: &Trouble,
+    here: &Embedded,
     tenant: &TenantId,
     id: ExecutionId,
+    patience: Patience,
     progress: &mut Progress,
     stop: &Stop,
 ) -> Result<Ended, Problem> {
+    let (service, trouble) = (&here.service, &here.trouble);
     let name = id.to_string();
     let mut hints = service.hints();
     let mut cursor = service.reader().cursor(tenant, id);
@@ -52,6 +68,12 @@ pub async fn embedded(
         }
         if cursor.execution().state().is_terminal() {
             return Ok(Ended::Over(Box::new(Report::of(&cursor.finish()?))));
+        }
+        if patience == Patience::WhileItGoesOn && leaves(cursor.execution()) {
+            let loaded = cursor.finish()?;
+            let mut report = Report::of(&loaded);
+            report.waits = serde_json::to_value(Waits::of(&loaded)).ok();
+            return Ok(Ended::Rests(Box::new(report)));
         }
         progress.tick();
         let known = cursor.execution().sequence();
@@ -71,6 +93,12 @@ pub async fn embedded(
             _ = tokio::time::timeout(LOOK, growth) => {}
         }
     }
+}
+
+/// Whether nothing happens to an execution soon.
+fn leaves(execution: &Execution) -> bool {
+    let now = SystemClock.now();
+    execution.stands_still(now) && execution.next_deadline().is_none_or(|due| due > now.after(SOON))
 }
 
 /// Watches an execution that a server drives. The server may restart meanwhile.
@@ -105,6 +133,11 @@ pub async fn server(
             Ok(Message::Event(event)) => {
                 waiting.observe(&event);
                 progress.observe(id, &Seen::of_json(&event));
+                // Those who can bring it are to know how; time comes by itself.
+                if event["type"] == "execution_waiting" && event["reason"] != "timer" {
+                    let there = client.place().as_arguments();
+                    progress.say(&format!("{DIM}how to bring it: stepstream waits {id}{there}{DIM:#}"));
+                }
             }
             Ok(Message::Lost(why)) => progress.say(&format!("{why}; waiting for it (Ctrl-C ends the waiting only)")),
             Ok(Message::End) => {

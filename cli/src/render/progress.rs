@@ -161,6 +161,9 @@ impl Progress {
             Kind::Started { worker } if self.loudness == Loudness::Verbose => {
                 format!("{DIM}▸ {name}  attempt {} on {}{DIM:#}", seen.attempt, printable(worker))
             }
+            Kind::Waiting { what } => format!("{WARN}◦{WARN:#} {name}  waits for {what}"),
+            Kind::Paused { reason } => format!("{WARN}‖ paused{WARN:#}  {}", shown(reason)),
+            Kind::Resumed => format!("{DIM}▸ resumed{DIM:#}"),
             _ => return None,
         };
         Some(if self.several { format!("{DIM}{execution}{DIM:#} {line}") } else { line })
