@@ -115,7 +115,7 @@ async fn next_step(here: &Embedded, place: &Place, id: ExecutionId) -> Result<Ve
         return Ok(vec![format!("it is {}", execution.state().name())]);
     }
     let allowed = !run::runs_programs(&loaded.graph) || rights::given(&here.service, &place.tenant, id).await?;
-    let go_on = run::how_to_resume(&id.to_string(), place, !allowed);
+    let go_on = run::resume_command(&id.to_string(), place, !allowed);
     if !execution.stands_still(SystemClock.now()) {
         return Ok(vec![format!("go on with: {go_on}")]);
     }

@@ -35,11 +35,11 @@ Examples:
 #[derive(Debug, Clone, Default, Args)]
 pub struct ManyArgs {
     /// With --all: only those in this state
-    #[arg(long, value_enum, ignore_case = true, requires = "all")]
+    #[arg(long, value_enum, ignore_case = true, requires = "all", conflicts_with = "execution")]
     pub state: Option<State>,
 
     /// With --all: only those of the graph with this name or id
-    #[arg(long, value_name = "GRAPH", requires = "all")]
+    #[arg(long, value_name = "GRAPH", requires = "all", conflicts_with = "execution")]
     pub graph: Option<String>,
 }
 

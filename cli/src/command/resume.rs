@@ -60,11 +60,11 @@ pub struct ResumeArgs {
     worker: WorkerArgs,
 
     /// With --all: only those in this state; `Paused` lets those go on that somebody paused
-    #[arg(long, value_enum, ignore_case = true, requires = "all")]
+    #[arg(long, value_enum, ignore_case = true, requires = "all", conflicts_with = "execution")]
     state: Option<State>,
 
     /// With --all: only those of the graph with this name or id
-    #[arg(long, value_name = "GRAPH", requires = "all")]
+    #[arg(long, value_name = "GRAPH", requires = "all", conflicts_with = "execution")]
     graph: Option<String>,
 
     /// Why a paused or held one goes on; stands in the log
@@ -223,7 +223,7 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
 
 /// Somebody holds it: going on with everything that was interrupted is no reason to let it go.
 fn left_paused(id: &str, place: &Place) -> String {
-    format!("{id} is paused or held and stays so; resume it by name: {}", run::how_to_resume(id, place, false))
+    format!("{id} is paused or held and stays so; resume it by name: {}", run::resume_command(id, place, false))
 }
 
 /// Nobody ever allowed it: to go on would fail its steps for good.

@@ -298,12 +298,17 @@ pub fn shown(report: &Report) -> Report {
 
 /// The command that goes on with an execution; with the flag where its log does not say that it may run programs.
 pub fn how_to_resume(id: &str, place: &Place, allow_process: bool) -> String {
-    let flag = if allow_process { " --allow-process" } else { "" };
     let rest = match place.target {
         Target::Server(_) => "  # the server goes on with it meanwhile",
         _ => "",
     };
-    format!("stepstream resume {id}{}{flag}{rest}", place.as_arguments())
+    format!("{}{rest}", resume_command(id, place, allow_process))
+}
+
+/// The same for one that goes on nowhere meanwhile.
+pub fn resume_command(id: &str, place: &Place, allow_process: bool) -> String {
+    let flag = if allow_process { " --allow-process" } else { "" };
+    format!("stepstream resume {id}{}{flag}", place.as_arguments())
 }
 
 /// Said when somebody gives up waiting for something that can go on.

@@ -18,12 +18,12 @@ use crate::input;
 #[command(after_help = "\
 Examples:
   stepstream send exec_… guidance 'look at the tests first' --priority high
-  stepstream send exec_… evidence 'the tests fail' --content '{\"failed\": 3}' --impact contradicts_plan
+  stepstream send exec_… evidence 'two tests fail' --impact contradicts_plan --content @failed.json
   stepstream send exec_… a2a review_done --from reviewer --payload @review.json
   stepstream send exec_… compact
 
-The next step whose task says `inbox: true` takes what has come, the most urgent first. Expressions see the latest
-guidance and evidence as `inbox`.")]
+The next step whose task says `inbox: true` takes what has come, the most urgent first.
+Expressions see the latest guidance and evidence as `inbox`.")]
 pub struct SendArgs {
     /// The execution
     #[arg(value_name = "EXEC", value_parser = execution_id)]

@@ -87,7 +87,7 @@ fn show(waits: &Value, place: &Place, id: &str, loudness: Loudness) -> Result<()
     if waits["left_out"] == true {
         output::note("there is more than can be shown; `stepstream events` has all of it");
     }
-    let how = waits::lines(waits, place, &run::how_to_resume(id, place, false));
+    let how = waits::lines(waits, place, &run::resume_command(id, place, false));
     if how.is_empty() {
         output::note(&format!("{id} is {} and waits for nobody", text(&waits["state"])));
     } else if loudness > Loudness::Quiet {

@@ -55,6 +55,8 @@ pub enum Kind {
         reason: String,
     },
     Resumed,
+    /// All that is open waits.
+    Rests,
     Other,
 }
 
@@ -80,6 +82,7 @@ impl Seen {
             EventData::StepWaiting { wait, .. } => Kind::Waiting { what: waits::words(&wait_json(wait)) },
             EventData::ExecutionPaused { reason } => Kind::Paused { reason: reason.clone() },
             EventData::ExecutionResumed {} => Kind::Resumed,
+            EventData::ExecutionWaiting { .. } => Kind::Rests,
             _ => Kind::Other,
         };
         Seen {
@@ -120,6 +123,7 @@ impl Seen {
             "step_waiting" => Kind::Waiting { what: waits::words(&event["wait"]) },
             "execution_paused" => Kind::Paused { reason: text(&event["reason"]) },
             "execution_resumed" => Kind::Resumed,
+            "execution_waiting" => Kind::Rests,
             _ => Kind::Other,
         };
         Seen {
