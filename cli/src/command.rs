@@ -5,6 +5,7 @@ pub mod answer;
 mod asking;
 pub mod bench;
 pub mod breakpoint;
+pub mod budget;
 pub mod completion;
 pub mod control;
 pub mod decide;

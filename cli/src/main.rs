@@ -101,6 +101,8 @@ enum Command {
     Send(command::send::SendArgs),
     /// Pause an execution before a node runs
     Break(command::breakpoint::BreakArgs),
+    /// Give an execution another budget
+    Budget(command::budget::BudgetArgs),
     /// List executions and graphs, or look at one
     Get(command::get::GetArgs),
     /// Show what happened in an execution, in order
@@ -234,6 +236,7 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Signal(args) => command::signal::run(args, app).await,
         Command::Send(args) => command::send::run(args, app).await,
         Command::Break(args) => command::breakpoint::run(args, app).await,
+        Command::Budget(args) => command::budget::run(args, app).await,
         Command::Get(args) => command::get::run(args, app).await,
         Command::Events(args) => command::events::run(args, app).await,
         Command::Replay(args) => command::replay::run(args, app).await,

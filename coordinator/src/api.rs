@@ -12,6 +12,7 @@ mod admission;
 mod asking;
 mod body;
 mod breakpoints;
+mod budget;
 mod closing;
 mod control;
 mod controls;
@@ -110,6 +111,7 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(giving::decide))
         .routes(routes!(giving::answer))
         .routes(routes!(messages::send))
+        .routes(routes!(budget::set))
         .routes(routes!(breakpoints::set, breakpoints::remove))
         .routes(routes!(waits::get))
         .routes(routes!(events::get))

@@ -103,6 +103,9 @@ fn route(what: &Steering) -> (Method, String, Option<Value>) {
             let method = if *on { Method::PUT } else { Method::DELETE };
             (method, format!("breakpoints/{}", percent(node)), None)
         }
+        Steering::Budget { max_cost, max_tokens } => {
+            post("budget", json!({"max_cost": max_cost, "max_tokens": max_tokens}))
+        }
         Steering::Wait { reason } => post("hold", json!({"reason": reason})),
         Steering::Input { input } => post("input", json!({"input": input})),
     }

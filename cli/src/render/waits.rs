@@ -13,6 +13,8 @@ use crate::target::{Place, shell_word};
 
 /// Longest example of a form that is written into a command.
 const EXAMPLE_BYTES: usize = 400;
+/// Why an execution is held that has spent what it may.
+const COST: &str = "cost_threshold";
 
 /// What a step waits for, such as `a decision by ada or bob`. Takes the wait as outside programs read it.
 pub fn words(wait: &Value) -> String {
@@ -107,7 +109,11 @@ pub fn lines(waits: &Value, place: &Place, how_to_resume: &str) -> Vec<String> {
         lines.push(format!("  {how_to_resume}"));
     }
     if waits["held"] == true {
-        lines.push(format!("held: {}", printable(waits["waiting_for"].as_str().unwrap_or_default())));
+        let reason = printable(waits["waiting_for"].as_str().unwrap_or_default());
+        lines.push(format!("held: {reason}"));
+        if reason == COST {
+            lines.push(format!("  stepstream budget {id} --cost USD{}", place.as_arguments()));
+        }
         lines.push(format!("  {how_to_resume}"));
     }
     for wait in waits["waits"].as_array().into_iter().flatten() {

@@ -234,3 +234,23 @@ fn a_program_outside_may_fail_too() {
     desk.expect(0, &["answer", &id(1), "build", "--value", "@result.json"]);
     assert_eq!(desk.expect(0, &["resume", &id(1)]).stdout, "7\n");
 }
+
+#[test]
+fn an_execution_that_may_spend_no_more_is_given_another_budget() {
+    let desk = Desk::new();
+    desk.write(
+        "dear.yaml",
+        "stepstream: 1\nname: dear\nlimits: { max_tokens: 10, on_limit: approve }\nnodes: { a: { task: echo, with: 7, reserve: { tokens: 20 } } }\noutput: '=steps.a.output'\n",
+    );
+    let ran = desk.expect(130, &["run", "dear.yaml"]);
+    let id = desk.last_execution();
+    assert!(
+        ran.stderr.contains(&format!("held: cost_threshold\n  stepstream budget {id} --cost USD")),
+        "{}",
+        ran.stderr
+    );
+    desk.expect(2, &["budget", &id]);
+    desk.expect(2, &["budget", &id, "--cost", "much"]);
+    assert_eq!(desk.expect(0, &["budget", &id, "--tokens", "100"]).stdout, format!("{id} has another budget\n"));
+    assert_eq!(desk.expect(0, &["resume", &id]).stdout, "7\n");
+}

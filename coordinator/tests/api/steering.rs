@@ -204,6 +204,22 @@ async fn what_is_held_goes_on_with_its_input() {
 }
 
 #[tokio::test]
+async fn a_budget_is_money_or_tokens() {
+    let server = Server::new().await;
+    server.register(HELD).await;
+    let id = server.begin("held", json!({})).await;
+    let budget = async |body: Value| server.ask("ada", &id, "budget", &body).await;
+    assert_eq!(budget(json!({"max_cost": "7.50", "max_tokens": 9})).await.status, 202);
+    budget(json!({})).await.refused(400, "invalid-form");
+    for money in [json!("a lot"), json!("-1"), json!(7.5)] {
+        budget(json!({"max_cost": money})).await.refused(400, "invalid-body");
+    }
+    let events = server.get(&format!("/v1/executions/{id}/events")).await.json();
+    assert!(events["items"].as_array().unwrap().iter().any(|event| event["type"] == "budget_set"), "{events}");
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn requests_are_strict_and_stay_within_their_tenant() {
     let server = Server::new().await;
     let id = asked_for_approval(&server).await;
@@ -214,6 +230,7 @@ async fn requests_are_strict_and_stay_within_their_tenant() {
         ("messages", json!({"type": "guidance", "content": "x"})),
         ("hold", json!({"reason": "external"})),
         ("input", json!({})),
+        ("budget", json!({"max_tokens": 5})),
         ("pause", json!({})),
         ("resume", json!({})),
         ("cancel", json!({})),
