@@ -112,6 +112,7 @@ pub async fn server(
     stop: &Stop,
 ) -> Result<Ended, Problem> {
     let mut waiting = Waiting::default();
+    let mut told_how = false;
     let mut feed = client.feed(id, 0);
     loop {
         let mut next = std::pin::pin!(feed.next());
@@ -134,7 +135,8 @@ pub async fn server(
                 waiting.observe(&event);
                 progress.observe(id, &Seen::of_json(&event));
                 // Those who can bring it are to know how; time comes by itself.
-                if event["type"] == "execution_waiting" && event["reason"] != "timer" {
+                if event["type"] == "execution_waiting" && event["reason"] != "timer" && !told_how {
+                    told_how = true;
                     let there = client.place().as_arguments();
                     progress.say(&format!("{DIM}how to bring it: stepstream waits {id}{there}{DIM:#}"));
                 }

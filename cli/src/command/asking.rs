@@ -29,14 +29,22 @@ const NOBODY: &str = "cli";
 #[derive(Debug, Clone, Default, Args)]
 pub struct NameArgs {
     /// In whose name: approvals know people by it, and it stands in the log [default: $USER, or cli]
-    #[arg(long = "as", value_name = "NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long = "as", value_name = "NAME", value_parser = person)]
     by: Option<String>,
 }
 
 impl NameArgs {
     pub fn name(&self) -> String {
-        let fits = |name: &String| name.len() <= NAME_BYTES && !name.contains(char::is_control);
-        self.by.clone().or_else(|| env("USER").filter(fits)).unwrap_or_else(|| NOBODY.to_owned())
+        let user = || env("USER").filter(|name| person(name).is_ok());
+        self.by.clone().or_else(user).unwrap_or_else(|| NOBODY.to_owned())
+    }
+}
+
+fn person(text: &str) -> Result<String, String> {
+    if (1..=NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("a name is 1 to {NAME_BYTES} bytes of text on one line"))
     }
 }
 

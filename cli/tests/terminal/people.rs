@@ -119,6 +119,9 @@ fn whoever_has_no_other_name_is_the_user() {
         assert_eq!(ran.code, code, "{ran:#?}");
     };
     answer("eve", 6);
+    for unfit in ["", "a\nb", &"x".repeat(257)] {
+        desk.expect(2, &["answer", &id, "who", "--as", unfit]);
+    }
     answer("grace", 0);
     assert_eq!(desk.expect(0, &["resume", &id]).stdout, "me\n");
 }
