@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use stepstream_coordinator::Service;
 use stepstream_coordinator::reading::Waits;
 use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_shared::event::Wait;
 use stepstream_shared::execution::Execution;
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
@@ -22,6 +24,8 @@ use crate::stop::{Stop, Stopped};
 const LOOK: Duration = Duration::from_millis(250);
 /// What is due within this is waited for.
 const SOON: Duration = Duration::from_secs(60);
+/// Executions that wait for each other are looked into so far.
+const DEEPEST: usize = 16;
 
 /// How watching ended.
 #[derive(Debug)]
@@ -69,7 +73,7 @@ pub async fn embedded(
         if cursor.execution().state().is_terminal() {
             return Ok(Ended::Over(Box::new(Report::of(&cursor.finish()?))));
         }
-        if patience == Patience::WhileItGoesOn && leaves(cursor.execution()) {
+        if patience == Patience::WhileItGoesOn && leaves(service, tenant, cursor.execution(), DEEPEST).await? {
             let loaded = cursor.finish()?;
             let mut report = Report::of(&loaded);
             report.waits = serde_json::to_value(Waits::of(&loaded)).ok();
@@ -95,10 +99,26 @@ pub async fn embedded(
     }
 }
 
-/// Whether nothing happens to an execution soon.
-fn leaves(execution: &Execution) -> bool {
+/// Whether nothing happens to an execution soon, nor to those that it waits for.
+async fn leaves(service: &Service, tenant: &TenantId, execution: &Execution, deepest: usize) -> Result<bool, Problem> {
     let now = SystemClock.now();
-    execution.stands_still(now) && execution.next_deadline().is_none_or(|due| due > now.after(SOON))
+    if !execution.stands_still(now) || execution.next_deadline().is_some_and(|due| due <= now.after(SOON)) {
+        return Ok(false);
+    }
+    for (_, run) in execution.waits() {
+        let Wait::Child { execution: child } = run.wait() else { continue };
+        let Some(deepest) = deepest.checked_sub(1) else { return Ok(false) };
+        // Folded only where it may stand still; one that is not there yet will be, and the end of one is on its way.
+        let listed = service.reader().store().find(tenant, *child).await?;
+        if !listed.is_some_and(|row| matches!(row.summary.state.as_str(), "Waiting" | "Paused")) {
+            return Ok(false);
+        }
+        let loaded = service.load(tenant, *child, None).await?;
+        if !Box::pin(leaves(service, tenant, &loaded.execution, deepest)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Watches an execution that a server drives. The server may restart meanwhile.
@@ -134,8 +154,11 @@ pub async fn server(
             Ok(Message::Event(event)) => {
                 waiting.observe(&event);
                 progress.observe(id, &Seen::of_json(&event));
-                // Those who can bring it are to know how; time comes by itself.
-                if event["type"] == "execution_waiting" && event["reason"] != "timer" && !told_how {
+                // Those who can bring it are to know how; time and other executions come by themselves.
+                if event["type"] == "execution_waiting"
+                    && !matches!(event["reason"].as_str(), Some("timer" | "sub_agent"))
+                    && !told_how
+                {
                     told_how = true;
                     let there = client.place().as_arguments();
                     progress.say(&format!("{DIM}how to bring it: stepstream waits {id}{there}{DIM:#}"));

@@ -43,6 +43,7 @@ pub fn words(wait: &Value) -> String {
             (None, Some(_)) => text("until"),
             (None, None) => "a timer".to_owned(),
         },
+        "sub_agent" => format!("the execution {}", text("execution_id")),
         other => printable(other),
     }
 }
@@ -78,6 +79,7 @@ pub fn command(id: &str, wait: &Value, place: &Place) -> Option<String> {
             let key = what["correlation"].as_str().map(|key| format!(" --key {}", shell_word(&printable(key))));
             format!("signal {id} {name}{}{}", key.unwrap_or_default(), given("payload"))
         }
+        "sub_agent" => format!("waits {}", printable(what["execution_id"].as_str().unwrap_or_default())),
         _ => return None,
     };
     Some(format!("stepstream {command}{}", place.as_arguments()))

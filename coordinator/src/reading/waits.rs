@@ -57,7 +57,7 @@ pub struct StepWait {
     pub node: String,
     /// The iteration of each loop around the node, outermost first.
     pub iteration: Vec<u32>,
-    /// approval, user_input, external, signal or timer.
+    /// approval, user_input, external, signal, timer, or sub_agent for another execution.
     #[schema(value_type = String)]
     pub reason: WaitReason,
     /// The wait as it was decided when it began: who is assigned, which signal, and so on.

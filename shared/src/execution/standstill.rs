@@ -23,7 +23,8 @@ impl Execution {
         matches!(self.state, ExecutionState::Waiting(_)) && !self.waits_on_steps
     }
 
-    /// Nothing happens to it until its next deadline, unless somebody outside does something.
+    /// Nothing happens to it until its next deadline, unless somebody outside does something; other executions that it
+    /// waits for are outside.
     pub fn stands_still(&self, now: Timestamp) -> bool {
         match self.state {
             ExecutionState::Paused => self.is_quiescent(),

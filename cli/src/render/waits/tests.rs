@@ -21,6 +21,7 @@ fn a_wait_is_said_in_words() {
         json!({"reason": "timer", "for_us": 90_000_000}),
         json!({"reason": "timer", "until": "2026-12-24T18:00:00Z"}),
         json!({"reason": "external"}),
+        json!({"reason": "sub_agent", "execution_id": "exec_2"}),
     ]
     .map(|wait| words(&wait));
     assert_eq!(
@@ -36,6 +37,7 @@ fn a_wait_is_said_in_words() {
             "1 min 30 s to pass",
             "2026-12-24T18:00:00Z",
             "the result of a program outside",
+            "the execution exec_2",
         ]
     );
 }
@@ -57,6 +59,8 @@ fn a_command_names_who_has_not_spoken_and_fills_in_the_form() {
     assert_eq!(command("exec_1", &wait, &here()).unwrap(), "stepstream answer exec_1 ask --value '\"…\"'");
     let wait = json!({"node": "rest", "reason": "timer", "form": null, "wait": {"for_us": 1}});
     assert_eq!(command("exec_1", &wait, &here()), None);
+    let wait = json!({"node": "sub", "reason": "sub_agent", "form": null, "wait": {"execution_id": "exec_2"}});
+    assert_eq!(command("exec_1", &wait, &here()).unwrap(), "stepstream waits exec_2");
 }
 
 #[test]
