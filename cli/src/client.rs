@@ -1,6 +1,7 @@
 //! A server's API, from the caller's side.
 
 mod feed;
+mod steering;
 
 use std::time::Duration;
 
@@ -10,8 +11,10 @@ use serde_json::{Value, json};
 use stepstream_shared::id::TenantId;
 
 use crate::exit::{Exit, Problem, chain};
+use crate::target::{Place, Target};
 
 pub use feed::{Feed, Message};
+pub use steering::{Asker, Many};
 
 /// How long a connection may take: a server that is there answers at once.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,6 +41,8 @@ struct ProblemDocument {
     #[serde(default)]
     title: String,
     #[serde(default)]
+    status: u16,
+    #[serde(default)]
     detail: String,
 }
 
@@ -57,6 +62,11 @@ impl Client {
             .build()
             .map_err(|error| Problem::new(Exit::Unreachable, chain(&error)))?;
         Ok(Client { http, base: base.to_owned(), tenant })
+    }
+
+    /// Where this looks, and for whom.
+    pub fn place(&self) -> Place {
+        Place { target: Target::Server(self.base.clone()), tenant: self.tenant.clone() }
     }
 
     pub fn tenant(&self) -> &TenantId {
@@ -105,8 +115,19 @@ impl Client {
     }
 
     /// Starts an execution and answers its id.
-    pub async fn start(&self, graph: &str, inputs: &Value, key: Option<&str>) -> Result<String, Problem> {
-        let mut request = self.request(Method::POST, "/v1/executions").json(&json!({"graph": graph, "inputs": inputs}));
+    pub async fn start(
+        &self,
+        graph: &str,
+        inputs: &Value,
+        breakpoints: &[String],
+        key: Option<&str>,
+    ) -> Result<String, Problem> {
+        let mut body = json!({"graph": graph, "inputs": inputs});
+        // A server of an earlier version knows of none, and need not.
+        if !breakpoints.is_empty() {
+            body["breakpoints"] = json!(breakpoints);
+        }
+        let mut request = self.request(Method::POST, "/v1/executions").json(&body);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -116,20 +137,6 @@ impl Client {
 
     pub async fn execution(&self, id: &str) -> Result<Value, Problem> {
         self.send(self.request(Method::GET, &format!("/v1/executions/{id}"))).await
-    }
-
-    pub async fn cancel(&self, id: &str, reason: &str) -> Result<(), Problem> {
-        let request = self.request(Method::POST, &format!("/v1/executions/{id}/cancel"));
-        self.send(request.json(&json!({"reason": reason}))).await.map(drop)
-    }
-
-    pub async fn pause(&self, id: &str, reason: &str) -> Result<(), Problem> {
-        let request = self.request(Method::POST, &format!("/v1/executions/{id}/pause"));
-        self.send(request.json(&json!({"reason": reason}))).await.map(drop)
-    }
-
-    pub async fn resume(&self, id: &str) -> Result<(), Problem> {
-        self.send(self.request(Method::POST, &format!("/v1/executions/{id}/resume"))).await.map(drop)
     }
 
     /// A graph's document, by id, name or `name@version`.
@@ -193,8 +200,25 @@ impl Client {
 /// What a refused request means here.
 fn refusal(base: &str, status: StatusCode, text: &str) -> Problem {
     let document: Option<ProblemDocument> = serde_json::from_str(text).ok();
-    let name = document.as_ref().and_then(|document| document.kind.rsplit(':').next()).unwrap_or_default();
-    let exit = match (status.as_u16(), name) {
+    let document = document.map(|document| ProblemDocument { status: status.as_u16(), ..document });
+    match document {
+        Some(document) if !document.detail.is_empty() || !document.title.is_empty() => problem_of(&document),
+        _ => {
+            let shown: String = crate::output::printable(text).chars().take(SHOWN_CHARS).collect();
+            Problem::new(exit_of(status.as_u16(), ""), format!("{base} answered {status}: {shown}"))
+        }
+    }
+}
+
+/// What a problem document says.
+fn problem_of(document: &ProblemDocument) -> Problem {
+    let name = document.kind.rsplit(':').next().unwrap_or_default();
+    let message = if document.detail.is_empty() { &document.title } else { &document.detail };
+    Problem::new(exit_of(document.status, name), message)
+}
+
+fn exit_of(status: u16, name: &str) -> Exit {
+    match (status, name) {
         (_, "corrupt") => Exit::Diverged,
         (_, "idempotency-key-reused") | (409, _) => Exit::Conflict,
         (401 | 403, _) => Exit::Refused,
@@ -203,16 +227,7 @@ fn refusal(base: &str, status: StatusCode, text: &str) -> Problem {
         (413 | 429 | 507, _) => Exit::Exhausted,
         (400..=499, _) => Exit::Usage,
         _ => Exit::Refused,
-    };
-    let message = match document {
-        Some(document) if !document.detail.is_empty() => document.detail,
-        Some(document) if !document.title.is_empty() => document.title,
-        _ => {
-            let shown: String = crate::output::printable(text).chars().take(SHOWN_CHARS).collect();
-            format!("{base} answered {status}: {shown}")
-        }
-    };
-    Problem::new(exit, message)
+    }
 }
 
 /// Text as it may stand in a path or a query.

@@ -1,9 +1,14 @@
 //! One file per command.
 
 pub mod admin;
+pub mod answer;
+mod asking;
 pub mod bench;
+pub mod breakpoint;
+pub mod budget;
 pub mod completion;
 pub mod control;
+pub mod decide;
 pub mod dev;
 pub mod doctor;
 pub mod events;
@@ -14,7 +19,11 @@ pub mod replay;
 pub mod resume;
 mod rights;
 pub mod run;
+pub mod send;
+pub mod signal;
+mod state;
 pub mod validate;
+pub mod waits;
 
 use clap::ValueEnum;
 

@@ -22,7 +22,7 @@ Exit codes:
     8  a replay diverged: the log was changed, or does not fold
     9  a limit was reached or a resource is exhausted (payload, disk)
   124  timed out; the execution can be resumed
-  130  interrupted; the execution can be resumed";
+  130  interrupted, or it waits for somebody outside; the execution can be resumed";
 
 /// What the program's end means to whoever started it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -46,7 +46,7 @@ pub enum Exit {
     Exhausted = 9,
     /// The execution can be resumed.
     TimedOut = 124,
-    /// The execution can be resumed.
+    /// Or it waits for somebody outside. The execution can be resumed.
     Interrupted = 130,
 }
 

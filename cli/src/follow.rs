@@ -3,14 +3,18 @@
 use std::time::Duration;
 
 use stepstream_coordinator::Service;
+use stepstream_coordinator::reading::Waits;
+use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_shared::event::Wait;
+use stepstream_shared::execution::Execution;
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use crate::client::{Client, Message};
 use crate::command::run::queue_of;
-use crate::embedded::Trouble;
+use crate::embedded::Embedded;
 use crate::exit::{Exit, Problem};
-use crate::output::{WARN, printable};
+use crate::output::{DIM, WARN, printable};
 use crate::render::progress::{Progress, Seen};
 use crate::render::waiting::Waiting;
 use crate::report::Report;
@@ -18,23 +22,39 @@ use crate::stop::{Stop, Stopped};
 
 /// How often the log is looked at when no hint comes.
 const LOOK: Duration = Duration::from_millis(250);
+/// What is due within this is waited for.
+const SOON: Duration = Duration::from_secs(60);
+/// Executions that wait for each other are looked into so far.
+const DEEPEST: usize = 16;
 
 /// How watching ended.
 #[derive(Debug)]
 pub enum Ended {
     Over(Box<Report>),
+    /// It only goes on when somebody outside does something, or later than anybody waits here.
+    Rests(Box<Report>),
     Stopped(Stopped),
 }
 
-/// Watches an execution that this process drives.
+/// Whether to stay with an execution that rests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// Until it is over, whatever it waits for.
+    Endless,
+    /// While something goes on, or will soon.
+    WhileItGoesOn,
+}
+
+/// Watches an execution that this process drives. Nobody else can reach it meanwhile: one that rests is left.
 pub async fn embedded(
-    service: &Service,
-    trouble: &Trouble,
+    here: &Embedded,
     tenant: &TenantId,
     id: ExecutionId,
+    patience: Patience,
     progress: &mut Progress,
     stop: &Stop,
 ) -> Result<Ended, Problem> {
+    let (service, trouble) = (&here.service, &here.trouble);
     let name = id.to_string();
     let mut hints = service.hints();
     let mut cursor = service.reader().cursor(tenant, id);
@@ -52,6 +72,12 @@ pub async fn embedded(
         }
         if cursor.execution().state().is_terminal() {
             return Ok(Ended::Over(Box::new(Report::of(&cursor.finish()?))));
+        }
+        if patience == Patience::WhileItGoesOn && leaves(service, tenant, cursor.execution(), DEEPEST).await? {
+            let loaded = cursor.finish()?;
+            let mut report = Report::of(&loaded);
+            report.waits = serde_json::to_value(Waits::of(&loaded)).ok();
+            return Ok(Ended::Rests(Box::new(report)));
         }
         progress.tick();
         let known = cursor.execution().sequence();
@@ -73,6 +99,28 @@ pub async fn embedded(
     }
 }
 
+/// Whether nothing happens to an execution soon, nor to those that it waits for.
+async fn leaves(service: &Service, tenant: &TenantId, execution: &Execution, deepest: usize) -> Result<bool, Problem> {
+    let now = SystemClock.now();
+    if !execution.stands_still(now) || execution.next_deadline().is_some_and(|due| due <= now.after(SOON)) {
+        return Ok(false);
+    }
+    for (_, run) in execution.waits() {
+        let Wait::Child { execution: child } = run.wait() else { continue };
+        let Some(deepest) = deepest.checked_sub(1) else { return Ok(false) };
+        // Folded only where it may stand still; one that is not there yet will be, and the end of one is on its way.
+        let listed = service.reader().store().find(tenant, *child).await?;
+        if !listed.is_some_and(|row| matches!(row.summary.state.as_str(), "Waiting" | "Paused")) {
+            return Ok(false);
+        }
+        let loaded = service.load(tenant, *child, None).await?;
+        if !Box::pin(leaves(service, tenant, &loaded.execution, deepest)).await? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
 /// Watches an execution that a server drives. The server may restart meanwhile.
 ///
 /// Where nobody serves a queue, nothing would ever happen; then that is said.
@@ -84,6 +132,7 @@ pub async fn server(
     stop: &Stop,
 ) -> Result<Ended, Problem> {
     let mut waiting = Waiting::default();
+    let mut told_how = false;
     let mut feed = client.feed(id, 0);
     loop {
         let mut next = std::pin::pin!(feed.next());
@@ -105,6 +154,15 @@ pub async fn server(
             Ok(Message::Event(event)) => {
                 waiting.observe(&event);
                 progress.observe(id, &Seen::of_json(&event));
+                // Those who can bring it are to know how; time and other executions come by themselves.
+                if event["type"] == "execution_waiting"
+                    && !matches!(event["reason"].as_str(), Some("timer" | "sub_agent"))
+                    && !told_how
+                {
+                    told_how = true;
+                    let there = client.place().as_arguments();
+                    progress.say(&format!("{DIM}how to bring it: stepstream waits {id}{there}{DIM:#}"));
+                }
             }
             Ok(Message::Lost(why)) => progress.say(&format!("{why}; waiting for it (Ctrl-C ends the waiting only)")),
             Ok(Message::End) => {

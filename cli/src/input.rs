@@ -43,12 +43,22 @@ pub fn recording(path: &Path) -> Result<Document, Problem> {
 
 /// The inputs of an execution, as the option says: JSON, `@FILE` or `-` for standard input. Nothing is the empty object.
 pub fn inputs(option: Option<&str>) -> Result<Value, Problem> {
-    let (name, text) = match option {
-        None => return Ok(Value::Object(serde_json::Map::new())),
-        Some("-") => ("standard input".to_owned(), read(Path::new("-"), MAX_INPUT_BYTES, "input")?),
-        Some(option) => match option.strip_prefix('@') {
+    option.map_or_else(|| Ok(Value::Object(serde_json::Map::new())), |given| json(given, "--input"))
+}
+
+/// A value, as an option of this name says. Nothing is null.
+pub fn value(given: Option<&str>, option: &str) -> Result<Data, Problem> {
+    let Some(given) = given else { return Ok(Data::null()) };
+    let value = json(given, option)?;
+    Data::from_json(&value).map_err(|error| Problem::new(Exit::Exhausted, format!("{option} cannot be taken: {error}")))
+}
+
+fn json(given: &str, option: &str) -> Result<Value, Problem> {
+    let (name, text) = match given {
+        "-" => ("standard input".to_owned(), read(Path::new("-"), MAX_INPUT_BYTES, "input")?),
+        given => match given.strip_prefix('@') {
             Some(file) => (file.to_owned(), read(Path::new(file), MAX_INPUT_BYTES, "input")?),
-            None => ("--input".to_owned(), option.to_owned()),
+            None => (option.to_owned(), given.to_owned()),
         },
     };
     serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(&text)).map_err(|error| {
@@ -60,10 +70,10 @@ pub fn inputs(option: Option<&str>) -> Result<Value, Problem> {
         let shown: String = at.chars().skip(from).take(SHOWN_CHARS).collect();
         let shown = crate::output::printable(&shown);
         let message = format!("{name}:{line}:{column}: the input is not JSON: {why}\n  {shown}");
-        let hint = if name == "--input" {
-            "--input takes JSON, @FILE, or - for standard input"
-        } else {
-            "JSON is needed here"
+        let hint = match name == option {
+            true if option == "--input" => "--input takes JSON, @FILE, or - for standard input".to_owned(),
+            true => format!("{option} takes JSON, @FILE, or - for standard input; a text is quoted: '\"like this\"'"),
+            false => "JSON is needed here".to_owned(),
         };
         Problem::usage(message).hint(hint)
     })

@@ -79,12 +79,30 @@ enum Command {
     Run(command::run::RunArgs),
     /// Go on with what was interrupted or killed
     Resume(command::resume::ResumeArgs),
-    /// End an execution
+    /// End an execution, or many
+    #[command(after_help = command::control::CANCEL_HELP)]
     Cancel(command::control::ControlArgs),
-    /// Hold an execution: nothing new begins and its time stands still until it is resumed
-    #[command(after_help = "\
-Attempts that workers have already may end, and are recorded. `stepstream resume EXEC` lets it go on.")]
+    /// Hold an execution, or many: nothing new begins and its time stands still until it is resumed
+    #[command(after_help = command::control::PAUSE_HELP)]
     Pause(command::control::ControlArgs),
+    /// Show what an execution waits for, and how to bring it
+    Waits(command::waits::WaitsArgs),
+    /// Agree to what a step asks
+    #[command(after_help = command::decide::APPROVE_HELP)]
+    Approve(command::decide::DecideArgs),
+    /// Refuse what a step asks
+    #[command(after_help = command::decide::REJECT_HELP)]
+    Reject(command::decide::DecideArgs),
+    /// Bring what a step waits for from a person or a program
+    Answer(command::answer::AnswerArgs),
+    /// Tell an execution that something has happened
+    Signal(command::signal::SignalArgs),
+    /// Send a message to a running execution
+    Send(command::send::SendArgs),
+    /// Pause an execution before a node runs
+    Break(command::breakpoint::BreakArgs),
+    /// Give an execution another budget
+    Budget(command::budget::BudgetArgs),
     /// List executions and graphs, or look at one
     Get(command::get::GetArgs),
     /// Show what happened in an execution, in order
@@ -211,6 +229,14 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Resume(args) => command::resume::run(args, app).await,
         Command::Cancel(args) => command::control::run(command::control::Action::Cancel, args, app).await,
         Command::Pause(args) => command::control::run(command::control::Action::Pause, args, app).await,
+        Command::Waits(args) => command::waits::run(args, app).await,
+        Command::Approve(args) => command::decide::run(true, args, app).await,
+        Command::Reject(args) => command::decide::run(false, args, app).await,
+        Command::Answer(args) => command::answer::run(args, app).await,
+        Command::Signal(args) => command::signal::run(args, app).await,
+        Command::Send(args) => command::send::run(args, app).await,
+        Command::Break(args) => command::breakpoint::run(args, app).await,
+        Command::Budget(args) => command::budget::run(args, app).await,
         Command::Get(args) => command::get::run(args, app).await,
         Command::Events(args) => command::events::run(args, app).await,
         Command::Replay(args) => command::replay::run(args, app).await,

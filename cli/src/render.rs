@@ -4,3 +4,4 @@ pub mod age;
 pub mod progress;
 pub mod table;
 pub mod waiting;
+pub mod waits;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use stepstream_coordinator::reading::Loaded;
 use stepstream_shared::execution::{Execution, ExecutionState};
+use stepstream_shared::graph::NodeIx;
 
 use crate::exit::Exit;
 
@@ -22,6 +23,18 @@ pub struct Report {
     /// Why it was cancelled, is paused, or waits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What it waits for, also where it is paused meanwhile.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<String>,
+    /// It is paused, and no worker has anything of it left.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub quiescent: bool,
+    /// Nodes before which it is paused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub breakpoints: Vec<String>,
+    /// Each step that waits, where nothing went on without somebody outside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits: Option<Value>,
     pub steps: Steps,
     /// Once it has begun to undo what it has done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -88,6 +101,13 @@ impl Report {
             output: execution.output().to_json(),
             error: execution.error().map_or(Value::Null, |error| serde_json::json!(error)),
             reason,
+            waiting_for: execution.waiting_for().map(|reason| reason.to_string()),
+            quiescent: execution.is_quiescent(),
+            breakpoints: execution
+                .breakpoints()
+                .filter_map(|ix| Some(loaded.graph.node(NodeIx(ix))?.name.clone()))
+                .collect(),
+            waits: None,
             steps: Steps {
                 completed: counts.completed.into(),
                 failed: counts.failed.into(),

@@ -135,7 +135,7 @@ fn without_password(url: &str) -> String {
 }
 
 /// A word that a shell reads as this text.
-fn shell_word(text: &str) -> String {
+pub fn shell_word(text: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-:@%+=,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
         text.to_owned()

@@ -1,4 +1,4 @@
-//! The HTTP API: what programs outside the fleet use to start, watch and end executions.
+//! The HTTP API: what programs outside the fleet use to start, watch, steer and end executions.
 //!
 //! Everything here translates: a request becomes one call of [`Service`], its answer becomes JSON, and whatever goes
 //! wrong becomes a problem document (RFC 9457) in one place, `problem`. Nothing here decides anything about an
@@ -9,23 +9,30 @@
 //! another type is refused, because a misspelt option that is ignored does the wrong thing in silence.
 
 mod admission;
+mod asking;
 mod body;
+mod breakpoints;
+mod budget;
 mod closing;
 mod control;
+mod controls;
 mod cursor;
 mod document;
 mod events;
 mod executions;
 mod feed;
+mod giving;
 mod graphs;
 mod health;
 mod limits;
+mod messages;
 mod problem;
 mod query;
 mod reference;
 mod request;
 mod steps;
 mod trace;
+mod waits;
 
 use std::sync::Arc;
 
@@ -97,6 +104,16 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(control::cancel))
         .routes(routes!(control::pause))
         .routes(routes!(control::resume))
+        .routes(routes!(control::hold))
+        .routes(routes!(control::input))
+        .routes(routes!(controls::control))
+        .routes(routes!(giving::signal))
+        .routes(routes!(giving::decide))
+        .routes(routes!(giving::answer))
+        .routes(routes!(messages::send))
+        .routes(routes!(budget::set))
+        .routes(routes!(breakpoints::set, breakpoints::remove))
+        .routes(routes!(waits::get))
         .routes(routes!(events::get))
         .routes(routes!(steps::list))
         .routes(routes!(health::version))

@@ -6,6 +6,7 @@
 #[cfg(test)]
 mod recorded;
 mod snapshot;
+mod waits;
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use stepstream_shared::graph::{CompiledGraph, GraphDigest, Graphs};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};
+pub use self::waits::{KeptSignal, StepWait, Waits};
 
 use crate::ports::{EventStore, ListCursor, Listed, StoreError, StoredAppend, StoredGraph};
 

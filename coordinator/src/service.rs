@@ -1,5 +1,7 @@
 //! What a coordinator offers: the one facade that the API, the command line and tests call.
 
+mod bulk;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,6 +25,7 @@ use crate::ports::{StoreMeta, StoredGraph};
 use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes};
 
+pub use self::bulk::{BULK_MOST, Bulk, BulkAction, BulkPart};
 pub use crate::error::ServiceError;
 pub use crate::hint::Hint;
 
@@ -91,13 +94,15 @@ pub struct Registered {
 }
 
 /// What tells a repeated request from another one under the same key.
-fn request_hash(graph: &CompiledGraph, named: Option<&str>, inputs: &Data) -> Vec<u8> {
+fn request_hash(graph: &CompiledGraph, named: Option<&str>, inputs: &Data, breakpoints: &[String]) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
     let (kind, graph): (&[u8], &[u8]) = match named {
         Some(name) => (b"named", name.as_bytes()),
         None => (b"document", graph.digest.as_bytes()),
     };
-    for part in [kind, graph, inputs.as_msgpack()] {
+    // Requests without breakpoints have the hash that they had before there were any.
+    let breakpoints = breakpoints.iter().map(|node| node.as_bytes());
+    for part in [kind, graph, inputs.as_msgpack()].into_iter().chain(breakpoints) {
         hasher.update(&(part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
@@ -229,7 +234,7 @@ impl Service {
         // The id is derived from the key, so that the log itself keeps one key from making two executions.
         let execution =
             ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
-        let request_hash = request_hash(&graph, named.as_deref(), &inputs);
+        let request_hash = request_hash(&graph, named.as_deref(), &inputs, &breakpoints);
         let give_up = Instant::now() + FIND_OWNER;
         loop {
             let what = ForwardedRequest::Start {
@@ -300,10 +305,12 @@ impl Service {
                     "the idempotency key is {found} bytes; it has 1 to {MAX_KEY_BYTES}"
                 )));
             }
-            // Another request under the same key is another request: nobody remembers what was asked under it.
+            // Another request under the same key, or another person's, is another request: nobody remembers what was
+            // asked under it.
             Some(key) => {
                 let asked = serde_json::to_vec(&what).map_err(|error| ServiceError::Internal(error.to_string()))?;
-                ControlId::derived("stepstream 2026 keyed request", &[execution.as_bytes(), key.as_bytes(), &asked])
+                let parts = [execution.as_bytes(), key.as_bytes(), by.as_bytes(), &asked];
+                ControlId::derived("stepstream 2026 keyed request", &parts)
             }
             None => random::id(self.0.clock.now()),
         };

@@ -31,6 +31,7 @@ mod notes;
 pub mod owed;
 pub mod race;
 pub mod scope;
+mod standstill;
 pub mod state;
 pub mod steering;
 pub mod step;

@@ -1,27 +1,67 @@
-//! `cancel` and `pause`: what is asked of an execution from outside.
+//! `cancel` and `pause`: what is asked of an execution from outside, or of many.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 use stepstream_coordinator::Recover;
+use stepstream_coordinator::service::{Ask, Bulk, BulkAction};
+use stepstream_shared::execution::Steering;
 use stepstream_shared::id::ExecutionId;
 
+use super::asking::NameArgs;
+use super::state::State;
 use super::{Format, execution_id};
 use crate::app::{App, LOGS_OF_A_RUN};
-use crate::client::Client;
+use crate::client::{Asker, Client, Many};
 use crate::embedded::Embedded;
 use crate::exit::{Exit, Problem};
 use crate::output;
-use crate::target::{Target, TargetArgs};
+use crate::target::{Place, Target, TargetArgs};
+
+pub const CANCEL_HELP: &str = "\
+Examples:
+  stepstream cancel exec_… --reason 'not needed any more'
+  stepstream cancel --all --state Waiting --graph approval
+
+With --all and no --state: every execution that is not over.";
+
+pub const PAUSE_HELP: &str = "\
+Attempts that workers have already may end, and are recorded. `stepstream resume EXEC` lets it go on.
+
+Examples:
+  stepstream pause exec_… --reason 'wait for the new key'
+  stepstream pause --all --graph nightly          those that run or wait; `resume --all --state Paused` lets them go on";
+
+/// Which of many.
+#[derive(Debug, Clone, Default, Args)]
+pub struct ManyArgs {
+    /// With --all: only those in this state
+    #[arg(long, value_enum, ignore_case = true, requires = "all", conflicts_with = "execution")]
+    pub state: Option<State>,
+
+    /// With --all: only those of the graph with this name or id
+    #[arg(long, value_name = "GRAPH", requires = "all", conflicts_with = "execution")]
+    pub graph: Option<String>,
+}
 
 #[derive(Debug, Args)]
 pub struct ControlArgs {
     /// The execution
-    #[arg(value_name = "EXEC", value_parser = execution_id)]
-    execution: ExecutionId,
+    #[arg(value_name = "EXEC", value_parser = execution_id, required_unless_present = "all", conflicts_with = "all")]
+    execution: Option<ExecutionId>,
+
+    /// Every execution that it can mean anything to
+    #[arg(long)]
+    all: bool,
+
+    #[command(flatten)]
+    many: ManyArgs,
 
     /// Why; stands in the log [default: by request]
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
+
+    #[command(flatten)]
+    name: NameArgs,
 
     #[command(flatten)]
     target: TargetArgs,
@@ -47,30 +87,31 @@ impl Action {
     }
 }
 
+/// What became of each of many.
+type Outcomes = Vec<(String, Result<(), Problem>)>;
+
 pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.target.resolve(&app.settings)?;
+    let Some(id) = args.execution else { return many(action, args, &place, app).await };
     let (command, done, state) = action.words();
-    let id = args.execution;
+    let by = args.name.name();
     let reason = args.reason.unwrap_or_else(|| format!("{done} by request"));
+    let what = match action {
+        Action::Cancel => Steering::Cancel { reason },
+        Action::Pause => Steering::Pause { reason },
+    };
     match &place.target {
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
             crate::data_dir::existing_log(dir)?;
             let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
-            let (service, tenant) = (here.service.clone(), &place.tenant);
-            let answer = match action {
-                Action::Cancel => here.or_trouble(service.cancel(tenant, id, reason, "cli")).await,
-                Action::Pause => here.or_trouble(service.pause(tenant, id, reason, "cli")).await,
-            };
+            let answer = here.or_trouble(here.service.steer(&place.tenant, id, Ask::new(by, what))).await;
             here.close().await;
             answer?;
         }
         Target::Server(url) => {
-            let client = Client::new(url, place.tenant.clone())?;
-            match action {
-                Action::Cancel => client.cancel(&id.to_string(), &reason).await?,
-                Action::Pause => client.pause(&id.to_string(), &reason).await?,
-            }
+            let asker = Asker { by: &by, key: None };
+            Client::new(url, place.tenant.clone())?.steer(&id.to_string(), &what, asker).await?;
         }
         Target::Postgres(_) => return Err(Problem::usage(format!("`{command}` needs a data directory or a server"))),
     }
@@ -79,4 +120,92 @@ pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, P
         Format::Json => output::json(&json!({"execution_id": id, "state": state}))?,
     }
     Ok(Exit::Done)
+}
+
+async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Result<Exit, Problem> {
+    let (command, done, _) = action.words();
+    let by = args.name.name();
+    let outcomes = match &place.target {
+        Target::Data(dir) => {
+            app.start_logs(LOGS_OF_A_RUN)?;
+            crate::data_dir::existing_log(dir)?;
+            let bulk = Bulk {
+                action: match action {
+                    Action::Cancel => BulkAction::Cancel,
+                    Action::Pause => BulkAction::Pause,
+                },
+                state: args.many.state.map(|state| state.name().to_owned()),
+                graph: args.many.graph.clone(),
+                reason: args.reason.clone(),
+                by,
+                idempotency_key: None,
+            };
+            let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+            let outcomes = all_here(&here, place, &bulk).await;
+            here.close().await;
+            outcomes?
+        }
+        Target::Server(url) => {
+            let client = Client::new(url, place.tenant.clone())?;
+            let many = Many {
+                action: command,
+                state: args.many.state.map(State::name),
+                graph: args.many.graph.as_deref(),
+                reason: args.reason.as_deref(),
+            };
+            all_there(&client, many, &by).await?
+        }
+        Target::Postgres(_) => return Err(Problem::usage(format!("`{command}` needs a data directory or a server"))),
+    };
+    print(&outcomes, done, args.output)
+}
+
+async fn all_here(here: &Embedded, place: &Place, bulk: &Bulk) -> Result<Outcomes, Problem> {
+    let mut outcomes = Vec::new();
+    let mut after = None;
+    loop {
+        let part = here.or_trouble(here.service.steer_all(&place.tenant, bulk, after, u32::MAX)).await?;
+        outcomes.extend(part.done.into_iter().map(|(id, outcome)| (id.to_string(), outcome.map_err(Problem::from))));
+        match part.next {
+            Some(next) => after = Some(next),
+            None => return Ok(outcomes),
+        }
+    }
+}
+
+async fn all_there(client: &Client, many: Many<'_>, by: &str) -> Result<Outcomes, Problem> {
+    let mut outcomes = Vec::new();
+    let mut cursor: Option<String> = None;
+    loop {
+        let (part, next) = client.control(many, cursor.as_deref(), Asker { by, key: None }).await?;
+        outcomes.extend(part);
+        match next {
+            Some(next) => cursor = Some(next),
+            None => return Ok(outcomes),
+        }
+    }
+}
+
+/// One that refuses stops no other; the first refusal is how the command ends.
+fn print(outcomes: &Outcomes, done: &str, format: Format) -> Result<Exit, Problem> {
+    match format {
+        Format::Json => {
+            let item = |(id, outcome): &(String, Result<(), Problem>)| -> Value {
+                let error = outcome.as_ref().err().map(|problem| &problem.message);
+                json!({"execution_id": id, "ok": error.is_none(), "error": error})
+            };
+            output::json(&json!({"items": outcomes.iter().map(item).collect::<Vec<_>>()}))?;
+        }
+        Format::Text if outcomes.is_empty() => output::note("there is no such execution"),
+        Format::Text => {
+            for (id, outcome) in outcomes {
+                match outcome {
+                    Ok(()) => output::line(&format!("{id} {done}"))?,
+                    Err(problem) => output::note(&format!("{id}: {}", output::printable(&problem.message))),
+                }
+            }
+        }
+    }
+    let refused = outcomes.iter().find_map(|(_, outcome)| outcome.as_ref().err());
+    Ok(refused.map_or(Exit::Done, |problem| problem.exit))
 }

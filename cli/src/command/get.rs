@@ -7,6 +7,7 @@ use stepstream_coordinator::reading::Reader;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use super::execution_id;
+use super::state::State;
 use crate::app::App;
 use crate::client::Client;
 use crate::exit::{Exit, Problem};
@@ -38,24 +39,10 @@ enum What {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
-enum ListFormat {
+pub enum ListFormat {
     #[default]
     Table,
     Json,
-}
-
-/// What an execution can be in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-#[value(rename_all = "PascalCase")]
-enum State {
-    Created,
-    Planning,
-    Running,
-    Paused,
-    Waiting,
-    Completed,
-    Failed,
-    Cancelled,
 }
 
 #[derive(Debug, Args)]
@@ -114,12 +101,10 @@ pub async fn run(args: GetArgs, app: &App) -> Result<Exit, Problem> {
 
 async fn executions(args: ExecutionsArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.place.resolve(&app.settings)?;
-    let state = args.state.map(|state| format!("{state:?}"));
+    let state = args.state.map(State::name);
     let items = match (log::open(&place.target).await?, &place.target) {
-        (Some(reader), _) => listed(&reader, &place.tenant, state.as_deref(), args.limit).await?,
-        (None, Target::Server(url)) => {
-            Client::new(url, place.tenant.clone())?.executions(state.as_deref(), args.limit).await?
-        }
+        (Some(reader), _) => listed(&reader, &place.tenant, state, args.limit).await?,
+        (None, Target::Server(url)) => Client::new(url, place.tenant.clone())?.executions(state, args.limit).await?,
         (None, _) => Vec::new(),
     };
     match args.output {
@@ -202,6 +187,12 @@ async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
             }
             if let Some(reason) = &report.reason {
                 rows.push(vec!["reason".to_owned(), reason.clone()]);
+            }
+            if let Some(waiting_for) = &report.waiting_for {
+                rows.push(vec!["waits for".to_owned(), format!("{waiting_for} (`stepstream waits` says more)")]);
+            }
+            if !report.breakpoints.is_empty() {
+                rows.push(vec!["breakpoints".to_owned(), report.breakpoints.join(", ")]);
             }
             for (name, value) in [("error", &report.error), ("output", &report.output)] {
                 if !value.is_null() {

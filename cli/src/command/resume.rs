@@ -8,16 +8,19 @@ use serde::Serialize;
 use stepstream_coordinator::Recover;
 use stepstream_coordinator::ports::Listed;
 use stepstream_coordinator::reading::Reader;
-use stepstream_shared::execution::ExecutionState;
+use stepstream_coordinator::service::Ask;
+use stepstream_shared::execution::{ExecutionState, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
+use super::asking::NameArgs;
 use super::run::{self, WorkerArgs};
+use super::state::State;
 use super::{Format, execution_id, rights};
 use crate::app::{App, LOGS_OF_A_RUN};
-use crate::client::Client;
+use crate::client::{Asker, Client};
 use crate::embedded::{Embedded, WorkerPlan};
 use crate::exit::{Exit, Problem};
-use crate::follow::{self, Ended};
+use crate::follow::{self, Ended, Patience};
 use crate::output;
 use crate::render::progress::{Loudness, Progress, summary};
 use crate::report::Report;
@@ -34,8 +37,13 @@ const PAGE: u32 = 500;
 Without an id, the one execution that has not ended is resumed. An execution that has ended is only reported.
 That an execution was allowed to run programs stands in its log and needs not be said again, so trust a data directory
 that you resume from as you would trust a program that you run.
-A paused execution goes on when it is named, and is left alone with --all.
-With a server, which drives executions by itself, `resume` waits for them.")]
+A paused or held execution goes on when it is named, and is left alone with --all, unless --state Paused asks for it.
+What a step waits for is not brought by this: `stepstream waits EXEC` says what it is.
+With a server, which drives executions by itself, `resume` waits for them.
+
+Examples:
+  stepstream resume                                   the one that was interrupted
+  stepstream resume --all --state Paused --graph nightly")]
 pub struct ResumeArgs {
     /// The execution; the only unfinished one if not given
     #[arg(value_name = "EXEC", value_parser = execution_id, conflicts_with = "all")]
@@ -51,6 +59,25 @@ pub struct ResumeArgs {
     #[command(flatten)]
     worker: WorkerArgs,
 
+    /// With --all: only those in this state; `Paused` lets those go on that somebody paused
+    #[arg(long, value_enum, ignore_case = true, requires = "all", conflicts_with = "execution")]
+    state: Option<State>,
+
+    /// With --all: only those of the graph with this name or id
+    #[arg(long, value_name = "GRAPH", requires = "all", conflicts_with = "execution")]
+    graph: Option<String>,
+
+    /// Why a paused or held one goes on; stands in the log
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+
+    #[command(flatten)]
+    name: NameArgs,
+
+    /// Stay when it waits for somebody outside, or for long
+    #[arg(long)]
+    wait: bool,
+
     /// Give up waiting after this time, such as 90s or 5m; the execution can be resumed again
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -58,6 +85,17 @@ pub struct ResumeArgs {
     /// What the result looks like
     #[arg(short, long, value_enum, default_value_t)]
     output: Format,
+}
+
+impl ResumeArgs {
+    /// Whether what somebody paused or holds is meant too.
+    fn lets_paused_go(&self) -> bool {
+        !self.all || self.state == Some(State::Paused)
+    }
+
+    fn means(&self, graph: Option<&str>, graph_id: Option<&str>) -> bool {
+        self.graph.is_none() || self.graph.as_deref() == graph || self.graph.as_deref() == graph_id
+    }
 }
 
 pub async fn run(args: ResumeArgs, app: &App) -> Result<Exit, Problem> {
@@ -82,13 +120,14 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
         let mut queues = Vec::new();
         let mut allowed_then = false;
         let mut progress = Progress::new(app.loudness, ids.len() > 1);
+        let patience = if args.wait { Patience::Endless } else { Patience::WhileItGoesOn };
         let mut ended = Vec::with_capacity(ids.len());
         let mut followed = Vec::with_capacity(ids.len());
         for id in ids {
             let loaded = here.service.load(&place.tenant, id, None).await?;
             let open = !loaded.execution.state().is_terminal();
-            let paused = loaded.execution.state() == ExecutionState::Paused;
-            if paused && args.all {
+            let paused = loaded.execution.state() == ExecutionState::Paused || loaded.execution.is_held();
+            if paused && !args.lets_paused_go() {
                 output::note(&left_paused(&id.to_string(), place));
                 continue;
             }
@@ -116,7 +155,8 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
                 let counts = loaded.execution.counts();
                 progress.say(&format!("resuming {name}: {} steps were completed", counts.completed));
                 if paused {
-                    here.or_trouble(here.service.resume(&place.tenant, id, "cli")).await?;
+                    let ask = Ask::new(args.name.name(), Steering::Resume { reason: args.reason.clone() });
+                    here.or_trouble(here.service.steer(&place.tenant, id, ask)).await?;
                 } else {
                     here.or_trouble(here.service.wake(&place.tenant, id)).await?;
                 }
@@ -127,14 +167,14 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
         here.start_worker(WorkerPlan { tenant: place.tenant.clone(), queues, slots, allow_process }, &stop)?;
         // One after the other is enough: all of them run, and those that are over answer at once.
         for (id, go_on) in followed {
-            let outcome = follow::embedded(&here.service, &here.trouble, &place.tenant, id, &mut progress, &stop).await;
+            let outcome = follow::embedded(&here, &place.tenant, id, patience, &mut progress, &stop).await;
             ended.push((go_on, outcome));
         }
         Ok::<_, Problem>(ended)
     }
     .await;
     here.close().await;
-    print(&args, app, ended?)
+    print(&args, app, place, ended?)
 }
 
 async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result<Exit, Problem> {
@@ -144,9 +184,11 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     let ids = match args.execution {
         Some(id) => vec![id.to_string()],
         None => {
-            let all = client.executions(None, usize::MAX).await?;
-            let open =
-                all.iter().filter(|row| !matches!(row["state"].as_str(), Some("Completed" | "Failed" | "Cancelled")));
+            let all = client.executions(args.state.map(State::name), usize::MAX).await?;
+            let open = all.iter().filter(|row| {
+                let over = matches!(row["state"].as_str(), Some("Completed" | "Failed" | "Cancelled"));
+                !over && args.means(row["graph"].as_str(), row["graph_id"].as_str())
+            });
             let ids: Vec<String> = open.filter_map(|row| row["execution_id"].as_str().map(str::to_owned)).collect();
             if !args.all {
                 only_one(&ids)?;
@@ -157,23 +199,31 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     let mut progress = Progress::new(app.loudness, ids.len() > 1);
     let mut ended = Vec::with_capacity(ids.len());
     for id in ids {
-        if client.execution(&id).await?["state"] == ExecutionState::Paused.name() {
-            if args.all {
+        let go_on = run::how_to_resume(&id, place, false);
+        let waits = client.waits(&id).await?;
+        if waits["paused"] == true || waits["held"] == true {
+            if !args.lets_paused_go() {
                 output::note(&left_paused(&id, place));
                 continue;
             }
-            client.resume(&id).await?;
+            let what = Steering::Resume { reason: args.reason.clone() };
+            let asked = client.steer(&id, &what, Asker { by: &args.name.name(), key: None }).await;
+            // One that refuses stops no other.
+            if let Err(problem) = asked {
+                ended.push((go_on, Err(problem)));
+                continue;
+            }
         }
         let outcome = follow::server(&client, &id, None, &mut progress, &stop).await;
-        ended.push((run::how_to_resume(&id, place, false), outcome));
+        ended.push((go_on, outcome));
     }
     drop(progress);
-    print(&args, app, ended)
+    print(&args, app, place, ended)
 }
 
 /// Somebody holds it: going on with everything that was interrupted is no reason to let it go.
 fn left_paused(id: &str, place: &Place) -> String {
-    format!("{id} is paused and stays so; resume it by name: {}", run::how_to_resume(id, place, false))
+    format!("{id} is paused or held and stays so; resume it by name: {}", run::resume_command(id, place, false))
 }
 
 /// Nobody ever allowed it: to go on would fail its steps for good.
@@ -189,14 +239,20 @@ struct Items<'a> {
 }
 
 /// For each execution the command that goes on with it, and how watching it ended.
-fn print(args: &ResumeArgs, app: &App, ended: Vec<(String, Result<Ended, Problem>)>) -> Result<Exit, Problem> {
+fn print(
+    args: &ResumeArgs,
+    app: &App,
+    place: &Place,
+    ended: Vec<(String, Result<Ended, Problem>)>,
+) -> Result<Exit, Problem> {
     if !args.all {
         let Some((go_on, ended)) = ended.into_iter().next() else { return Ok(Exit::Done) };
-        return run::finish(ended, &go_on, args.output, app.loudness);
+        return run::finish(ended, place, &go_on, args.output, app.loudness);
     }
     let mut reports: Vec<Report> = Vec::new();
     let mut stopped: Option<Stopped> = None;
     let mut worst: Option<Problem> = None;
+    let mut rests = false;
     for (go_on, outcome) in ended {
         match outcome {
             Ok(Ended::Over(report)) => {
@@ -204,6 +260,11 @@ fn print(args: &ResumeArgs, app: &App, ended: Vec<(String, Result<Ended, Problem
                     output::note(&summary(&report));
                 }
                 reports.push(*report);
+            }
+            Ok(Ended::Rests(report)) => {
+                run::say_how_it_rests(&report, place, &go_on);
+                reports.push(run::shown(&report));
+                rests = true;
             }
             Ok(Ended::Stopped(why)) => {
                 output::note(&run::how_to_go_on(why, &go_on));
@@ -224,6 +285,7 @@ fn print(args: &ResumeArgs, app: &App, ended: Vec<(String, Result<Ended, Problem
         }
     }
     let of_reports = [Exit::Failed, Exit::Cancelled].into_iter().find(|exit| reports.iter().any(|r| r.exit() == *exit));
+    let of_reports = of_reports.or(rests.then_some(Exit::Interrupted));
     Ok(stopped.map(Stopped::exit).or(worst.map(|problem| problem.exit)).or(of_reports).unwrap_or(Exit::Done))
 }
 
@@ -232,7 +294,7 @@ async fn wanted(args: &ResumeArgs, reader: &Reader, tenant: &TenantId) -> Result
     if let Some(id) = args.execution {
         return Ok(vec![id]);
     }
-    let open = unfinished(reader, tenant, if args.all { usize::MAX } else { FEW as usize }).await?;
+    let open = unfinished(args, reader, tenant).await?;
     let ids: Vec<ExecutionId> = open.iter().map(|row| row.execution).collect();
     if !args.all {
         only_one(&ids.iter().map(ToString::to_string).collect::<Vec<_>>())?;
@@ -250,17 +312,21 @@ fn only_one(ids: &[String]) -> Result<(), Problem> {
 }
 
 /// Executions of a tenant that have not ended, newest first.
-async fn unfinished(reader: &Reader, tenant: &TenantId, limit: usize) -> Result<Vec<Listed>, Problem> {
+async fn unfinished(args: &ResumeArgs, reader: &Reader, tenant: &TenantId) -> Result<Vec<Listed>, Problem> {
+    let limit = if args.all { usize::MAX } else { FEW as usize };
     let mut found = Vec::new();
     let mut after = None;
     loop {
-        let page = reader.list(tenant, None, after, PAGE).await?;
+        let page = reader.list(tenant, args.state.map(State::name), after, PAGE).await?;
         let last = page.last().map(|row| stepstream_coordinator::ports::ListCursor {
             created_at: row.summary.created_at,
             execution: row.execution,
         });
         let complete = page.len() < PAGE as usize;
-        found.extend(page.into_iter().filter(|row| !row.summary.terminal));
+        found.extend(page.into_iter().filter(|row| {
+            let summary = &row.summary;
+            !summary.terminal && args.means(Some(&summary.graph_name), Some(&summary.graph.to_string()))
+        }));
         if complete || found.len() >= limit || last.is_none() {
             return Ok(found);
         }

@@ -16,10 +16,11 @@ use crate::app::{App, LOGS_OF_A_RUN};
 use crate::client::Client;
 use crate::embedded::{Embedded, WorkerPlan, check_slots, default_slots};
 use crate::exit::{Exit, Problem};
-use crate::follow::{self, Ended};
+use crate::follow::{self, Ended, Patience};
 use crate::input::{self, Document};
 use crate::output;
 use crate::render::progress::{Loudness, Progress, summary};
+use crate::render::waits;
 use crate::report::Report;
 use crate::settings::env_switch;
 use crate::stop::{Stop, Stopped, duration};
@@ -33,7 +34,8 @@ Examples:
   stepstream run graph.yaml --server http://127.0.0.1:8233
 
 The result goes to standard output, progress to standard error. A run that is interrupted or killed goes on with
-`stepstream resume`.")]
+`stepstream resume`. Where only somebody outside can bring what it waits for, it says who, with the command, and leaves
+with code 130; a timer that is due within a minute is waited for. On a server it waits with you.")]
 pub struct RunArgs {
     /// The graph document, YAML or JSON; - is standard input
     graph: PathBuf,
@@ -63,6 +65,14 @@ pub struct RunArgs {
     /// Create the execution, print its id, and do not wait for it
     #[arg(long)]
     detach: bool,
+
+    /// Stay when it waits for somebody outside, or for long: for timers and deadlines that this process is to see
+    #[arg(long, conflicts_with = "detach")]
+    wait: bool,
+
+    /// Pause before this node runs; may be given several times
+    #[arg(long = "break", value_name = "NODE")]
+    breakpoints: Vec<String>,
 }
 
 /// The worker inside this process.
@@ -116,6 +126,12 @@ pub async fn run(args: RunArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.target.resolve(&app.settings)?;
     let document = input::document(&args.graph)?;
     let graph = document.compile()?;
+    if let Some(unknown) = args.breakpoints.iter().find(|node| !graph.by_name.contains_key(*node)) {
+        let nodes: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+        let unknown = output::printable(unknown);
+        return Err(Problem::usage(format!("--break: the graph has no node `{unknown}`"))
+            .hint(format!("its nodes are {}", nodes.join(", "))));
+    }
     let value = input::inputs(args.input.as_deref())?;
     let data = input::checked(&graph, &value)?;
     let job = Job { args, app, place, document, graph };
@@ -166,7 +182,7 @@ impl Job<'_> {
             actor: Actor::User("cli".to_owned()),
             trace: None,
             metadata: Some(rights::recorded(allow_process)?),
-            breakpoints: Vec::new(),
+            breakpoints: self.args.breakpoints.clone(),
         };
         let started = here.or_trouble(here.service.start(tenant, start)).await?;
         let id = started.execution;
@@ -180,9 +196,10 @@ impl Job<'_> {
         progress.say(&begun(&self.graph, &id.to_string()));
         let queues = queues(&self.graph);
         here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process }, stop)?;
-        let ended = follow::embedded(&here.service, &here.trouble, tenant, id, &mut progress, stop).await;
+        let patience = if self.args.wait { Patience::Endless } else { Patience::WhileItGoesOn };
+        let ended = follow::embedded(here, tenant, id, patience, &mut progress, stop).await;
         drop(progress);
-        finish(ended, &go_on, self.args.output, self.app.loudness)
+        finish(ended, &self.place, &go_on, self.args.output, self.app.loudness)
     }
 
     async fn server(self, url: &str, inputs: &serde_json::Value) -> Result<Exit, Problem> {
@@ -191,7 +208,7 @@ impl Job<'_> {
         let stop = Stop::new(self.args.timeout)?;
         let begin = async {
             let graph = client.register(&self.document.name, self.document.text.clone()).await?;
-            client.start(&graph, inputs, self.args.idempotency_key.as_deref()).await
+            client.start(&graph, inputs, &self.args.breakpoints, self.args.idempotency_key.as_deref()).await
         };
         let id = tokio::select! {
             biased;
@@ -206,7 +223,7 @@ impl Job<'_> {
         progress.say(&begun(&self.graph, &id));
         let ended = follow::server(&client, &id, Some(&self.graph), &mut progress, &stop).await;
         drop(progress);
-        finish(ended, &go_on, self.args.output, self.app.loudness)
+        finish(ended, &self.place, &go_on, self.args.output, self.app.loudness)
     }
 
     fn detached(&self, id: &str, how_to_resume: &str) -> Result<Exit, Problem> {
@@ -229,6 +246,7 @@ fn begun(graph: &CompiledGraph, id: &str) -> String {
 /// Prints the result, or how to go on.
 pub fn finish(
     ended: Result<Ended, Problem>,
+    place: &Place,
     how_to_resume: &str,
     format: Format,
     loudness: Loudness,
@@ -240,6 +258,13 @@ pub fn finish(
             }
             print(&report, format)?;
             Ok(report.exit())
+        }
+        Ok(Ended::Rests(report)) => {
+            say_how_it_rests(&report, place, how_to_resume);
+            if format == Format::Json {
+                output::json(&shown(&report))?;
+            }
+            Ok(Exit::Interrupted)
         }
         Ok(Ended::Stopped(stopped)) => {
             output::note(&how_to_go_on(stopped, how_to_resume));
@@ -253,14 +278,37 @@ pub fn finish(
     }
 }
 
+/// Says what an execution waits for that does not go on by itself, and what to do.
+pub fn say_how_it_rests(report: &Report, place: &Place, how_to_resume: &str) {
+    let (state, id) = (&report.state, &report.execution_id);
+    output::note(&format!("{}{state}{:#} {id} does not go on by itself", output::WARN, output::WARN));
+    let waits = report.waits.clone().unwrap_or_default();
+    let lines = waits::lines(&waits, place, how_to_resume);
+    lines.iter().for_each(|line| output::note(line));
+    // Brought to a data directory, it is there; somebody has to go on with it.
+    if waits["paused"] != true && waits["held"] != true {
+        output::note(&format!("then go on with: {how_to_resume}"));
+    }
+}
+
+/// With the steps that wait in the place of all that is known of waiting.
+pub fn shown(report: &Report) -> Report {
+    Report { waits: report.waits.as_ref().map(|waits| waits["waits"].clone()), ..report.clone() }
+}
+
 /// The command that goes on with an execution; with the flag where its log does not say that it may run programs.
 pub fn how_to_resume(id: &str, place: &Place, allow_process: bool) -> String {
-    let flag = if allow_process { " --allow-process" } else { "" };
     let rest = match place.target {
         Target::Server(_) => "  # the server goes on with it meanwhile",
         _ => "",
     };
-    format!("stepstream resume {id}{}{flag}{rest}", place.as_arguments())
+    format!("{}{rest}", resume_command(id, place, allow_process))
+}
+
+/// The same for one that goes on nowhere meanwhile.
+pub fn resume_command(id: &str, place: &Place, allow_process: bool) -> String {
+    let flag = if allow_process { " --allow-process" } else { "" };
+    format!("stepstream resume {id}{}{flag}", place.as_arguments())
 }
 
 /// Said when somebody gives up waiting for something that can go on.

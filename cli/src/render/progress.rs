@@ -41,6 +41,8 @@ pub struct Progress {
     /// Events up to here are history: counted, not told.
     history: HashMap<String, u64>,
     said: Instant,
+    /// Nothing goes on, and that was said.
+    rests: bool,
 }
 
 #[derive(Default)]
@@ -65,7 +67,15 @@ impl Progress {
             bar.enable_steady_tick(Duration::from_millis(120));
             bar
         });
-        Progress { loudness, several, bar, counts: Counts::default(), history: HashMap::new(), said: Instant::now() }
+        Progress {
+            loudness,
+            several,
+            bar,
+            counts: Counts::default(),
+            history: HashMap::new(),
+            said: Instant::now(),
+            rests: false,
+        }
     }
 
     /// Events of this execution up to `sequence` happened before anybody looked.
@@ -85,6 +95,11 @@ impl Progress {
             Kind::Retry { .. } => self.counts.retried += 1,
             _ => {}
         }
+        self.rests = match seen.kind {
+            Kind::Rests | Kind::Paused { .. } => !self.several,
+            Kind::Other => self.rests,
+            _ => false,
+        };
         let old = self.history.get(execution).is_some_and(|sequence| seen.sequence <= *sequence);
         if !old && let Some(line) = self.line(execution, seen) {
             self.say(&line);
@@ -106,7 +121,7 @@ impl Progress {
 
     /// To be called now and then: says how far it is where no bar does.
     pub fn tick(&mut self) {
-        if self.bar.is_none() && self.counts.known > 0 && self.said.elapsed() >= STILL_RUNNING {
+        if self.bar.is_none() && !self.rests && self.counts.known > 0 && self.said.elapsed() >= STILL_RUNNING {
             let Counts { known, done, failed, .. } = self.counts;
             let failed = if failed > 0 { format!(", {failed} failed") } else { String::new() };
             self.say(&format!("{done}/{known} steps{failed}"));
@@ -161,6 +176,9 @@ impl Progress {
             Kind::Started { worker } if self.loudness == Loudness::Verbose => {
                 format!("{DIM}▸ {name}  attempt {} on {}{DIM:#}", seen.attempt, printable(worker))
             }
+            Kind::Waiting { what } => format!("{WARN}◦{WARN:#} {name}  waits for {what}"),
+            Kind::Paused { reason } => format!("{WARN}‖ paused{WARN:#}  {}", shown(reason)),
+            Kind::Resumed => format!("{DIM}▸ resumed{DIM:#}"),
             _ => return None,
         };
         Some(if self.several { format!("{DIM}{execution}{DIM:#} {line}") } else { line })

@@ -18,14 +18,22 @@ pub struct Waiting {
     last: Option<Instant>,
     /// Nothing is dispatched meanwhile.
     paused: bool,
+    /// Nor here: somebody had it wait.
+    held: bool,
     said: bool,
 }
 
 impl Waiting {
     pub fn observe(&mut self, event: &Value) {
         let kind = event["type"].as_str().unwrap_or_default();
-        if let "execution_paused" | "execution_resumed" = kind {
-            self.paused = kind == "execution_paused";
+        match (kind, event["step_id"].is_null()) {
+            ("execution_paused", _) => self.paused = true,
+            ("execution_resumed", _) if self.paused => self.paused = false,
+            ("execution_waiting", true) => self.held = true,
+            ("execution_resumed" | "input_received", true) => self.held = false,
+            _ => {}
+        }
+        if let "execution_paused" | "execution_resumed" | "input_received" = kind {
             self.last = Some(Instant::now());
         }
         let Some(step) = event["step_id"].as_str() else { return };
@@ -34,6 +42,8 @@ impl Waiting {
             "step_started" => Some(true),
             // A map waits for its items, and those for workers.
             "step_completed" | "step_failed" | "step_retry_scheduled" | "step_skipped" | "map_expanded" => None,
+            // Nobody is to take it.
+            "step_waiting" => None,
             _ => return,
         };
         self.last = Some(Instant::now());
@@ -55,7 +65,7 @@ impl Waiting {
 
     fn too_long_after(&mut self, quiet: Duration) -> Option<&str> {
         let is_quiet = self.last.is_some_and(|last| last.elapsed() >= quiet);
-        if self.said || self.paused || self.begun > 0 || self.dispatched.is_empty() || !is_quiet {
+        if self.said || self.paused || self.held || self.begun > 0 || self.dispatched.is_empty() || !is_quiet {
             return None;
         }
         self.said = true;
@@ -107,6 +117,17 @@ mod tests {
         waiting.observe(&json!({"type": "execution_paused"}));
         assert_eq!(waiting.too_long_after(Duration::ZERO), None);
         waiting.observe(&json!({"type": "execution_resumed"}));
+        assert_eq!(waiting.too_long_after(Duration::ZERO), Some("a"));
+    }
+
+    #[test]
+    fn what_is_held_or_waits_for_somebody_waits_for_no_worker() {
+        assert_eq!(after(&[("step_scheduled", "a"), ("step_waiting", "a")]), None);
+        let mut waiting = Waiting::default();
+        waiting.observe(&json!({"type": "step_scheduled", "step_id": "a", "node": "a"}));
+        waiting.observe(&json!({"type": "execution_waiting"}));
+        assert_eq!(waiting.too_long_after(Duration::ZERO), None);
+        waiting.observe(&json!({"type": "input_received"}));
         assert_eq!(waiting.too_long_after(Duration::ZERO), Some("a"));
     }
 

@@ -4,10 +4,13 @@
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
 mod bad_input;
+mod bulk;
 mod examples;
 mod harness;
 mod holding;
+mod people;
 mod reading;
 mod resuming;
 mod running;
 mod serving;
+mod steering;

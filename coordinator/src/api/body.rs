@@ -156,6 +156,8 @@ fn describe(error: &serde_json::Error) -> String {
     let text = text.strip_suffix(&place).unwrap_or(&text);
     let cut = (0..=SHOWN_BYTES.min(text.len())).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
     let dots = if cut < text.len() { "…" } else { "" };
+    // What is read twice has lost its place.
+    let place = if error.line() == 0 { "" } else { &place };
     format!("{}{dots}{place}", &text[..cut])
 }
 

@@ -1,18 +1,17 @@
-//! Executions from outside while they run: cancelled, paused, resumed.
+//! Executions from outside while they run: cancelled, paused, resumed, held.
 
-use axum::Json;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
-use serde::{Deserialize, Serialize};
-use stepstream_shared::id::ExecutionId;
+use axum::response::Response;
+use serde::Deserialize;
+use serde_json::Value;
+use stepstream_shared::execution::{Steering, WaitReason};
 use utoipa::ToSchema;
 
 use super::Api;
-use super::body::OptionalJson;
+use super::asking::{Asked, Asking, data};
+use super::body::{Json, OptionalJson};
 use super::problem::Problem;
 use super::query::Parameters;
-use super::request::{Caller, OfExecution, Tenant};
 
 /// Why this is asked for.
 #[derive(Deserialize, Default, ToSchema)]
@@ -29,15 +28,23 @@ impl Reason {
     }
 }
 
-/// The execution that this was done to.
-#[derive(Serialize, ToSchema)]
-pub(super) struct Controlled {
-    #[schema(value_type = String, example = "exec_2SwcbqDpbC5Uoa4yYPJKLWXBxrd")]
-    execution_id: ExecutionId,
+/// Why it is held.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hold {
+    /// approval, user_input, rate_limit, external, checkpoint, cost_threshold, memory_pressure, sub_agent, timer or
+    /// signal.
+    #[schema(value_type = String, example = "external")]
+    reason: WaitReason,
 }
 
-fn accepted(execution_id: ExecutionId) -> Response {
-    (StatusCode::ACCEPTED, Json(Controlled { execution_id })).into_response()
+/// What a held execution is given.
+#[derive(Deserialize, Default, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct GivenInput {
+    #[serde(default)]
+    #[schema(required = false)]
+    input: Value,
 }
 
 /// Cancel an execution.
@@ -48,80 +55,124 @@ fn accepted(execution_id: ExecutionId) -> Response {
     post,
     path = "/v1/executions/{execution_id}/cancel",
     operation_id = "cancelExecution",
-    tag = "executions",
+    tag = "steering",
     params(("execution_id" = String, Path, description = "`exec_…`")),
     request_body = Option<Reason>,
     responses(
-        (status = 202, description = "Cancelled", body = Controlled),
+        (status = 202, description = "Cancelled", body = Asked),
         (status = 409, description = "It is over already, or undoes what it has done", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn cancel(
     State(api): State<Api>,
-    Tenant(tenant): Tenant,
-    OfExecution(id): OfExecution,
-    Caller(by): Caller,
+    asking: Asking,
     query: Parameters,
     OptionalJson(body): OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    api.service.cancel(&tenant, id, body.or("cancelled by request"), &by).await?;
-    Ok(accepted(id))
+    asking.carry_out(&api, Steering::Cancel { reason: body.or("cancelled by request") }).await
 }
 
 /// Pause an execution.
 ///
 /// Nothing is dispatched and its time stands still until it is resumed; attempts that workers have already end and are
-/// recorded.
+/// recorded. `quiescent` says when none is left.
 #[utoipa::path(
     post,
     path = "/v1/executions/{execution_id}/pause",
     operation_id = "pauseExecution",
-    tag = "executions",
+    tag = "steering",
     params(("execution_id" = String, Path, description = "`exec_…`")),
     request_body = Option<Reason>,
     responses(
-        (status = 202, description = "Paused", body = Controlled),
+        (status = 202, description = "Paused", body = Asked),
         (status = 409, description = "It is paused or over", body = Problem, content_type = "application/problem+json"),
         (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn pause(
     State(api): State<Api>,
-    Tenant(tenant): Tenant,
-    OfExecution(id): OfExecution,
-    Caller(by): Caller,
+    asking: Asking,
     query: Parameters,
     OptionalJson(body): OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    api.service.pause(&tenant, id, body.or("paused by request"), &by).await?;
-    Ok(accepted(id))
+    asking.carry_out(&api, Steering::Pause { reason: body.or("paused by request") }).await
 }
 
-/// Resume a paused execution.
+/// Resume a paused or held execution.
 ///
-/// It goes on with the time that it had left.
+/// It goes on with the time that it had left. What a step waits for is not brought by this.
 #[utoipa::path(
     post,
     path = "/v1/executions/{execution_id}/resume",
     operation_id = "resumeExecution",
-    tag = "executions",
+    tag = "steering",
     params(("execution_id" = String, Path, description = "`exec_…`")),
+    request_body = Option<Reason>,
     responses(
-        (status = 202, description = "Resumed", body = Controlled),
-        (status = 409, description = "It is not held", body = Problem, content_type = "application/problem+json"),
+        (status = 202, description = "Resumed", body = Asked),
+        (status = 409, description = "It is neither paused nor held", body = Problem,
+            content_type = "application/problem+json"),
+        (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
 pub(super) async fn resume(
     State(api): State<Api>,
-    Tenant(tenant): Tenant,
-    OfExecution(id): OfExecution,
-    Caller(by): Caller,
+    asking: Asking,
     query: Parameters,
+    OptionalJson(body): OptionalJson<Reason>,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    api.service.resume(&tenant, id, &by).await?;
-    Ok(accepted(id))
+    asking.carry_out(&api, Steering::Resume { reason: body.reason }).await
+}
+
+/// Hold a running execution for a reason of one's own.
+///
+/// Nothing is dispatched until it is given its input or resumed; its time goes on.
+#[utoipa::path(
+    post,
+    path = "/v1/executions/{execution_id}/hold",
+    operation_id = "holdExecution",
+    tag = "steering",
+    params(("execution_id" = String, Path, description = "`exec_…`")),
+    request_body = Hold,
+    responses(
+        (status = 202, description = "Held", body = Asked),
+        (status = 409, description = "It is not running", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn hold(
+    State(api): State<Api>,
+    asking: Asking,
+    query: Parameters,
+    Json(body): Json<Hold>,
+) -> Result<Response, Problem> {
+    query.finish()?;
+    asking.carry_out(&api, Steering::Wait { reason: body.reason }).await
+}
+
+/// Give a held execution the input that it waits for.
+#[utoipa::path(
+    post,
+    path = "/v1/executions/{execution_id}/input",
+    operation_id = "giveInput",
+    tag = "steering",
+    params(("execution_id" = String, Path, description = "`exec_…`")),
+    request_body = Option<GivenInput>,
+    responses(
+        (status = 202, description = "It goes on", body = Asked),
+        (status = 409, description = "It is not held", body = Problem, content_type = "application/problem+json"),
+    ),
+)]
+pub(super) async fn input(
+    State(api): State<Api>,
+    asking: Asking,
+    query: Parameters,
+    OptionalJson(body): OptionalJson<GivenInput>,
+) -> Result<Response, Problem> {
+    query.finish()?;
+    let input = data(&body.input, "input")?;
+    asking.carry_out(&api, Steering::Input { input }).await
 }

@@ -23,6 +23,7 @@ use super::problem::{self, Fault, Problem};
     tags(
         (name = "graphs", description = "Documents of nodes and edges, registered once and never changed"),
         (name = "executions", description = "Runs of graphs"),
+        (name = "steering", description = "What people and programs ask of runs: to hold, to go on, to know something"),
         (name = "health", description = "This server"),
     ),
 )]
@@ -43,7 +44,15 @@ pub fn openapi() -> Document {
         document.merge(router.into_openapi());
     }
     for (path, item) in &mut document.paths.paths {
-        for operation in [&mut item.get, &mut item.post].into_iter().flatten() {
+        let reading = item.get.iter_mut().map(|operation| (operation, false));
+        let changing = [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten().map(|each| (each, true));
+        for (operation, changes) in reading.chain(changing) {
+            if changes && of_executions(path) {
+                operation.parameters.get_or_insert_default().push(RefOr::T(actor()));
+            }
+            if changes && path.starts_with("/v1/executions/") {
+                operation.parameters.get_or_insert_default().push(RefOr::T(key()));
+            }
             if path.starts_with("/v1/") && path != "/v1/version" && path != "/v1/status" {
                 operation.parameters.get_or_insert_default().push(RefOr::T(tenant()));
             }
@@ -59,6 +68,32 @@ fn tenant() -> Parameter {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some("On whose behalf: `tenant_…` (`tenant_default`)"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
+}
+
+fn of_executions(path: &str) -> bool {
+    path.starts_with("/v1/executions") || path == "/v1/controls"
+}
+
+fn actor() -> Parameter {
+    ParameterBuilder::new()
+        .name("Stepstream-Actor")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("Who asks, by the name under which approvals know people (`api`)"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build()
+}
+
+fn key() -> Parameter {
+    ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some(
+            "The same request under the same key is carried out once: 1 to 255 printable ASCII characters",
+        ))
         .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
         .build()
 }

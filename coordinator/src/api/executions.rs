@@ -8,16 +8,16 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
-use stepstream_shared::data::Data;
 use stepstream_shared::error::ExecutionError;
 use stepstream_shared::event::{Actor, Ending};
-use stepstream_shared::execution::ExecutionState;
-use stepstream_shared::graph::{CompiledGraph, GraphDigest};
+use stepstream_shared::execution::{ExecutionState, WaitReason};
+use stepstream_shared::graph::{CompiledGraph, GraphDigest, NodeIx};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use utoipa::ToSchema;
 
 use super::admission::open_stream;
+use super::asking::data;
 use super::body::Json as JsonBody;
 use super::closing::Closing;
 use super::cursor::{AfterExecution, page};
@@ -34,7 +34,8 @@ use crate::service::{Start, Started};
 /// Who asks, as the log has it: this API does not know its callers by name.
 pub(super) const CALLER: &str = "api";
 /// Every state's name, as the list can be asked for it.
-const STATES: [&str; 8] = ["Created", "Planning", "Running", "Paused", "Waiting", "Completed", "Failed", "Cancelled"];
+pub(super) const STATES: [&str; 8] =
+    ["Created", "Planning", "Running", "Paused", "Waiting", "Completed", "Failed", "Cancelled"];
 
 /// What to run.
 #[derive(Deserialize, ToSchema)]
@@ -47,6 +48,10 @@ pub(super) struct StartBody {
     #[serde(default = "no_inputs")]
     #[schema(value_type = Value, required = false)]
     inputs: Value,
+    /// Nodes before which it is paused.
+    #[serde(default)]
+    #[schema(required = false)]
+    breakpoints: Vec<String>,
 }
 
 /// A graph by name or in full.
@@ -108,6 +113,13 @@ pub(super) struct Execution {
     /// Why it is paused, was cancelled, or waits.
     #[schema(required)]
     reason: Option<String>,
+    /// What it waits for, such as `approval`, also while it is paused; `waits` has more.
+    #[schema(value_type = Option<String>, required)]
+    waiting_for: Option<WaitReason>,
+    /// It is paused, and no worker has anything of it left.
+    quiescent: bool,
+    /// Nodes before which it is paused.
+    breakpoints: Vec<String>,
     /// The graph's name.
     graph: String,
     #[schema(value_type = String)]
@@ -233,17 +245,12 @@ pub(super) async fn start(
     JsonBody(body): JsonBody<StartBody>,
 ) -> Result<Response, Problem> {
     query.finish()?;
-    let inputs = Data::from_json(&body.inputs).map_err(|error| Problem::from_data(&error))?;
+    let inputs = data(&body.inputs, "inputs")?;
     let named = body.graph.as_str().map(str::to_owned);
     let graph = resolve(&api, &tenant, body.graph).await?;
-    let actor = Actor::User(by);
-    let Started { execution, created } = api
-        .service
-        .start(
-            &tenant,
-            Start { graph, named, inputs, idempotency_key, actor, trace, metadata: None, breakpoints: Vec::new() },
-        )
-        .await?;
+    let (actor, breakpoints) = (Actor::User(by), body.breakpoints);
+    let start = Start { graph, named, inputs, idempotency_key, actor, trace, metadata: None, breakpoints };
+    let Started { execution, created } = api.service.start(&tenant, start).await?;
     let status = if created { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/v1/executions/{execution}"))];
     Ok((status, location, Json(Begun { execution_id: execution, created })).into_response())
@@ -375,6 +382,12 @@ fn execution(loaded: &Loaded) -> Execution {
         execution_id: execution.id(),
         state: execution.state().name(),
         reason,
+        waiting_for: execution.waiting_for(),
+        quiescent: execution.is_quiescent(),
+        breakpoints: execution
+            .breakpoints()
+            .filter_map(|ix| Some(loaded.graph.node(NodeIx(ix))?.name.clone()))
+            .collect(),
         graph: execution.graph_name().to_owned(),
         graph_id: execution.graph(),
         inputs: execution.inputs().to_json(),

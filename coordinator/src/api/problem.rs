@@ -133,11 +133,14 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "invalid-form", "What was given does not fit", detail).with(faults)
     }
 
-    /// A value that cannot be stored.
-    pub(super) fn from_data(error: &DataError) -> Self {
+    /// A value that cannot be stored, in the field of this name.
+    pub(super) fn from_data(error: &DataError, field: &str) -> Self {
         match error {
-            DataError::TooLarge { .. } => Problem::too_large(format!("the inputs are too large: {error}")),
-            other => Problem::invalid_body(Fault::at("#/inputs", format!("the inputs cannot be taken: {other}"))),
+            DataError::TooLarge { .. } => Problem::too_large(format!("`{field}` is too large: {error}")),
+            other => {
+                let detail = format!("`{field}` cannot be taken: {other}");
+                Problem::invalid_body(Fault::at(format!("#/{field}"), detail))
+            }
         }
     }
 

@@ -1,5 +1,7 @@
 //! What handlers take from paths and headers, checked before anything else happens.
 
+use std::collections::HashMap;
+
 use axum::extract::{FromRequestParts, Path};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue};
@@ -38,9 +40,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         const NAME: &str = "Stepstream-Actor";
         let Some(value) = single(&parts.headers, NAME)? else { return Ok(Caller(CALLER.to_owned())) };
-        match value.to_str() {
-            Ok(name) if (1..=NAME_BYTES).contains(&name.len()) => Ok(Caller(name.to_owned())),
-            _ => Err(Problem::invalid_header(NAME, format!("a name is 1 to {NAME_BYTES} printable ASCII characters"))),
+        // People have names that ASCII cannot write.
+        match std::str::from_utf8(value.as_bytes()) {
+            Ok(name) if (1..=NAME_BYTES).contains(&name.len()) && !name.contains(char::is_control) => {
+                Ok(Caller(name.to_owned()))
+            }
+            _ => Err(Problem::invalid_header(NAME, format!("a name is 1 to {NAME_BYTES} bytes of printable UTF-8"))),
         }
     }
 }
@@ -52,14 +57,31 @@ impl<S: Send + Sync> FromRequestParts<S> for OfExecution {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
-        let Path(text) = Path::<String>::from_request_parts(parts, state)
-            .await
-            .map_err(|error| Problem::invalid_id(error.body_text()))?;
+        let text = in_path(parts, state, "execution_id").await?;
         text.parse().map(OfExecution).map_err(|error| Problem::invalid_id(format!("{error}")))
     }
 }
 
-/// The key under which a start may be repeated.
+/// The node of its graph that the path names.
+pub(super) struct OfNode(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfNode {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        in_path(parts, state, "node").await.map(OfNode)
+    }
+}
+
+/// A part of the path, by the name that its route gives it.
+async fn in_path<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<String, Problem> {
+    let Path(mut named) = Path::<HashMap<String, String>>::from_request_parts(parts, state)
+        .await
+        .map_err(|error| Problem::invalid_id(error.body_text()))?;
+    named.remove(name).ok_or_else(|| Problem::internal(&format!("the route has no `{name}`")))
+}
+
+/// The key under which a request may be repeated.
 pub(super) struct IdempotencyKey(pub(super) Option<String>);
 
 impl<S: Send + Sync> FromRequestParts<S> for IdempotencyKey {

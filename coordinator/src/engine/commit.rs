@@ -424,6 +424,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             Refusal::Length { .. } | Refusal::Range { .. } => ServiceError::InvalidForm(vec![refusal.to_string()]),
             Refusal::Full { .. } => ServiceError::Full(refusal.to_string()),
             Refusal::Repeated
+            | Refusal::Over(_)
             | Refusal::NotWaiting(_)
             | Refusal::OtherWait { .. }
             | Refusal::DecidedAlready { .. }

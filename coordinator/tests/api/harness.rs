@@ -46,6 +46,25 @@ nodes:
 output: '=steps.three.output'
 ";
 
+/// A step that somebody must approve, and one that the worker echoes behind it.
+pub(crate) const APPROVAL: &str = "
+stepstream: 1
+name: approval
+version: 1.0.0
+nodes:
+  sign_off:
+    wait:
+      approval:
+        assignees: [ada, bob]
+        quorum: 2
+        form: { type: object, required: [window, risk], properties: { window: { type: string } } }
+      timeout: 1h
+    with: { release: '=inputs.version' }
+    next: [ { to: roll_out } ]
+  roll_out: { task: echo, with: '=steps.sign_off.output' }
+output: '=steps.roll_out.output'
+";
+
 pub(crate) struct Server {
     pub(crate) router: Router,
     pub(crate) shutdown: CancellationToken,
@@ -133,6 +152,24 @@ impl Server {
     pub(crate) async fn post_with(&self, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
         let headers = [&[("content-type", "application/json")], headers].concat();
         self.send(request("POST", path, &headers, Body::from(body.to_string()))).await
+    }
+
+    /// Asks something of an execution in somebody's name.
+    pub(crate) async fn ask(&self, by: &str, id: &str, what: &str, body: &Value) -> Answer {
+        self.post_with(&format!("/v1/executions/{id}/{what}"), &[("stepstream-actor", by)], body).await
+    }
+
+    /// The execution once it is in this state.
+    pub(crate) async fn once(&self, id: &str, state: &str) -> Value {
+        until(state, async || {
+            let execution = self.get(&format!("/v1/executions/{id}")).await.json();
+            (execution["state"] == state).then_some(execution)
+        })
+        .await
+    }
+
+    pub(crate) async fn waits(&self, id: &str) -> Value {
+        self.get(&format!("/v1/executions/{id}/waits")).await.json()
     }
 
     pub(crate) async fn register(&self, document: &str) -> Answer {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
+mod bulk;
 mod control;
 mod events;
 mod executions;
@@ -9,8 +10,11 @@ mod feed;
 mod graphs;
 mod harness;
 mod limits;
+mod messages;
 mod openapi;
 mod requests;
 mod serving;
 mod status;
+mod steering;
 mod tenants;
+mod waits;

@@ -322,7 +322,10 @@ impl Decision<'_> {
             let Some(ix) = self.graph.by_name.get(&node).copied() else {
                 return Err(Refusal::UnknownNode(node).into());
             };
-            self.emit(EventData::BreakpointSet { node: ix.0, on: true })?;
+            // Named twice, it is one.
+            if !self.execution.breakpoints.contains(&ix.0) {
+                self.emit(EventData::BreakpointSet { node: ix.0, on: true })?;
+            }
         }
         if planning {
             return Ok(());

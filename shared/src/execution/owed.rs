@@ -156,8 +156,8 @@ impl Execution {
         }
     }
 
-    /// The input of a step that keeps it.
-    pub(super) fn input_of(&self, ordinal: u32) -> Option<Data> {
+    /// The input of a step that keeps it: for one that waits, what is shown to whoever decides or answers.
+    pub fn input_of(&self, ordinal: u32) -> Option<Data> {
         let step = self.step(ordinal)?;
         Some(match &step.input {
             Input::None => Data::null(),

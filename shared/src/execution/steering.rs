@@ -151,6 +151,8 @@ pub enum Refusal {
     /// It was carried out before, and its answer may have been lost.
     #[error("the request was carried out already")]
     Repeated,
+    #[error("the execution is over: it is {0}")]
+    Over(ExecutionState),
     #[error("{what} has {found} bytes; it has 1 to {limit}")]
     Length { what: &'static str, found: usize, limit: usize },
     #[error("{what} is out of range: {why}")]
@@ -247,8 +249,8 @@ impl Decision<'_> {
     }
 
     pub(super) fn not_over(&self) -> Result<(), Rejection> {
-        // Whatever is not over may still be cancelled.
-        self.legal(ExecutionAction::Cancel)
+        let state = self.execution.state;
+        if state.is_terminal() { Err(Refusal::Over(state).into()) } else { Ok(()) }
     }
 
     /// Puts a request to control the execution on record, as allowed or, if it cannot be, as denied.

@@ -22,6 +22,7 @@ mod retries;
 mod routing;
 mod scenario;
 mod spending;
+mod standstill;
 mod starting;
 mod steering;
 mod timeouts;

@@ -3,10 +3,13 @@
 use std::time::Duration;
 
 use serde_json::Value;
+use stepstream_shared::event::view::wait_json;
 use stepstream_shared::event::{Event, EventData};
 use stepstream_shared::execution::Execution;
 use stepstream_shared::graph::{CompiledGraph, NodeIx};
 use stepstream_shared::time::Timestamp;
+
+use crate::render::waits;
 
 #[derive(Debug, Clone, PartialEq)]
 pub struct Seen {
@@ -25,12 +28,35 @@ pub struct Seen {
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Scheduled,
-    Started { worker: String },
-    Completed { duration: Duration },
-    Failed { error: String },
-    Retry { error: String, after: Duration },
-    Skipped { reason: String },
-    MapExpanded { items: u64 },
+    Started {
+        worker: String,
+    },
+    Completed {
+        duration: Duration,
+    },
+    Failed {
+        error: String,
+    },
+    Retry {
+        error: String,
+        after: Duration,
+    },
+    Skipped {
+        reason: String,
+    },
+    MapExpanded {
+        items: u64,
+    },
+    /// Waits for something outside, in words.
+    Waiting {
+        what: String,
+    },
+    Paused {
+        reason: String,
+    },
+    Resumed,
+    /// All that is open waits.
+    Rests,
     Other,
 }
 
@@ -53,6 +79,10 @@ impl Seen {
             EventData::MapExpanded { items, .. } => {
                 Kind::MapExpanded { items: items.elements().map_or(0, |items| items.len() as u64) }
             }
+            EventData::StepWaiting { wait, .. } => Kind::Waiting { what: waits::words(&wait_json(wait)) },
+            EventData::ExecutionPaused { reason } => Kind::Paused { reason: reason.clone() },
+            EventData::ExecutionResumed {} => Kind::Resumed,
+            EventData::ExecutionWaiting { .. } => Kind::Rests,
             _ => Kind::Other,
         };
         Seen {
@@ -90,6 +120,10 @@ impl Seen {
             }
             "step_skipped" => Kind::Skipped { reason: text(&event["reason"]) },
             "map_expanded" => Kind::MapExpanded { items: event["items"].as_u64().unwrap_or(0) },
+            "step_waiting" => Kind::Waiting { what: waits::words(&event["wait"]) },
+            "execution_paused" => Kind::Paused { reason: text(&event["reason"]) },
+            "execution_resumed" => Kind::Resumed,
+            "execution_waiting" => Kind::Rests,
             _ => Kind::Other,
         };
         Seen {

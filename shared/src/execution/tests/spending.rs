@@ -111,7 +111,7 @@ fn a_budget_of_nothing_and_one_for_what_is_over_are_refused() {
     let nothing = scenario.asks_in_vain("ada", Steering::Budget { max_cost: None, max_tokens: None });
     assert!(matches!(nothing, Rejection::Refused(Refusal::Range { .. })), "{nothing}");
     scenario.when(Command::Cancel { reason: "no more".to_owned() });
-    assert!(matches!(scenario.asks_in_vain("ada", budget("1")), Rejection::Illegal(_)));
+    assert!(matches!(scenario.asks_in_vain("ada", budget("1")), Rejection::Refused(Refusal::Over(_))));
 }
 
 #[test]

@@ -283,7 +283,7 @@ fn a_wait_that_is_cancelled_is_over() {
     let mut scenario = given("nodes: { w: { wait: { signal: go } } }");
     scenario.starts(json!({})).asks("ada", Steering::Cancel { reason: "no more".to_owned() });
     scenario.records("control_recorded step_skipped execution_cancelled").is(ExecutionState::Cancelled);
-    assert!(matches!(scenario.asks_in_vain("ada", signal("go", None, json!(1))), Rejection::Illegal(_)));
+    assert!(matches!(refusal(scenario.asks_in_vain("ada", signal("go", None, json!(1)))), Refusal::Over(_)));
     assert_eq!(scenario.execution.next_deadline(), None);
 }
 

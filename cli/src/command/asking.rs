@@ -1,0 +1,133 @@
+//! What every command has that asks something of an execution: in whose name, where, and what it says afterwards.
+
+use clap::Args;
+use clap::builder::NonEmptyStringValueParser;
+use serde_json::json;
+use stepstream_coordinator::Recover;
+use stepstream_coordinator::reading::Waits;
+use stepstream_coordinator::service::Ask;
+use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_shared::execution::Steering;
+use stepstream_shared::execution::steering::NAME_BYTES;
+use stepstream_shared::id::ExecutionId;
+
+use super::{Format, rights, run};
+use crate::app::{App, LOGS_OF_A_RUN};
+use crate::client::{Asker, Client};
+use crate::embedded::Embedded;
+use crate::exit::{Exit, Problem};
+use crate::output;
+use crate::render::progress::Loudness;
+use crate::render::waits;
+use crate::settings::env;
+use crate::target::{Place, Target, TargetArgs};
+
+/// Whoever asks where nothing says who.
+const NOBODY: &str = "cli";
+
+/// In whose name something is asked.
+#[derive(Debug, Clone, Default, Args)]
+pub struct NameArgs {
+    /// In whose name: approvals know people by it, and it stands in the log [default: $USER, or cli]
+    #[arg(long = "as", value_name = "NAME", value_parser = person)]
+    by: Option<String>,
+}
+
+impl NameArgs {
+    pub fn name(&self) -> String {
+        let user = || env("USER").filter(|name| person(name).is_ok());
+        self.by.clone().or_else(user).unwrap_or_else(|| NOBODY.to_owned())
+    }
+}
+
+fn person(text: &str) -> Result<String, String> {
+    if (1..=NAME_BYTES).contains(&text.len()) && !text.contains(char::is_control) {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("a name is 1 to {NAME_BYTES} bytes of text on one line"))
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct AskArgs {
+    #[command(flatten)]
+    name: NameArgs,
+
+    /// The same key and the same request again are done once
+    #[arg(long, value_name = "KEY", value_parser = NonEmptyStringValueParser::new())]
+    idempotency_key: Option<String>,
+
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// What the result looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
+}
+
+impl AskArgs {
+    /// In whose name it is asked.
+    pub fn by(&self) -> String {
+        self.name.name()
+    }
+
+    /// Asks, and says what was done: `done` follows the execution's id, as in `exec_… approved sign_off`.
+    pub async fn ask(self, app: &App, id: ExecutionId, what: Steering, done: &str) -> Result<Exit, Problem> {
+        let place = self.target.resolve(&app.settings)?;
+        let by = self.by();
+        let asked = what.name();
+        let brings = matches!(what, Steering::Decide { .. } | Steering::Answer { .. } | Steering::Signal { .. });
+        let hint = |problem: Problem| match problem.exit {
+            // Wrong is what was brought, and what is asked for can be looked up.
+            Exit::Usage if brings => {
+                problem.hint(format!("what is asked for: stepstream waits {id}{} -o json", place.as_arguments()))
+            }
+            _ => problem,
+        };
+        let next = match &place.target {
+            Target::Data(dir) => {
+                app.start_logs(LOGS_OF_A_RUN)?;
+                crate::data_dir::existing_log(dir)?;
+                let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+                let ask = Ask { what, by, idempotency_key: self.idempotency_key };
+                let answer = match here.or_trouble(here.service.steer(&place.tenant, id, ask)).await {
+                    Ok(()) => next_step(&here, &place, id).await,
+                    Err(problem) => Err(problem),
+                };
+                here.close().await;
+                answer.map_err(hint)?
+            }
+            Target::Server(url) => {
+                let asker = Asker { by: &by, key: self.idempotency_key.as_deref() };
+                Client::new(url, place.tenant.clone())?.steer(&id.to_string(), &what, asker).await.map_err(hint)?;
+                Vec::new()
+            }
+            Target::Postgres(_) => return Err(Problem::usage("this needs a data directory or a server")),
+        };
+        match self.output {
+            Format::Text => output::line(&format!("{id} {}", output::printable(done)))?,
+            Format::Json => output::json(&json!({"execution_id": id, "done": asked}))?,
+        }
+        if app.loudness > Loudness::Quiet {
+            next.iter().for_each(|line| output::note(line));
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// Nobody drives what lies in a data directory: what to do so that it goes on, or what it still waits for.
+async fn next_step(here: &Embedded, place: &Place, id: ExecutionId) -> Result<Vec<String>, Problem> {
+    let loaded = here.service.load(&place.tenant, id, None).await?;
+    let execution = &loaded.execution;
+    if execution.state().is_terminal() {
+        return Ok(vec![format!("it is {}", execution.state().name())]);
+    }
+    let allowed = !run::runs_programs(&loaded.graph) || rights::given(&here.service, &place.tenant, id).await?;
+    let go_on = run::resume_command(&id.to_string(), place, !allowed);
+    if !execution.stands_still(SystemClock.now()) {
+        return Ok(vec![format!("go on with: {go_on}")]);
+    }
+    let waits = serde_json::to_value(Waits::of(&loaded))
+        .map_err(|error| Problem::new(Exit::Refused, format!("what it waits for cannot be shown: {error}")))?;
+    Ok(waits::lines(&waits, place, &go_on))
+}

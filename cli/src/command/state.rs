@@ -1,0 +1,32 @@
+//! What an execution can be in, as it stands on a command line.
+
+use clap::ValueEnum;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "PascalCase")]
+pub enum State {
+    Created,
+    Planning,
+    Running,
+    Paused,
+    Waiting,
+    Completed,
+    Failed,
+    Cancelled,
+}
+
+impl State {
+    /// As the list of executions has it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::Created => "Created",
+            State::Planning => "Planning",
+            State::Running => "Running",
+            State::Paused => "Paused",
+            State::Waiting => "Waiting",
+            State::Completed => "Completed",
+            State::Failed => "Failed",
+            State::Cancelled => "Cancelled",
+        }
+    }
+}

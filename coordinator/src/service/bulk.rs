@@ -1,0 +1,155 @@
+//! Pausing, resuming and cancelling many executions by one request.
+//!
+//! A request goes through the list of executions once, from the newest to the oldest, a part of it at a time. Whatever
+//! comes into being meanwhile is newer than where it began, so it ends. One execution that refuses stops no other.
+
+use std::time::{Duration, Instant};
+
+use stepstream_shared::execution::Steering;
+use stepstream_shared::id::{ExecutionId, TenantId};
+
+use super::{Ask, Service, ServiceError};
+use crate::ports::{ListCursor, Listed};
+
+/// Executions that one part asks at most.
+pub const BULK_MOST: u32 = 100;
+/// Rows of the list that one part looks at.
+const LOOKED_AT: usize = 5000;
+/// Rows that are read at a time.
+const PAGE: u32 = 500;
+/// Requests under way at a time.
+const AT_ONCE: usize = 16;
+/// After this no further request is begun, so that a part ends before whoever waits for it gives up.
+const ONE_PART: Duration = Duration::from_secs(10);
+
+/// What is asked of each.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BulkAction {
+    Pause,
+    Resume,
+    Cancel,
+}
+
+/// Which executions, of whom, and why.
+#[derive(Debug, Clone)]
+pub struct Bulk {
+    pub action: BulkAction,
+    /// The name of the state they are in. Not given: those that the action can mean anything to.
+    pub state: Option<String>,
+    /// The graph's name, or its id.
+    pub graph: Option<String>,
+    pub reason: Option<String>,
+    pub by: String,
+    /// The same key again does to each execution what it did, once.
+    pub idempotency_key: Option<String>,
+}
+
+/// What one part did.
+#[derive(Debug)]
+pub struct BulkPart {
+    pub done: Vec<(ExecutionId, Result<(), ServiceError>)>,
+    /// Where the next part begins; `None` when there is none.
+    pub next: Option<ListCursor>,
+}
+
+impl Bulk {
+    fn means(&self, row: &Listed) -> bool {
+        let graph = match &self.graph {
+            Some(graph) => row.summary.graph_name == *graph || row.summary.graph.to_string() == *graph,
+            None => true,
+        };
+        let state = match &self.state {
+            Some(state) => row.summary.state == *state,
+            None => match self.action {
+                BulkAction::Pause => matches!(row.summary.state.as_str(), "Running" | "Waiting"),
+                BulkAction::Resume => row.summary.state == "Paused",
+                BulkAction::Cancel => !row.summary.terminal,
+            },
+        };
+        graph && state
+    }
+
+    fn steering(&self) -> Steering {
+        let reason = |default: &str| self.reason.clone().unwrap_or_else(|| default.to_owned());
+        match self.action {
+            BulkAction::Pause => Steering::Pause { reason: reason("paused by request") },
+            BulkAction::Resume => Steering::Resume { reason: self.reason.clone() },
+            BulkAction::Cancel => Steering::Cancel { reason: reason("cancelled by request") },
+        }
+    }
+
+    /// The state that the store may look for by itself.
+    fn listed_state(&self) -> Option<&str> {
+        match (&self.state, self.action) {
+            (Some(state), _) => Some(state),
+            (None, BulkAction::Resume) => Some("Paused"),
+            (None, _) => None,
+        }
+    }
+}
+
+fn place(row: &Listed) -> ListCursor {
+    ListCursor { created_at: row.summary.created_at, execution: row.execution }
+}
+
+impl Service {
+    /// Asks the next executions that are meant, at most `most` of them and [`BULK_MOST`].
+    pub async fn steer_all(
+        &self,
+        tenant: &TenantId,
+        bulk: &Bulk,
+        after: Option<ListCursor>,
+        most: u32,
+    ) -> Result<BulkPart, ServiceError> {
+        let (meant, mut next) = self.meant(tenant, bulk, after, most.clamp(1, BULK_MOST) as usize).await?;
+        let begun = Instant::now();
+        let mut done = Vec::with_capacity(meant.len());
+        for rows in meant.chunks(AT_ONCE) {
+            if begun.elapsed() >= ONE_PART {
+                break;
+            }
+            let asked = rows.iter().map(|row| async {
+                let ask =
+                    Ask { what: bulk.steering(), by: bulk.by.clone(), idempotency_key: bulk.idempotency_key.clone() };
+                (row.execution, self.steer(tenant, row.execution, ask).await)
+            });
+            done.extend(futures::future::join_all(asked).await);
+        }
+        if done.len() < meant.len() {
+            next = meant.iter().take(done.len()).next_back().map(place).or(after);
+        }
+        Ok(BulkPart { done, next })
+    }
+
+    /// The next rows that are meant, and where to look on.
+    async fn meant(
+        &self,
+        tenant: &TenantId,
+        bulk: &Bulk,
+        mut after: Option<ListCursor>,
+        most: usize,
+    ) -> Result<(Vec<Listed>, Option<ListCursor>), ServiceError> {
+        let mut meant = Vec::new();
+        let mut looked_at = 0;
+        loop {
+            let page = self.reader().list(tenant, bulk.listed_state(), after, PAGE).await?;
+            let complete = page.len() < PAGE as usize;
+            looked_at += page.len();
+            for row in page {
+                if meant.len() == most {
+                    return Ok((meant, after));
+                }
+                after = Some(place(&row));
+                if bulk.means(&row) {
+                    meant.push(row);
+                }
+            }
+            if complete {
+                return Ok((meant, None));
+            }
+            if meant.len() == most || looked_at >= LOOKED_AT {
+                return Ok((meant, after));
+            }
+        }
+    }
+}
