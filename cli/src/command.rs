@@ -15,6 +15,7 @@ pub mod events;
 pub mod get;
 pub mod graph;
 pub mod import;
+pub mod register;
 pub mod replay;
 pub mod resume;
 mod rights;
@@ -22,6 +23,7 @@ pub mod run;
 pub mod send;
 pub mod signal;
 mod state;
+pub mod tree;
 pub mod validate;
 pub mod waits;
 

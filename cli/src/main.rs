@@ -105,10 +105,14 @@ enum Command {
     Budget(command::budget::BudgetArgs),
     /// List executions and graphs, or look at one
     Get(command::get::GetArgs),
+    /// Show an execution and the executions that its steps have started, and theirs
+    Tree(command::tree::TreeArgs),
     /// Show what happened in an execution, in order
     Events(command::events::EventsArgs),
     /// Fold an execution from its log, and check the log
     Replay(command::replay::ReplayArgs),
+    /// Register graphs, so that executions and other graphs can name them
+    Register(command::register::RegisterArgs),
     /// Check graph documents without running them
     Validate(command::validate::ValidateArgs),
     /// Show a graph as a document or a picture
@@ -237,6 +241,8 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Send(args) => command::send::run(args, app).await,
         Command::Break(args) => command::breakpoint::run(args, app).await,
         Command::Budget(args) => command::budget::run(args, app).await,
+        Command::Tree(args) => command::tree::run(args, app).await,
+        Command::Register(args) => command::register::run(args, app).await,
         Command::Get(args) => command::get::run(args, app).await,
         Command::Events(args) => command::events::run(args, app).await,
         Command::Replay(args) => command::replay::run(args, app).await,

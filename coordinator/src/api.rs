@@ -13,6 +13,7 @@ mod asking;
 mod body;
 mod breakpoints;
 mod budget;
+mod children;
 mod closing;
 mod control;
 mod controls;
@@ -113,6 +114,7 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(messages::send))
         .routes(routes!(budget::set))
         .routes(routes!(breakpoints::set, breakpoints::remove))
+        .routes(routes!(children::get))
         .routes(routes!(waits::get))
         .routes(routes!(events::get))
         .routes(routes!(steps::list))

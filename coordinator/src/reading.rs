@@ -3,6 +3,7 @@
 //! Whatever is shown of an execution is folded from its log by the same function that the engine uses. The engine itself
 //! may begin with a snapshot ([`Reader::load_present`]); what checks a log never does ([`Reader::verify`]).
 
+mod children;
 #[cfg(test)]
 mod recorded;
 mod snapshot;
@@ -19,6 +20,7 @@ use stepstream_shared::execution::{ApplyError, Execution};
 use stepstream_shared::graph::{CompiledGraph, GraphDigest, Graphs};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
+pub use self::children::{Child, Children};
 pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};
 pub use self::waits::{KeptSignal, StepWait, Waits};
 

@@ -61,6 +61,11 @@ impl Client {
         Ok((items.collect(), answer["next_cursor"].as_str().map(str::to_owned)))
     }
 
+    /// The executions that its steps have started.
+    pub async fn children(&self, id: &str) -> Result<Value, Problem> {
+        self.send(self.request(Method::GET, &format!("/v1/executions/{id}/children"))).await
+    }
+
     /// What an execution waits for.
     pub async fn waits(&self, id: &str) -> Result<Value, Problem> {
         self.send(self.request(Method::GET, &format!("/v1/executions/{id}/waits"))).await

@@ -148,7 +148,7 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
                 }
             }
             run::warn_of_missing(&loaded.graph, allow_process || allowed_then);
-            queues.extend(run::queues(&loaded.graph));
+            queues.extend(run::family_queues(&here.service, &place.tenant, &loaded.graph).await);
             let name = id.to_string();
             progress.history(&name, loaded.execution.sequence());
             if open {

@@ -1,14 +1,17 @@
 //! `run`: a graph, to completion.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use stepstream_coordinator::Recover;
+use stepstream_coordinator::Service;
 use stepstream_coordinator::service::Start;
 use stepstream_shared::event::Actor;
 use stepstream_shared::graph::{CompiledGraph, NodeKind};
+use stepstream_shared::id::TenantId;
 use stepstream_worker::{Registry, builtin};
 
 use super::{Format, rights};
@@ -194,7 +197,7 @@ impl Job<'_> {
         }
         let mut progress = Progress::new(self.app.loudness, false);
         progress.say(&begun(&self.graph, &id.to_string()));
-        let queues = queues(&self.graph);
+        let queues = family_queues(&here.service, tenant, &self.graph).await;
         here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process }, stop)?;
         let patience = if self.args.wait { Patience::Endless } else { Patience::WhileItGoesOn };
         let ended = follow::embedded(here, tenant, id, patience, &mut progress, stop).await;
@@ -346,6 +349,34 @@ pub fn queues(graph: &CompiledGraph) -> Vec<String> {
     queues.sort();
     queues.dedup();
     queues
+}
+
+/// The same for it and the graphs that it starts, and those that they start. What is not registered is not started.
+pub async fn family_queues(service: &Service, tenant: &TenantId, graph: &CompiledGraph) -> Vec<String> {
+    let mut all = queues(graph);
+    let mut seen = BTreeSet::new();
+    let mut references: Vec<String> = started(graph);
+    while let Some(reference) = references.pop() {
+        if !seen.insert(reference.clone()) {
+            continue;
+        }
+        if let Ok(graph) = service.reader().find_graph(tenant, &reference).await {
+            all.extend(queues(&graph));
+            references.extend(started(&graph));
+        }
+    }
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// Graphs that the nodes of this one name.
+fn started(graph: &CompiledGraph) -> Vec<String> {
+    let named = graph.nodes.iter().filter_map(|node| match &node.kind {
+        NodeKind::Graph(sub) => Some(sub.reference.clone()),
+        _ => None,
+    });
+    named.collect()
 }
 
 /// Of nodes, and what undoes them.

@@ -158,3 +158,20 @@ fn repo_audit_tells_of_folders_that_cannot_be_listed() {
     assert_eq!(audit["verdict"], if everything_is_open { "clean" } else { "incomplete" }, "{audit:#}");
     assert_eq!(audit["unlisted"].as_array().unwrap().len(), usize::from(!everything_is_open), "{audit:#}");
 }
+
+#[test]
+fn an_agent_asks_until_it_has_its_answer() {
+    let desk = Desk::new();
+    let input = "{\"question\": \"tides\", \"answer_at\": 3}";
+    let report = desk.expect(0, &["run", &example("agent.yaml"), "--input", input, "-o", "json"]).json();
+    assert_eq!(
+        (&report["output"]["asked"], &report["output"]["answers"][0]["answer"]),
+        (&json!(4), &json!("the moon"))
+    );
+    let id = report["execution_id"].as_str().unwrap();
+    let kinds: Vec<String> = desk.events(id).iter().map(|event| event["type"].as_str().unwrap().to_owned()).collect();
+    for kind in ["tool_call_completed", "usage_recorded", "goal_evaluated", "step_discovered"] {
+        assert!(kinds.iter().any(|found| found == kind), "{kind}: {kinds:?}");
+    }
+    desk.expect(0, &["replay", id, "--verify"]);
+}

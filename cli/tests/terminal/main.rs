@@ -6,6 +6,7 @@
 mod bad_input;
 mod bulk;
 mod examples;
+mod families;
 mod harness;
 mod holding;
 mod people;

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests are tests")]
 
 mod bulk;
+mod children;
 mod control;
 mod events;
 mod executions;

@@ -31,6 +31,8 @@ pub const KEPT_SIGNALS: usize = 1000;
 pub const NAME_BYTES: usize = 256;
 /// Longest text of guidance or of a comment, in bytes.
 pub const TEXT_BYTES: usize = 16 * 1024;
+/// Largest form of a decision, in bytes: those of everybody who decides are kept until it is settled.
+pub const FORM_BYTES: usize = 64 * 1024;
 /// After a pause, how long a job that was on the bus may take to show that a worker has it. Workers say so after a
 /// second.
 pub const QUIET_AFTER: Duration = Duration::from_secs(2);
@@ -339,6 +341,9 @@ impl Decision<'_> {
         }
         if run.decisions.iter().any(|decision| decision.by == by) {
             return Err(Refusal::DecidedAlready { by: by.to_owned() }.into());
+        }
+        if form.len() > FORM_BYTES {
+            return Err(Refusal::Length { what: "the form", found: form.len(), limit: FORM_BYTES }.into());
         }
         if approve {
             self.fits(step, &form)?; // Whoever says no need not fill in the form.

@@ -1,0 +1,35 @@
+use serde_json::json;
+
+use crate::harness::Server;
+
+#[tokio::test]
+async fn children_are_told_of_with_their_steps_and_their_states() {
+    let server = Server::new().await;
+    server.register("stepstream: 1\nname: leaf\nversion: 1.0.0\nnodes: { w: { wait: { signal: go } } }").await;
+    server.register("stepstream: 1\nname: top\nnodes: { k: { graph: leaf@1.0.0 } }").await;
+    let top = server.begin("top", json!({})).await;
+    server.once(&top, "Waiting").await;
+    let told = loop {
+        let told = server.get(&format!("/v1/executions/{top}/children")).await;
+        assert_eq!(told.status, 200);
+        let told = told.json();
+        if told["items"][0]["state"] == "Waiting" {
+            break told;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let child = &told["items"][0];
+    assert_eq!(
+        (&child["node"], &child["graph"], &child["background"]),
+        (&json!("k"), &json!("leaf@1.0.0"), &json!(false))
+    );
+    assert_eq!(
+        (&told["parent"], &told["depth"], &child["on_cancel"]),
+        (&json!(null), &json!(0), &json!("cascade_cancel"))
+    );
+    let id = child["execution_id"].as_str().unwrap();
+    let below = server.get(&format!("/v1/executions/{id}/children")).await.json();
+    assert_eq!((&below["parent"], &below["depth"], &below["items"]), (&json!(top), &json!(1), &json!([])));
+    let nobody = "/v1/executions/exec_3MQOCdW5DQwrvxy1zXOEluqLN0s/children";
+    assert_eq!(server.get(nobody).await.status, 404);
+}
