@@ -22,6 +22,7 @@ pub struct Many<'a> {
     pub action: &'static str,
     pub state: Option<&'a str>,
     pub graph: Option<&'a str>,
+    pub subtree_of: Option<&'a str>,
     pub reason: Option<&'a str>,
 }
 
@@ -45,7 +46,7 @@ impl Client {
     ) -> Result<(Vec<(String, Result<(), Problem>)>, Option<String>), Problem> {
         let body = without_nulls(json!({
             "action": many.action,
-            "filter": without_nulls(json!({"state": many.state, "graph": many.graph})),
+            "filter": without_nulls(json!({"state": many.state, "graph": many.graph, "subtree_of": many.subtree_of})),
             "reason": many.reason,
             "cursor": cursor,
         }));

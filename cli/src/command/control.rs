@@ -20,6 +20,7 @@ use crate::target::{Place, Target, TargetArgs};
 pub const CANCEL_HELP: &str = "\
 Examples:
   stepstream cancel exec_… --reason 'not needed any more'
+  stepstream cancel exec_… --subtree
   stepstream cancel --all --state Waiting --graph approval
 
 With --all and no --state: every execution that is not over.";
@@ -55,6 +56,10 @@ pub struct ControlArgs {
 
     #[command(flatten)]
     many: ManyArgs,
+
+    /// Also the executions that its steps have started, and theirs
+    #[arg(long, requires = "execution")]
+    subtree: bool,
 
     /// Why; stands in the log [default: by request]
     #[arg(long, value_name = "TEXT")]
@@ -92,7 +97,7 @@ type Outcomes = Vec<(String, Result<(), Problem>)>;
 
 pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.target.resolve(&app.settings)?;
-    let Some(id) = args.execution else { return many(action, args, &place, app).await };
+    let Some(id) = args.execution.filter(|_| !args.subtree) else { return many(action, args, &place, app).await };
     let (command, done, state) = action.words();
     let by = args.name.name();
     let reason = args.reason.unwrap_or_else(|| format!("{done} by request"));
@@ -125,6 +130,7 @@ pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, P
 async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Result<Exit, Problem> {
     let (command, done, _) = action.words();
     let by = args.name.name();
+    let head = args.execution.map(|id| id.to_string());
     let outcomes = match &place.target {
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
@@ -136,6 +142,7 @@ async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Re
                 },
                 state: args.many.state.map(|state| state.name().to_owned()),
                 graph: args.many.graph.clone(),
+                subtree_of: args.execution,
                 reason: args.reason.clone(),
                 by,
                 idempotency_key: None,
@@ -151,6 +158,7 @@ async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Re
                 action: command,
                 state: args.many.state.map(State::name),
                 graph: args.many.graph.as_deref(),
+                subtree_of: head.as_deref(),
                 reason: args.reason.as_deref(),
             };
             all_there(&client, many, &by).await?

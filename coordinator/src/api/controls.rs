@@ -53,6 +53,11 @@ pub(super) struct Filter {
     /// Only those of the graph with this name, or this id.
     #[serde(default)]
     graph: Option<String>,
+    /// Only this execution, the executions that its steps have started, and theirs, from the head down; at most a
+    /// thousand, all in one request.
+    #[serde(default)]
+    #[schema(value_type = Option<String>)]
+    subtree_of: Option<ExecutionId>,
 }
 
 /// What became of each, newest first.
@@ -122,8 +127,8 @@ pub(super) async fn control(
         Action::Resume => BulkAction::Resume,
         Action::Cancel => BulkAction::Cancel,
     };
-    let Filter { state, graph } = body.filter;
-    let bulk = Bulk { action, state, graph, reason: body.reason, by, idempotency_key };
+    let Filter { state, graph, subtree_of } = body.filter;
+    let bulk = Bulk { action, state, graph, subtree_of, reason: body.reason, by, idempotency_key };
     let part = api.service.steer_all(&tenant, &bulk, after, limit).await?;
     let items = part.done.into_iter().map(|(execution_id, outcome)| {
         let problem = outcome.err().map(Problem::from);

@@ -1,8 +1,10 @@
 //! Pausing, resuming and cancelling many executions by one request.
 //!
-//! A request goes through the list of executions once, from the newest to the oldest, a part of it at a time. Whatever
+//! A family is asked from its head down, each before its children are looked at: who is paused or cancelled starts no more.
+//! Otherwise a request goes through the list of executions once, from the newest to the oldest, a part of it at a time. Whatever
 //! comes into being meanwhile is newer than where it began, so it ends. One execution that refuses stops no other.
 
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use stepstream_shared::execution::Steering;
@@ -22,6 +24,9 @@ const AT_ONCE: usize = 16;
 /// After this no further request is begun, so that a part ends before whoever waits for it gives up.
 const ONE_PART: Duration = Duration::from_secs(10);
 
+/// Executions of one family that one request asks.
+const FAMILY_MOST: usize = 1000;
+
 /// What is asked of each.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BulkAction {
@@ -38,6 +43,8 @@ pub struct Bulk {
     pub state: Option<String>,
     /// The graph's name, or its id.
     pub graph: Option<String>,
+    /// Only this execution, the executions that its steps have started, and theirs: all in one part.
+    pub subtree_of: Option<ExecutionId>,
     pub reason: Option<String>,
     pub by: String,
     /// The same key again does to each execution what it did, once.
@@ -101,6 +108,9 @@ impl Service {
         after: Option<ListCursor>,
         most: u32,
     ) -> Result<BulkPart, ServiceError> {
+        if let Some(head) = bulk.subtree_of {
+            return self.steer_family(tenant, bulk, head).await;
+        }
         let (meant, mut next) = self.meant(tenant, bulk, after, most.clamp(1, BULK_MOST) as usize).await?;
         let begun = Instant::now();
         let mut done = Vec::with_capacity(meant.len());
@@ -119,6 +129,31 @@ impl Service {
             next = meant.iter().take(done.len()).next_back().map(place).or(after);
         }
         Ok(BulkPart { done, next })
+    }
+
+    /// Asks an execution and those below it that are meant.
+    async fn steer_family(&self, tenant: &TenantId, bulk: &Bulk, head: ExecutionId) -> Result<BulkPart, ServiceError> {
+        let listed = self.reader().store().find(tenant, head).await?;
+        let mut waiting = VecDeque::from([listed.ok_or(ServiceError::NotFound(head))?]);
+        let mut done = Vec::new();
+        while let Some(row) = waiting.pop_front() {
+            let id = row.execution;
+            if done.len() >= FAMILY_MOST {
+                let error = format!("a request asks {FAMILY_MOST} executions of a family at most; ask {id} by itself");
+                done.push((id, Err(ServiceError::Full(error))));
+                break;
+            }
+            if bulk.means(&row) {
+                let ask =
+                    Ask { what: bulk.steering(), by: bulk.by.clone(), idempotency_key: bulk.idempotency_key.clone() };
+                done.push((id, self.steer(tenant, id, ask).await));
+            }
+            let loaded = self.load(tenant, id, None).await?;
+            for (_, child) in loaded.execution.children() {
+                waiting.extend(self.reader().store().find(tenant, child.id()).await?);
+            }
+        }
+        Ok(BulkPart { done, next: None })
     }
 
     /// The next rows that are meant, and where to look on.

@@ -33,3 +33,35 @@ async fn children_are_told_of_with_their_steps_and_their_states() {
     let nobody = "/v1/executions/exec_3MQOCdW5DQwrvxy1zXOEluqLN0s/children";
     assert_eq!(server.get(nobody).await.status, 404);
 }
+
+#[tokio::test]
+async fn a_family_is_paused_resumed_and_cancelled_by_one_request_from_its_head_down() {
+    let server = Server::new().await;
+    server.register("stepstream: 1\nname: leaf\nversion: 1.0.0\nnodes: { w: { wait: { signal: go } } }").await;
+    server.register("stepstream: 1\nname: middle\nversion: 1.0.0\nnodes: { k: { graph: leaf@1.0.0 } }").await;
+    server.register("stepstream: 1\nname: top\nnodes: { k: { graph: middle@1.0.0 } }").await;
+    let (top, other) = (server.begin("top", json!({})).await, server.begin("leaf", json!({})).await);
+    let below = async |of: &str| loop {
+        let told = server.get(&format!("/v1/executions/{of}/children")).await.json();
+        if told["items"][0]["state"] == "Waiting" {
+            break told["items"][0]["execution_id"].as_str().unwrap().to_owned();
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let middle = below(&top).await;
+    let leaf = below(&middle).await;
+    for (action, state) in [("pause", "Paused"), ("resume", "Waiting")] {
+        let body = json!({"action": action, "filter": {"subtree_of": top}, "reason": "all of them"});
+        let told = server.post("/v1/controls", &body).await;
+        assert_eq!(told.status, 200);
+        let asked: Vec<_> =
+            told.json()["items"].as_array().unwrap().iter().map(|item| item["execution_id"].clone()).collect();
+        assert_eq!(asked, [json!(top), json!(middle), json!(leaf)]);
+        for id in [&top, &middle, &leaf] {
+            server.once(id, state).await;
+        }
+    }
+    server.once(&other, "Waiting").await;
+    let nobody = json!({"action": "pause", "filter": {"subtree_of": "exec_3MQOCdW5DQwrvxy1zXOEluqLN0s"}});
+    assert_eq!(server.post("/v1/controls", &nobody).await.status, 404);
+}
