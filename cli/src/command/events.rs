@@ -159,6 +159,27 @@ fn step(event: &Value) -> String {
     name
 }
 
+/// Fields that are worth knowing at a glance, and what is said before them.
+const WORDS: [(&str, &str); 17] = [
+    ("worker", "worker"),
+    ("action", ""),
+    ("outcome", ""),
+    ("by", "by"),
+    ("comment", ""),
+    ("signal", "signal"),
+    ("correlation", "key"),
+    ("tool_name", ""),
+    ("goal_id", "goal"),
+    ("status", ""),
+    ("name", ""),
+    ("model", ""),
+    ("cost_usd", "USD"),
+    ("limit", ""),
+    ("graph", "graph"),
+    ("child_execution_id", ""),
+    ("reason", "reason"),
+];
+
 /// What is worth knowing at a glance.
 fn detail(event: &Value) -> String {
     const SHOWN_CHARS: usize = 100;
@@ -169,10 +190,16 @@ fn detail(event: &Value) -> String {
     if let Some(message) = event["error"]["message"].as_str() {
         parts.push(format!("[{}] {message}", event["error"]["category"].as_str().unwrap_or_default()));
     }
-    for key in ["worker", "reason", "graph"] {
+    for (key, word) in WORDS {
         if let Some(text) = event[key].as_str() {
-            parts.push(format!("{key} {text}"));
+            parts.push(format!("{word} {text}").trim_start().to_owned());
         }
+    }
+    if let Some(tokens) = event["prompt_tokens"].as_u64() {
+        parts.push(format!("{tokens} + {} tokens", event["completion_tokens"]));
+    }
+    if let (Some(current), Some(max)) = (event["current"].as_u64(), event["max"].as_u64()) {
+        parts.push(format!("{current} of {max}"));
     }
     if let (Some(done), failed) = (event["compensation"]["done"].as_u64(), &event["compensation"]["failed"]) {
         parts.push(format!("{done} undone, {failed} failed"));
@@ -184,7 +211,7 @@ fn detail(event: &Value) -> String {
         let names: Vec<&str> = taken.iter().filter_map(Value::as_str).collect();
         parts.push(format!("→ {}", if names.is_empty() { "nowhere".to_owned() } else { names.join(", ") }));
     }
-    for key in ["output", "inputs"] {
+    for key in ["output", "inputs", "payload", "form"] {
         if !event[key].is_null() {
             parts.push(event[key].to_string());
         }
