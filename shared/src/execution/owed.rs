@@ -190,7 +190,8 @@ impl Execution {
 
     /// The last append had reached its size before all consequences were recorded: a tick at once goes on.
     pub fn has_more(&self) -> bool {
-        let goes_on = !self.ready.is_empty() || !self.busy_maps.is_empty();
+        // An `end` does not come before the children are there that are wanted; their start goes on with the rest.
+        let goes_on = (!self.ready.is_empty() || !self.busy_maps.is_empty()) && !self.wants_a_child();
         !self.losing.is_empty() || self.undo_is_due() || (goes_on && !self.usage.short)
     }
 }

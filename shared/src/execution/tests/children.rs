@@ -146,3 +146,13 @@ fn a_paused_parent_starts_no_children_and_hears_of_those_there_are() {
     scenario.when(Command::Resume);
     assert_eq!(scenario.wanted().len(), 1);
 }
+
+#[test]
+fn an_end_that_is_reached_while_a_child_is_wanted_comes_after_it_and_nothing_spins_meanwhile() {
+    let graph = "nodes: { k: { graph: g, spawn: { background: true }, next: { to: z } }, z: { end: { output: 7 } } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({})).is(ExecutionState::Running).then("k ok");
+    assert_eq!(scenario.execution.next_deadline(), None);
+    scenario.starts_children();
+    scenario.then_gives(json!(7));
+}

@@ -170,13 +170,12 @@ impl Scenario {
         let jobs = execution.open_steps().filter(|step| execution.job(&self.graph, *step).is_some()).count();
         assert_eq!(execution.in_hand() as usize, jobs, "{}", self.story());
         let runs = execution.state() == ExecutionState::Running;
+        let hears = runs || (execution.waits_on_steps && execution.state() != ExecutionState::Paused);
         let rest = match execution.next_deadline() {
             _ if execution.state().is_terminal() => Rest::Over,
             _ if runs && (jobs > 0 || execution.has_more()) => Rest::Owes,
             _ if !execution.owed_children(&self.graph).is_empty() => Rest::Owes,
-            _ if execution.state() != ExecutionState::Paused && execution.awaited_children().next().is_some() => {
-                Rest::Owes
-            }
+            _ if hears && execution.awaited_children().next().is_some() => Rest::Owes,
             Some(due) => Rest::Until(due),
             None => Rest::Command,
         };

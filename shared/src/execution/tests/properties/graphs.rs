@@ -16,6 +16,7 @@ enum Kind {
     Task,
     Map,
     Wait,
+    Graph,
     Transform,
     Route,
     Fail,
@@ -74,7 +75,8 @@ fn document(choices: &mut Choices<'_>) -> String {
         let chained = loops.iter().any(|(first, last)| (*first..*last).contains(&at) || at + 1 == *first);
         let closes = loops.iter().any(|(_, last)| *last == at);
         let last = at + 1 == count;
-        let kinds = [Kind::Task, Kind::Task, Kind::Map, Kind::Transform, Kind::Task, Kind::Route, Kind::Wait];
+        let kinds =
+            [Kind::Task, Kind::Task, Kind::Map, Kind::Transform, Kind::Task, Kind::Route, Kind::Wait, Kind::Graph];
         let mut kind = *choices.one(&kinds);
         let mut edges = Vec::new();
         if chained {
@@ -200,6 +202,16 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
                 format!(
                     "map: {{ over: {over}, max_concurrency: {width}, collect: {collect}{discover} }}, task: t{with}"
                 )
+            }
+            Kind::Graph => {
+                let spawn = *choices.one::<&str>(&[
+                    "",
+                    ", spawn: { background: true }",
+                    ", spawn: { on_cancel: wait_for_children }",
+                    ", spawn: { on_cancel: detach }",
+                    ", spawn: { background: true, on_cancel: detach }",
+                ]);
+                format!("graph: below{spawn}")
             }
             Kind::Wait => {
                 let what = *choices.one::<&str>(&[

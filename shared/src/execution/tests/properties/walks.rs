@@ -7,9 +7,11 @@ use serde_json::{Value, json};
 use super::super::scenario::*;
 use super::choices::Choices;
 use crate::error::{ErrorCategory, ExecutionError};
+use crate::event::child::ChildEnding;
 use crate::event::message::{GuidancePriority, GuidanceSource, Message};
 use crate::event::{EventData, GoalStatus, Note, Wait};
 use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
+use crate::id::ExecutionId;
 use crate::wire::ClaimId;
 
 const PLENTY: crate::cost::Money = crate::cost::Money::from_micros(u64::MAX);
@@ -95,7 +97,7 @@ fn noted(result: Command, choices: &mut Choices<'_>) -> Command {
 fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
     let reason = || "because".to_owned();
     let (worker, claim) = ("worker-1".to_owned(), ClaimId(9));
-    match choices.below(32) {
+    match choices.below(38) {
         0..=9 | 12 | 13 => {
             let (step, attempt) = step(scenario, choices);
             noted(completed(step, attempt, &output(choices)), choices)
@@ -144,6 +146,7 @@ fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
             }
             Command::Steer(Box::new(steer))
         }
+        32..=35 => child_command(scenario, choices),
         _ => match choices.below(16) {
             0 => Command::Start,
             1 => Command::Cancel { reason: reason() },
@@ -170,6 +173,23 @@ fn waiting(scenario: &Scenario, choices: &mut Choices<'_>) -> String {
     match choices.rarely(2) {
         true => scenario.execution.step_id(step, &name).map_or(name, |id| id.to_string()),
         false => name,
+    }
+}
+
+/// What is said of a child, mostly of one that there is.
+fn child_command(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
+    let children: Vec<ExecutionId> = scenario.execution.children().map(|(_, child)| child.id()).collect();
+    if children.is_empty() || choices.rarely(10) {
+        return Command::ChildStarted { child: ExecutionId::from_bytes([1; 20]) };
+    }
+    let child = *choices.one(&children);
+    match choices.below(5) {
+        0 | 1 => Command::ChildStarted { child },
+        2 | 3 => Command::ChildEnded { child, ending: ChildEnding::Completed { output: data(&output(choices)) } },
+        _ if choices.rarely(2) => {
+            Command::ChildEnded { child, ending: ChildEnding::Failed { error: failure(choices) } }
+        }
+        _ => Command::ChildEnded { child, ending: ChildEnding::Cancelled { reason: "because".to_owned() } },
     }
 }
 
@@ -255,7 +275,16 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
             }
             ExecutionState::Waiting(_) | ExecutionState::Running => {
                 let job = scenario.owed().into_iter().next();
+                let wanted = scenario.execution.owed_children(&scenario.graph).into_iter().next();
+                let awaited = scenario.execution.awaited_children().next();
                 match (job, scenario.execution.next_deadline()) {
+                    _ if wanted.is_some() => {
+                        scenario.when(Command::ChildStarted { child: wanted.expect("a child is wanted").child })
+                    }
+                    (None, due) if awaited.is_some() && (due.is_none() || !choices.rarely(3)) => {
+                        let (child, output) = (awaited.expect("a child is awaited"), data(&output(choices)));
+                        scenario.when(Command::ChildEnded { child, ending: ChildEnding::Completed { output } })
+                    }
                     (Some(job), _) if choices.rarely(5) => {
                         scenario.when(failed(job.ordinal, job.attempt, failure(choices)))
                     }
@@ -316,6 +345,9 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
             }
         }
         EventData::MapExpanded { step, .. }
+        | EventData::ChildSpawned { step, .. }
+        | EventData::ChildStarted { step }
+        | EventData::ChildFinished { step, .. }
         | EventData::StepWaiting { step, .. }
         | EventData::SignalDelivered { step, .. }
         | EventData::ApprovalDecided { step, .. }
