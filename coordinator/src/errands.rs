@@ -73,10 +73,17 @@ async fn one(service: &Service, errand: Errand) -> Result<(), ServiceError> {
                 by: "parent".to_owned(),
                 idempotency_key: Some(format!("cascade/{parent}")),
             };
-            match service.steer(&tenant, child, ask).await {
-                Err(ServiceError::Conflict(_)) => look_after(service, &tenant, parent, child).await,
-                other => other,
+            match service.load(&tenant, child, None).await {
+                // It ends already, and would only put on record that it was asked to.
+                Ok(loaded) if loaded.execution.is_ending() => return Ok(()),
+                Ok(loaded) if loaded.execution.state().is_terminal() => {}
+                _ => match service.steer(&tenant, child, ask).await {
+                    Ok(()) | Err(ServiceError::Conflict(_)) => {}
+                    Err(other) => return Err(other),
+                },
             }
+            // That it has ended may have been told to nobody.
+            look_after(service, &tenant, parent, child).await
         }
         What::LookAfter(child) => look_after(service, &tenant, parent, child).await,
         What::Tell(child, ending) => tell(service, &tenant, parent, child, *ending).await,
@@ -136,7 +143,18 @@ async fn tell(
     child: ExecutionId,
     ending: ChildEnding,
 ) -> Result<(), ServiceError> {
-    match service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending }).await {
+    let told = service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending }).await;
+    let told = match told {
+        // What it gave is more than coordinators can say to each other.
+        Err(ServiceError::TooLarge(why)) => {
+            let error =
+                ExecutionError::new(ErrorCategory::QuotaExceeded, why).with_code(ErrorCode::new("payload_limit"));
+            let ending = ChildEnding::Failed { error: error.cut() };
+            service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending }).await
+        }
+        other => other,
+    };
+    match told {
         // It is over, or does not know the child any more: nobody is left to be told.
         Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) => Ok(()),
         other => other,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use stepstream_runtime::bus::CoordinatorBus;
+use stepstream_runtime::bus::{BusError, CoordinatorBus};
 use stepstream_runtime::clock::Clock;
 use stepstream_runtime::random;
 use stepstream_shared::data::Data;
@@ -381,6 +381,8 @@ impl Service {
                         Ok(answer) => result_of(answer, execution),
                         Err(error) => Err(ServiceError::Internal(format!("an answer is not readable: {error}"))),
                     },
+                    // Trying again makes it no smaller.
+                    Err(error @ BusError::TooLarge { .. }) => Err(ServiceError::TooLarge(error.to_string())),
                     Err(error) => Err(ServiceError::Unavailable(error.to_string())),
                 }
             };

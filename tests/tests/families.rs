@@ -220,3 +220,45 @@ async fn a_family_goes_on_under_another_coordinator_and_every_child_is_started_o
     assert_eq!(house.count().await, 4, "one execution for each child");
     house.closes().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_hears_of_a_cancelled_child_although_nobody_told_it() {
+    // Until a coordinator has stopped between the end of the child and the telling of it.
+    for _ in 0..40 {
+        let house = House::new().await;
+        house.knows("leaf", WAITS).await;
+        house.knows("top", "nodes: { k: { graph: leaf } }").await;
+        let top = house.begins("top", json!({})).await;
+        let leaf = house.children(top, 1).await[0];
+        let service = house.coordinator.service.clone();
+        service.cancel(&house.tenant, top, "no more".to_owned(), "ada").await.unwrap();
+        while !service.load(&house.tenant, leaf, None).await.unwrap().execution.state().is_terminal() {}
+        let house = House::over(house.closes().await).await;
+        let service = house.coordinator.service.clone();
+        let untold = !service.load(&house.tenant, top, None).await.unwrap().execution.state().is_terminal();
+        assert_eq!(house.ends(top).await.0, ExecutionState::Cancelled);
+        house.closes().await;
+        if untold {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_end_cancels_the_children_that_it_leaves_behind() {
+    let house = House::new().await;
+    house.knows("leaf", WAITS).await;
+    house
+        .knows(
+            "top",
+            "nodes: { k: { graph: leaf }, w: { wait: { signal: done }, next: { to: z } }, z: { end: { output: 7 } } }",
+        )
+        .await;
+    let top = house.begins("top", json!({})).await;
+    let leaf = house.children(top, 1).await[0];
+    let done = Steering::Signal { name: "done".to_owned(), correlation: None, payload: Data::null() };
+    house.coordinator.service.steer(&house.tenant, top, Ask::new("ada", done)).await.unwrap();
+    assert_eq!(house.ends(top).await, (ExecutionState::Completed, json!(7)));
+    assert_eq!(house.ends(leaf).await.0, ExecutionState::Cancelled);
+    house.closes().await;
+}

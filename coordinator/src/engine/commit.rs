@@ -148,6 +148,12 @@ impl Engine {
     }
 
     async fn record(&mut self, id: ExecutionId, decided: Decided, occasion: Occasion) {
+        if decided.events.is_empty() {
+            // Nothing follows from it, so there is nothing to store; an append without events is none.
+            tracing::error!(execution = %id, "a decision without events");
+            self.refuse(id, occasion.settle, occasion.reply, Ok(()));
+            return;
+        }
         let Some(live) = self.live.get_mut(&id) else { return };
         let Some(held) = self.held.get_mut(&live.partition) else {
             // Lost while the request waited: whoever owns it now will do it.
@@ -426,6 +432,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             Refusal::Repeated
             | Refusal::Over(_)
             | Refusal::NotWaiting(_)
+            | Refusal::NobodyTakes
             | Refusal::OtherWait { .. }
             | Refusal::DecidedAlready { .. }
             | Refusal::WaitsForStep { .. } => ServiceError::Conflict(refusal.to_string()),

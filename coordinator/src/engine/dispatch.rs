@@ -154,6 +154,7 @@ impl Engine {
 
     /// The bus has taken jobs, or has not.
     pub(super) async fn published(&mut self, results: Vec<(JobKey, Result<Published, BusError>)>) {
+        let mut duplicates = Vec::new();
         for (key, result) in results {
             match result {
                 Ok(published) => {
@@ -163,7 +164,10 @@ impl Engine {
                     {
                         entry.sequence = Some(published.sequence);
                     }
-                    self.withdraw_late(key.execution);
+                    self.withdraw_late(key.execution, key.ordinal);
+                    if published.duplicate {
+                        duplicates.push((key, published.sequence));
+                    }
                 }
                 Err(BusError::TooLarge { found, limit }) => {
                     let error = ExecutionError::new(
@@ -188,6 +192,27 @@ impl Engine {
                 }
             }
         }
+        self.look_for(duplicates);
+    }
+
+    /// The bus took jobs for copies of what it has had: is that still there? A job that was taken off the bus, or lost
+    /// with it, within the time for which copies are recognised would wait for nothing.
+    fn look_for(&self, duplicates: Vec<(JobKey, u64)>) {
+        if duplicates.is_empty() {
+            return;
+        }
+        let (bus, sender) = (self.bus.clone(), self.sender.clone());
+        tokio::spawn(async move {
+            let mut missing = Vec::new();
+            for (key, sequence) in duplicates {
+                if matches!(bus.job_exists(sequence).await, Ok(false)) {
+                    missing.push(key);
+                }
+            }
+            if let (false, Some(sender)) = (missing.is_empty(), sender.upgrade()) {
+                let _ = sender.send(Input::Missing(missing)).await; // The engine may have stopped.
+            }
+        });
     }
 }
 

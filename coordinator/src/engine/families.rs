@@ -20,6 +20,13 @@ impl Engine {
         let execution = &live.execution;
         let tenant = execution.tenant().clone();
         if execution.state().is_terminal() {
+            // An `end` completes whatever else is open.
+            let left: Vec<ExecutionId> = execution.cancelled_children();
+            for child in left {
+                let reason = "its parent has ended".to_owned();
+                self.errand(Errand { tenant: tenant.clone(), parent: id, what: What::Cancel { child, reason } });
+            }
+            let Some(execution) = self.live.get(&id).map(|live| &live.execution) else { return };
             let parent = execution.parent().and_then(|link| link.execution);
             if let (Some(parent), Some(ending)) = (parent, ending_of(execution)) {
                 let what = What::Tell(id, Box::new(ending));

@@ -61,9 +61,9 @@ impl Engine {
     }
 
     /// A job has reached the bus after its execution was paused.
-    pub(super) fn withdraw_late(&mut self, id: ExecutionId) {
+    pub(super) fn withdraw_late(&mut self, id: ExecutionId, ordinal: u32) {
         if self.live.get(&id).is_some_and(|live| live.execution.state() == ExecutionState::Paused) {
-            self.withdraw(id, &Unwanted { all: true, steps: Vec::new() });
+            self.withdraw(id, &Unwanted { all: false, steps: vec![ordinal] });
         }
     }
 

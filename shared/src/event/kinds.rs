@@ -50,6 +50,9 @@ pub enum EventData {
     ExecutionPaused {
         #[serde(rename = "r")]
         reason: String,
+        /// The node whose breakpoint was reached.
+        #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+        breakpoint: Option<u32>,
     },
     #[serde(rename = "xr")]
     ExecutionResumed {},
@@ -61,6 +64,8 @@ pub enum EventData {
         /// All that is open waits, this step first; absent: somebody put the execution there.
         #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
         step: Option<u32>,
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        control: Option<ControlId>,
     },
     /// What was waited for: by a step, or by the execution, which leaves `Waiting`.
     #[serde(rename = "xi")]
@@ -94,6 +99,8 @@ pub enum EventData {
         node: u32,
         #[serde(rename = "o")]
         on: bool,
+        #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+        control: Option<ControlId>,
     },
     #[serde(rename = "xc")]
     ExecutionCompleted {

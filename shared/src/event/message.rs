@@ -141,6 +141,17 @@ impl Message {
         }
     }
 
+    /// About as many as it takes.
+    pub fn bytes(&self) -> usize {
+        let text = match self {
+            Message::Control { reason, .. } => reason.as_ref().map_or(0, String::len),
+            Message::Evidence { title, .. } => title.len(),
+            Message::Guidance { content, .. } => content.len(),
+            Message::A2a { from_agent, message_type, .. } => from_agent.len() + message_type.len(),
+        };
+        text + self.payload().map_or(0, Data::len) + 100
+    }
+
     pub(crate) const fn payload_mut(&mut self) -> Option<&mut Data> {
         match self {
             Message::Control { .. } => None,

@@ -118,7 +118,7 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("metadata", json!(metadata));
         }
         EventData::ExecutionStarted {} | EventData::ExecutionResumed {} => {}
-        EventData::ExecutionPaused { reason } => put("reason", json!(reason)),
+        EventData::ExecutionPaused { reason, .. } => put("reason", json!(reason)),
         EventData::ExecutionCancelled { reason, undone } => {
             put("reason", json!(reason));
             put("compensation", compensation(undone));
@@ -130,7 +130,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                 Ending::Cancelled { reason } => put("reason", json!(reason)),
             }
         }
-        EventData::ExecutionWaiting { reason, .. } => put("reason", json!(reason)),
+        EventData::ExecutionWaiting { reason, control, .. } => {
+            put("reason", json!(reason));
+            put("control_id", json!(control));
+        }
         EventData::InputReceived { input, control, .. } => {
             put("input", json!(input));
             put("control_id", json!(control));
@@ -142,7 +145,8 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("outcome", json!(outcome));
             put("reason", json!(reason));
         }
-        EventData::BreakpointSet { node, on } => {
+        EventData::BreakpointSet { node, on, control } => {
+            put("control_id", json!(control));
             put("node", json!(graph.node(NodeIx(*node)).map(|node| node.name.as_str())));
             put("on", json!(on));
         }

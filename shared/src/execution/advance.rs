@@ -52,7 +52,8 @@ impl Decision<'_> {
                 if self.at_breakpoint(ready) {
                     if self.execution.state == ExecutionState::Running {
                         let name = self.graph.node(NodeIx(ready.node())).map_or("", |node| node.name.as_str());
-                        self.pause(format!("breakpoint before `{name}`"))?;
+                        let reason = format!("breakpoint before `{name}`");
+                        self.emit(EventData::ExecutionPaused { reason, breakpoint: Some(ready.node()) })?;
                     }
                     return self.settle_down();
                 }
@@ -80,6 +81,7 @@ impl Decision<'_> {
             && self.execution.unsettled == 0
             && self.execution.open.is_empty()
             && !self.execution.wants_a_child()
+            && !self.execution.has_orphans()
         {
             return self.complete_execution(None);
         }

@@ -146,13 +146,13 @@ impl Fold<'_> {
                 self.execution.enter(self.graph);
                 Ok(())
             }
-            EventData::ExecutionPaused { reason } => self.paused(reason),
+            EventData::ExecutionPaused { reason, breakpoint } => self.paused(reason, *breakpoint),
             EventData::ExecutionResumed {} => self.resumed(),
             EventData::ExecutionQuiescent {} => self.quiescent(),
-            EventData::ExecutionWaiting { reason, step } => self.waits(*reason, *step),
+            EventData::ExecutionWaiting { reason, step, control } => self.waits(*reason, *step, *control),
             EventData::InputReceived { input, step, control } => self.input_received(input, *step, *control),
             EventData::ControlRecorded { control, outcome, .. } => self.controlled(*control, *outcome),
-            EventData::BreakpointSet { node, on } => self.breakpoint(*node, *on),
+            EventData::BreakpointSet { node, on, control } => self.breakpoint(*node, *on, *control),
             EventData::ChildSpawned { step, child, graph, background, on_cancel } => {
                 self.child_spawned(*step, *child, graph, *background, *on_cancel)
             }
@@ -202,7 +202,9 @@ impl Fold<'_> {
             EventData::StepCompleted { step, attempt, output, duration_us: _, taken, routing_error } => {
                 self.legal(ExecutionAction::StepCompleted)?;
                 self.end_step(*step, *attempt, StepAction::Complete)?;
-                self.execution.failures_in_a_row = 0;
+                if self.task_of(*step).is_some() {
+                    self.execution.failures_in_a_row = 0;
+                }
                 let at = *step as usize;
                 self.execution.steps[at].output = output.clone();
                 self.execution.steps[at].error = routing_error.clone();
@@ -311,6 +313,7 @@ impl Fold<'_> {
         execution.quiet_from = None;
         execution.paused_at = None;
         execution.passing = None;
+        execution.stopped_before = None;
         execution.signals.clear();
         execution.inbox.clear();
         execution.deadlines.clear();

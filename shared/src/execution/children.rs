@@ -77,7 +77,8 @@ impl Execution {
                 graph: child.graph.clone(),
                 input: child.input.clone(),
                 depth: self.depth + 1,
-                held: self.is_ending() && child.on_cancel == CancellationPolicy::CascadeCancel,
+                held: child.on_cancel == CancellationPolicy::CascadeCancel
+                    && (self.is_ending() || self.is_orphan(*ordinal, child)),
             })
         };
         wanted.filter_map(spec).collect()
@@ -88,20 +89,33 @@ impl Execution {
         let open = self.children.iter().filter(|(_, child)| !child.state.is_over());
         let ending = self.is_ending();
         open.filter(move |(ordinal, child)| {
-            self.open.contains(ordinal) || (ending && child.on_cancel != CancellationPolicy::Detach)
+            self.open.contains(ordinal)
+                || (ending && child.on_cancel != CancellationPolicy::Detach)
+                || (child.on_cancel == CancellationPolicy::CascadeCancel && self.is_orphan(**ordinal, child))
         })
         .map(|(_, child)| child.id)
     }
 
-    /// Children that are to be cancelled, because the execution is about to end.
+    /// Children that are to be cancelled: the execution is about to end, or their steps are over.
     pub fn cancelled_children(&self) -> Vec<ExecutionId> {
-        if !self.is_ending() {
-            return Vec::new();
-        }
-        let cascades = |child: &&ChildRun| {
-            child.state == ChildState::Running && child.on_cancel == CancellationPolicy::CascadeCancel
+        let ending = self.is_ending();
+        let cascades = |(ordinal, child): &(&u32, &ChildRun)| {
+            child.state == ChildState::Running
+                && child.on_cancel == CancellationPolicy::CascadeCancel
+                && (ending || self.is_orphan(**ordinal, child))
         };
-        self.children.values().filter(cascades).map(|child| child.id).collect()
+        self.children.iter().filter(cascades).map(|(_, child)| child.id).collect()
+    }
+
+    /// Its step is over without it: a race was decided, or an `end` was reached.
+    fn is_orphan(&self, ordinal: u32, child: &ChildRun) -> bool {
+        !child.background && !child.state.is_over() && !self.open.contains(&ordinal)
+    }
+
+    /// Children that are to be cancelled although the execution goes on; it does not complete before they have ended.
+    pub(super) fn has_orphans(&self) -> bool {
+        let cascades = |child: &ChildRun| child.on_cancel == CancellationPolicy::CascadeCancel;
+        self.children.iter().any(|(ordinal, child)| cascades(child) && self.is_orphan(*ordinal, child))
     }
 
     /// Children without whose end it cannot end.

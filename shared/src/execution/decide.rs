@@ -1,6 +1,7 @@
 //! What follows a command: events, or a refusal that changes nothing.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 
 use super::apply::ApplyError;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
@@ -225,7 +226,7 @@ impl Decision<'_> {
             }
             Command::Pause { reason } => {
                 self.legal(ExecutionAction::Pause)?;
-                self.emit(EventData::ExecutionPaused { reason })?;
+                self.emit(EventData::ExecutionPaused { reason, breakpoint: None })?;
             }
             Command::Resume => {
                 self.not_waiting_for_a_step()?;
@@ -235,7 +236,7 @@ impl Decision<'_> {
             Command::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
                 self.not_while_compensating()?;
-                self.emit(EventData::ExecutionWaiting { reason, step: None })?;
+                self.emit(EventData::ExecutionWaiting { reason, step: None, control: None })?;
             }
             Command::Input { input } => {
                 self.not_waiting_for_a_step()?;
@@ -307,6 +308,13 @@ impl Decision<'_> {
                 return Err(Rejection::InvalidInputs(problems));
             }
         }
+        let mut breakpoints = BTreeSet::new();
+        for node in &request.breakpoints {
+            let Some(ix) = self.graph.by_name.get(node) else {
+                return Err(Refusal::UnknownNode(node.clone()).into());
+            };
+            breakpoints.insert(ix.0); // Named twice, it is one.
+        }
         let planning = request.planning;
         self.emit(EventData::ExecutionCreated {
             graph: request.graph,
@@ -318,14 +326,8 @@ impl Decision<'_> {
             request_hash: request.request_hash,
             metadata: request.metadata,
         })?;
-        for node in request.breakpoints {
-            let Some(ix) = self.graph.by_name.get(&node).copied() else {
-                return Err(Refusal::UnknownNode(node).into());
-            };
-            // Named twice, it is one.
-            if !self.execution.breakpoints.contains(&ix.0) {
-                self.emit(EventData::BreakpointSet { node: ix.0, on: true })?;
-            }
+        for node in breakpoints {
+            self.emit(EventData::BreakpointSet { node, on: true, control: None })?;
         }
         if planning {
             return Ok(());
@@ -448,6 +450,14 @@ impl Decision<'_> {
         let policy = self.task_of(ordinal).and_then(|task| task.retry).unwrap_or_else(|| error.category.retry_policy());
         match policy.decide(&error, attempt, chance) {
             RetryDecision::Retry { delay } => {
+                // What has used the budget up does not get another try for nothing; what undoes needs none.
+                if !self.execution.is_ending() {
+                    match self.overspent()? {
+                        Some(error) => return self.fail_step(ordinal, error, duration_us),
+                        None if self.execution.state.is_terminal() || self.execution.is_ending() => return Ok(()),
+                        None => {}
+                    }
+                }
                 let due = self.at.after(delay);
                 self.emit(EventData::StepRetryScheduled { step: ordinal, attempt, error, duration_us, due })?;
                 self.pause_after_failures()?;
@@ -456,14 +466,20 @@ impl Decision<'_> {
                 }
                 Ok(())
             }
-            RetryDecision::GiveUp => self.fail_step(ordinal, error, duration_us),
+            RetryDecision::GiveUp => {
+                self.fail_step(ordinal, error, duration_us)?;
+                self.pause_after_failures()
+            }
         }
     }
 
     /// The graph asks to be looked at when so many attempts in a row have failed.
     fn pause_after_failures(&mut self) -> Result<(), Rejection> {
         let Some(limit) = self.graph.limits.pause_after_failures else { return Ok(()) };
-        if self.execution.failures_in_a_row < limit || self.execution.state != ExecutionState::Running {
+        if self.execution.failures_in_a_row < limit
+            || self.execution.state != ExecutionState::Running
+            || self.execution.is_ending()
+        {
             return Ok(());
         }
         self.pause(format!("{limit} attempts in a row have failed (limits.pause_after_failures)"))

@@ -11,11 +11,24 @@ use crate::event::message::Message;
 /// Messages that one step takes: its job carries them.
 const MESSAGES_PER_STEP: usize = 100;
 
+/// Their values and texts together, in bytes: a job has to fit into a message of the bus.
+const BYTES_PER_STEP: usize = 256 * 1024;
+
 impl Decision<'_> {
     /// A step that asks for its inbox has what is in it, the most urgent first; nobody after it has the same.
     pub(super) fn deliver_inbox(&mut self, step: u32) -> Result<(), Rejection> {
-        let messages: Vec<u64> =
-            self.execution.inbox.keys().map(|(_, sequence)| *sequence).take(MESSAGES_PER_STEP).collect();
+        let mut bytes = 0;
+        let fits = |message: &Message| {
+            bytes += message.bytes();
+            bytes <= BYTES_PER_STEP
+        };
+        let mut fits = fits;
+        // The most urgent one is given however large it is.
+        let given = self.execution.inbox.iter().enumerate().take(MESSAGES_PER_STEP);
+        let messages: Vec<u64> = given
+            .take_while(|(at, (_, message))| fits(message) || *at == 0)
+            .map(|(_, ((_, sequence), _))| *sequence)
+            .collect();
         if messages.is_empty() {
             return Ok(());
         }

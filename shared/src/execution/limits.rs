@@ -73,6 +73,16 @@ impl Decision<'_> {
         Ok(Room::Enough)
     }
 
+    /// What is spent has used the budget up: as [`Self::breach`].
+    pub(super) fn overspent(&mut self) -> Result<Option<ExecutionError>, Rejection> {
+        for Measured { limit, spent, max, .. } in self.measured().into_iter().flatten() {
+            if spent >= max {
+                return self.breach(limit, spent, max);
+            }
+        }
+        Ok(None)
+    }
+
     /// A limit is in the way for good, unless somebody raises it. The error, where the step is to fail with it.
     fn breach(&mut self, limit: Violation, current: u64, max: u64) -> Result<Option<ExecutionError>, Rejection> {
         let on_limit = self.graph.limits.on_limit;
@@ -86,7 +96,11 @@ impl Decision<'_> {
             OnLimit::Stop => self.fail_execution(error, None)?,
             OnLimit::Pause => self.pause(error.message)?,
             OnLimit::Approve => {
-                self.emit(EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None })?;
+                self.emit(EventData::ExecutionWaiting {
+                    reason: WaitReason::CostThreshold,
+                    step: None,
+                    control: None,
+                })?;
             }
         }
         Ok(None)
@@ -109,7 +123,7 @@ impl Decision<'_> {
             && !self.execution.usage.reached.contains(&limit)
         {
             self.emit(EventData::LimitReached { limit, current, max: alert.micros(), held: false })?;
-            self.emit(EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None })?;
+            self.emit(EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None, control: None })?;
         }
         Ok(())
     }

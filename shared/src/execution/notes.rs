@@ -48,6 +48,8 @@ impl Decision<'_> {
                 self.emit(EventData::ToolCallStarted { step, tool_call_id: id.clone(), tool_name: name, input })?;
                 self.emit(EventData::ToolCallCompleted { step, tool_call_id: id, output })
             }
+            // What did not succeed has met no goal.
+            Note::Goal { status, .. } if !succeeded && ends_search(status) => Ok(()),
             Note::Goal { id, status, score, reason } => {
                 self.emit(EventData::GoalEvaluated { step, goal_id: id, status, score, reason })
             }

@@ -51,6 +51,9 @@ pub struct Execution {
     /// Nodes before which it is paused.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) breakpoints: BTreeSet<u32>,
+    /// The node whose breakpoint it has stopped at.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) stopped_before: Option<u32>,
     /// The node whose breakpoint somebody has resumed from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) passing: Option<u32>,
@@ -520,6 +523,7 @@ impl Execution {
             at_work: 0,
             failures_in_a_row: 0,
             breakpoints: BTreeSet::new(),
+            stopped_before: None,
             passing: None,
             paused_at: None,
             held_us: 0,

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Decision, Rejection};
 use super::lifecycle::{ExecutionAction, ExecutionState, WaitReason};
-use super::state::{Execution, step_id};
+use super::state::{Execution, KeptSignal, step_id};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
@@ -27,6 +27,10 @@ pub const HEARD: usize = 100;
 pub const INBOX_MESSAGES: usize = 1000;
 /// Signals that may wait for their step.
 pub const KEPT_SIGNALS: usize = 1000;
+/// Bytes of the values of all signals that wait for their step.
+pub const KEPT_BYTES: usize = 8 * 1024 * 1024;
+/// Largest value in a message, in bytes.
+pub const MESSAGE_BYTES: usize = 16 * 1024;
 /// Longest name of a signal, a correlation key, a title or whoever decides, in bytes.
 pub const NAME_BYTES: usize = 256;
 /// Longest text of guidance or of a comment, in bytes.
@@ -175,6 +179,8 @@ pub enum Refusal {
     DecidedAlready { by: String },
     #[error("{what} is full: at most {limit} wait there")]
     Full { what: &'static str, limit: usize },
+    #[error("no step of this graph takes messages of this kind (`inbox: true`)")]
+    NobodyTakes,
     #[error("it waits for `{node}` ({reason}), which ends by what it waits for")]
     WaitsForStep { node: String, reason: WaitReason },
 }
@@ -230,7 +236,7 @@ impl Decision<'_> {
                 };
                 self.not_over()?;
                 if self.execution.breakpoints.contains(&ix.0) != on {
-                    self.emit(EventData::BreakpointSet { node: ix.0, on })?;
+                    self.emit(EventData::BreakpointSet { node: ix.0, on, control: Some(id) })?;
                 } else {
                     return Err(Refusal::Repeated.into());
                 }
@@ -239,7 +245,7 @@ impl Decision<'_> {
             Steering::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
                 self.not_while_compensating()?;
-                self.emit(EventData::ExecutionWaiting { reason, step: None })?;
+                self.emit(EventData::ExecutionWaiting { reason, step: None, control: Some(id) })?;
             }
             Steering::Input { input } => {
                 self.not_waiting_for_a_step()?;
@@ -281,7 +287,7 @@ impl Decision<'_> {
     }
 
     pub(super) fn pause(&mut self, reason: String) -> Result<(), Rejection> {
-        self.emit(EventData::ExecutionPaused { reason })
+        self.emit(EventData::ExecutionPaused { reason, breakpoint: None })
     }
 
     /// Resuming and giving input end a wait that somebody put the execution into, never that of a step.
@@ -401,7 +407,16 @@ impl Decision<'_> {
                 bounded("the message type", message_type, NAME_BYTES)?;
             }
         }
-        if self.execution.inbox.len() >= INBOX_MESSAGES {
+        let found = message.payload().map_or(0, Data::len);
+        if found > MESSAGE_BYTES {
+            return Err(Refusal::Length { what: "the value of a message", found, limit: MESSAGE_BYTES }.into());
+        }
+        let heard = matches!(message, Message::Guidance { .. } | Message::Evidence { .. });
+        if !self.graph.takes_messages() {
+            if !heard {
+                return Err(Refusal::NobodyTakes.into());
+            }
+        } else if self.execution.inbox.len() >= INBOX_MESSAGES {
             return Err(Refusal::Full { what: "the inbox", limit: INBOX_MESSAGES }.into());
         }
         self.emit(EventData::InboxReceived { control, message })
@@ -420,9 +435,14 @@ impl Decision<'_> {
         }
         self.not_over()?;
         self.takes_signal(&name, &payload)?;
-        if self.execution.signals.len() >= KEPT_SIGNALS {
+        let signal = KeptSignal { name, correlation, payload };
+        let bytes: usize = self.execution.signals.values().map(|kept| kept.payload.len()).sum();
+        let full = self.execution.signals.len() >= KEPT_SIGNALS || bytes + signal.payload.len() > KEPT_BYTES;
+        // One that a step waits for is not kept.
+        if full && self.waits_for_signal(&signal).is_none() {
             return Err(Refusal::Full { what: "what is kept of signals", limit: KEPT_SIGNALS }.into());
         }
+        let KeptSignal { name, correlation, payload } = signal;
         self.emit(EventData::SignalReceived { control, name, correlation, payload })?;
         self.deliver_signal(self.execution.sequence)
     }

@@ -58,7 +58,15 @@ impl Decision<'_> {
             let Some(template) = template else { return Ok(Vec::new()) };
             match evaluated(template)? {
                 serde_json::Value::Array(names) => {
-                    names.into_iter().map(|name| text(name, "whoever is assigned")).collect()
+                    let mut people: Vec<String> = Vec::with_capacity(names.len());
+                    for name in names {
+                        let name = text(name, "whoever is assigned")?;
+                        // Named twice, nobody has two votes, and two are not waited for.
+                        if !people.contains(&name) {
+                            people.push(name);
+                        }
+                    }
+                    Ok(people)
                 }
                 one => Ok(vec![text(one, "whoever is assigned")?]),
             }
@@ -152,18 +160,22 @@ impl Decision<'_> {
         })
     }
 
-    /// Gives a signal that has just come to the step that has waited for it for the longest time, if one has.
-    pub(super) fn deliver_signal(&mut self, signal: u64) -> Result<(), Rejection> {
-        let Some(kept) = self.execution.signals.get(&signal) else { return Ok(()) };
-        let step = self.execution.waits.iter().find_map(|(step, run)| match &run.wait {
+    /// The step that has waited for such a signal for the longest time.
+    pub(super) fn waits_for_signal(&self, signal: &KeptSignal) -> Option<u32> {
+        self.execution.waits.iter().find_map(|(step, run)| match &run.wait {
             Wait::Signal { name, correlation }
-                if matches_wait(kept, name, correlation.as_deref(), self.wait_node(*step)) =>
+                if matches_wait(signal, name, correlation.as_deref(), self.wait_node(*step)) =>
             {
                 Some(*step)
             }
             _ => None,
-        });
-        match step {
+        })
+    }
+
+    /// Gives a signal that has just come to the step that waits for it, if one does.
+    pub(super) fn deliver_signal(&mut self, signal: u64) -> Result<(), Rejection> {
+        let Some(kept) = self.execution.signals.get(&signal) else { return Ok(()) };
+        match self.waits_for_signal(kept) {
             Some(step) => self.hand_over(signal, step),
             None => Ok(()),
         }
@@ -251,7 +263,7 @@ impl Decision<'_> {
         }
         let Some((step, run)) = execution.waits.first_key_value() else { return Ok(()) };
         let (step, reason) = (*step, run.wait.reason());
-        self.emit(EventData::ExecutionWaiting { reason, step: Some(step) })
+        self.emit(EventData::ExecutionWaiting { reason, step: Some(step), control: None })
     }
 }
 

@@ -380,6 +380,11 @@ pub struct Loop {
 }
 
 impl CompiledGraph {
+    /// Some task is given the messages that come for the execution.
+    pub fn takes_messages(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(&node.kind, NodeKind::Task(task) if task.inbox))
+    }
+
     /// Why the inputs do not fit the schema that the document declares; empty when they do. At most twenty reasons.
     pub fn input_problems(&self, inputs: &serde_json::Value) -> Vec<String> {
         self.inputs.as_deref().map(|schema| super::compile::input_problems(schema, inputs)).unwrap_or_default()

@@ -80,7 +80,7 @@ impl Seen {
                 Kind::MapExpanded { items: items.elements().map_or(0, |items| items.len() as u64) }
             }
             EventData::StepWaiting { wait, .. } => Kind::Waiting { what: waits::words(&wait_json(wait)) },
-            EventData::ExecutionPaused { reason } => Kind::Paused { reason: reason.clone() },
+            EventData::ExecutionPaused { reason, .. } => Kind::Paused { reason: reason.clone() },
             EventData::ExecutionResumed {} => Kind::Resumed,
             EventData::ExecutionWaiting { .. } => Kind::Rests,
             _ => Kind::Other,

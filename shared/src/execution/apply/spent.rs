@@ -4,7 +4,7 @@ use super::{ApplyError, Fold};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::event::{GoalStatus, Violation};
-use crate::execution::lifecycle::ExecutionAction;
+use crate::execution::lifecycle::{ExecutionAction, WaitReason};
 use crate::execution::notes::{ends_search, same_work};
 use crate::graph::Reserve;
 use crate::id::ControlId;
@@ -53,6 +53,10 @@ impl Fold<'_> {
             usage.reached.remove(&limit);
         }
         usage.short = false;
+        // Paused while it was held for want of it: resuming finds nothing to wait for.
+        if self.execution.paused_wait == Some(WaitReason::CostThreshold) && !self.execution.waits_on_steps {
+            self.execution.paused_wait = None;
+        }
         Ok(())
     }
 

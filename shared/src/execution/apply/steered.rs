@@ -16,13 +16,14 @@ impl Fold<'_> {
         Err(ApplyError::Nonsense { sequence: self.sequence, reason })
     }
 
-    pub(super) fn paused(&mut self, reason: &str) -> Result<(), ApplyError> {
+    pub(super) fn paused(&mut self, reason: &str, breakpoint: Option<u32>) -> Result<(), ApplyError> {
         let before = self.execution.state;
         self.move_to(ExecutionAction::Pause)?;
         if let ExecutionState::Waiting(wait) = before {
             self.execution.paused_wait = Some(wait);
         }
         self.execution.reason = Some(reason.to_owned());
+        self.execution.stopped_before = breakpoint;
         self.execution.paused_at = Some(self.at);
         // A job may be with a worker that has not said so yet.
         let queued = self.execution.open.iter().any(|ordinal| {
@@ -39,8 +40,8 @@ impl Fold<'_> {
         execution.reason = None;
         execution.quiet_from = None;
         execution.failures_in_a_row = 0;
-        execution.passing =
-            execution.ready.front().map(|ready| ready.node()).filter(|node| execution.breakpoints.contains(node));
+        // Only what it has stopped at is passed.
+        execution.passing = execution.stopped_before.take();
         match execution.paused_at.take() {
             Some(since) => {
                 let paused = self.at.since(since);
@@ -82,7 +83,15 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn waits(&mut self, reason: WaitReason, step: Option<u32>) -> Result<(), ApplyError> {
+    pub(super) fn waits(
+        &mut self,
+        reason: WaitReason,
+        step: Option<u32>,
+        control: Option<ControlId>,
+    ) -> Result<(), ApplyError> {
+        if let Some(control) = control {
+            self.remember(control);
+        }
         if let Some(step) = step {
             self.step(step)?;
         }
@@ -133,7 +142,10 @@ impl Fold<'_> {
         }
     }
 
-    pub(super) fn breakpoint(&mut self, node: u32, on: bool) -> Result<(), ApplyError> {
+    pub(super) fn breakpoint(&mut self, node: u32, on: bool, control: Option<ControlId>) -> Result<(), ApplyError> {
+        if let Some(control) = control {
+            self.remember(control);
+        }
         if self.graph.node(NodeIx(node)).is_none() {
             return Err(ApplyError::UnknownNode { sequence: self.sequence, node });
         }
@@ -240,7 +252,10 @@ impl Fold<'_> {
         }
         self.remember(control);
         let sequence = self.sequence;
-        self.execution.inbox.insert((message.order(), sequence), message.clone());
+        // What only expressions read does not wait for a step.
+        if self.graph.takes_messages() {
+            self.execution.inbox.insert((message.order(), sequence), message.clone());
+        }
         if matches!(message, Message::Guidance { .. } | Message::Evidence { .. }) {
             self.execution.heard.push_back((sequence, message.clone()));
             while self.execution.heard.len() > HEARD {

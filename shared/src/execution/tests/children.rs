@@ -156,3 +156,16 @@ fn an_end_that_is_reached_while_a_child_is_wanted_comes_after_it_and_nothing_spi
     scenario.starts_children();
     scenario.then_gives(json!(7));
 }
+
+#[test]
+fn the_child_of_a_branch_that_lost_is_cancelled_before_the_parent_completes() {
+    let graph = "nodes: { a: { task: t, next: { to: j } }, k: { graph: g, next: { to: j } }, j: { join: race, transform: 7 } }\noutput: \"=steps.j.output\"";
+    let mut scenario = given(graph);
+    scenario.starts(json!({}));
+    let child = scenario.starts_children()[0];
+    scenario.completes("a").then("a ok, k skipped, j ok").is(ExecutionState::Running);
+    assert_eq!(scenario.execution.cancelled_children(), [child]);
+    assert_eq!(scenario.execution.awaited_children().collect::<Vec<_>>(), [child]);
+    let ending = ChildEnding::Cancelled { reason: "lost".to_owned() };
+    scenario.when(Command::ChildEnded { child, ending }).then_gives(json!(7));
+}

@@ -84,3 +84,13 @@ fn notes_out_of_bounds_fail_the_step() {
     given(LOOK).starts(json!({})).notes("look[0]", vec![long]).then_fails_with("bad_notes");
     given(LOOK).starts(json!({})).notes("look[0]", vec![found("a"); 300]).then_fails_with("bad_notes");
 }
+
+#[test]
+fn a_goal_that_a_failed_attempt_claims_is_not_met() {
+    let mut scenario =
+        given("nodes: { look: { map: { over: [1, 2], collect: all_settled, discover: standard }, task: t } }");
+    scenario.starts(json!({}));
+    let result = Box::new(scenario.failed("look[0]", fatal()));
+    scenario.when(Command::Noted { notes: vec![goal(GoalStatus::Met)], result });
+    scenario.then("look runs, look[0] failed, look[1] due");
+}

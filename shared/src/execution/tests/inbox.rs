@@ -129,3 +129,49 @@ fn an_inbox_that_is_full_refuses_and_loses_nothing() {
     assert_eq!(given_to(&scenario, "b").len(), 100, "as many as a job carries");
     assert_eq!(scenario.execution.inbox().count(), 900);
 }
+
+fn large(title: &str, bytes: usize) -> Steering {
+    let content = data(&json!("x".repeat(bytes)));
+    let (source, impact) = (EvidenceSource::External, EvidenceImpact::Informational);
+    Steering::Send { message: Message::Evidence { source, title: title.to_owned(), content, confidence: None, impact } }
+}
+
+#[test]
+fn a_step_is_given_as_much_as_its_job_carries_and_the_rest_stays() {
+    let mut scenario = given(TWO);
+    scenario.starts(json!({}));
+    for n in 0..40 {
+        scenario.asks("ada", large(&format!("t{n}"), 15_000));
+    }
+    scenario.completes("a");
+    let given = given_to(&scenario, "b").len();
+    assert!((10..20).contains(&given), "{given}");
+    assert_eq!(scenario.execution.inbox().count(), 40 - given);
+    assert!(matches!(
+        scenario.asks_in_vain("ada", large("huge", 3_000_000)),
+        Rejection::Refused(Refusal::Length { limit: 16_384, .. })
+    ));
+}
+
+#[test]
+fn as_much_as_may_be_heard_is_a_value_that_expressions_read() {
+    let graph = "nodes: { a: { task: t, next: { to: b } }, b: { transform: \"=size(inbox.evidence)\" } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({}));
+    for n in 0..150 {
+        scenario.asks("ada", large(&format!("t{n}"), 16_000));
+    }
+    scenario.completes("a").then_gives(json!(100));
+}
+
+#[test]
+fn where_no_step_takes_messages_guidance_is_heard_and_fills_nothing() {
+    let mut scenario = given("nodes: { a: { task: t, next: { to: b } }, b: { transform: \"=size(inbox.guidance)\" } }");
+    scenario.starts(json!({}));
+    for n in 0..1100 {
+        scenario.asks("ada", guidance(&format!("g{n}"), GuidancePriority::Medium));
+    }
+    assert_eq!(scenario.execution.inbox().count(), 0);
+    assert_eq!(scenario.asks_in_vain("ada", a2a("scout")), Rejection::Refused(Refusal::NobodyTakes));
+    scenario.completes("a").then_gives(json!(100));
+}

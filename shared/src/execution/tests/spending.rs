@@ -122,3 +122,35 @@ fn a_map_that_is_short_of_money_while_the_execution_is_held_waits_for_both() {
     scenario.spends("m[0]", 10_000).is(ExecutionState::Paused).when(Command::Resume).is(ExecutionState::Paused);
     scenario.asks("ada", budget("1")).when(Command::Resume).owes("m[1]");
 }
+
+#[test]
+fn what_has_used_the_budget_up_gets_no_other_try() {
+    let with = |on_limit: &str| {
+        given(&format!(
+            "limits: {{ cost_usd: \"1.00\", on_limit: {on_limit} }}\nnodes: {{ a: {{ task: t, retry: {{ max_attempts: 20, backoff: none }}, next: [ {{ to: b }}, {{ catch: [QuotaExceeded], to: b }} ] }}, b: {{ join: any, transform: 1 }} }}"
+        ))
+    };
+    let spend = |scenario: &mut Scenario| {
+        scenario.starts(json!({}));
+        let result = Box::new(scenario.failed("a", error(crate::error::ErrorCategory::NetworkError)));
+        scenario.when(Command::Noted { notes: vec![used(1_000_000)], result });
+    };
+    let mut scenario = with("stop");
+    spend(&mut scenario);
+    scenario.then_fails_with("cost_limit");
+    let mut scenario = with("fail_step");
+    spend(&mut scenario);
+    scenario.then("a failed, b ok").is(ExecutionState::Completed);
+    let mut scenario = with("approve");
+    spend(&mut scenario);
+    scenario.is(ExecutionState::Waiting(WaitReason::CostThreshold)).owes("");
+    scenario.asks("ada", budget("9")).is(ExecutionState::Running).owes("a");
+}
+
+#[test]
+fn a_budget_that_comes_while_it_is_paused_lets_it_go_on_afterwards() {
+    let mut scenario = chain("approve");
+    scenario.starts(json!({})).spends("a", 1_000_000).when(Command::Pause { reason: "lunch".to_owned() });
+    scenario.asks("ada", budget("2.00")).is(ExecutionState::Paused).when(Command::Resume);
+    scenario.is(ExecutionState::Running).owes("b");
+}

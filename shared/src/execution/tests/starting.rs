@@ -208,3 +208,15 @@ nodes:
     let again = scenario.refold();
     assert_eq!(again.step_id(3, "a"), Some(ids[3]));
 }
+
+#[test]
+fn a_start_that_is_refused_for_its_breakpoint_leaves_nothing_behind() {
+    let mut scenario = given("nodes: { a: { task: t } }");
+    let request = crate::execution::StartRequest {
+        breakpoints: vec!["a".to_owned(), "nowhere".to_owned()],
+        ..scenario.request(&json!({}))
+    };
+    scenario.refused(crate::execution::Command::Create(Box::new(request)));
+    assert_eq!(scenario.execution.sequence(), 0);
+    scenario.starts(json!({}));
+}

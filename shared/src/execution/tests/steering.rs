@@ -162,3 +162,33 @@ fn an_execution_that_somebody_holds_waits_for_its_input_only() {
     scenario.asks("ada", Steering::Input { input: data(&json!({"budget": 5})) }).is(ExecutionState::Running).owes("b");
     assert_eq!(scenario.execution.received().to_json(), json!({"budget": 5}));
 }
+
+#[test]
+fn holding_and_breaking_are_done_once_under_their_ids() {
+    let mut scenario = given(TWO);
+    scenario.starts(json!({}));
+    let hold = scenario.ask("ada", Steering::Wait { reason: WaitReason::Checkpoint });
+    scenario.when(Command::Steer(Box::new(hold.clone())));
+    scenario.asks("ada", Steering::Input { input: data(&json!(1)) }).is(ExecutionState::Running);
+    assert_eq!(scenario.refused(Command::Steer(Box::new(hold))), Rejection::Refused(Refusal::Repeated));
+    let on = scenario.ask("ada", breakpoint("b", true));
+    scenario.when(Command::Steer(Box::new(on.clone()))).asks("ada", breakpoint("b", false));
+    assert_eq!(scenario.refused(Command::Steer(Box::new(on))), Rejection::Refused(Refusal::Repeated));
+    assert_eq!(scenario.execution.breakpoints().count(), 0);
+}
+
+#[test]
+fn a_breakpoint_is_passed_only_by_who_has_stopped_at_it() {
+    let mut scenario = given(TWO);
+    scenario.starts(json!({})).asks("ada", breakpoint("b", true)).asks("ada", pause()).completes("a");
+    scenario.asks("ada", resume()).then("a ok").is(ExecutionState::Paused);
+    scenario.asks("ada", resume()).then("a ok, b due");
+}
+
+#[test]
+fn attempts_that_fail_for_good_count_among_failures_in_a_row_and_what_no_worker_does_forgives_none() {
+    let graph = "limits: { pause_after_failures: 2 }\nnodes: { m: { map: { over: [1, 2, 3], max_concurrency: 3, collect: all_settled }, task: t, retry: { max_attempts: 1 } }, x: { task: t, next: { to: y } }, y: { transform: 1 } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({})).fails("m[0]").is(ExecutionState::Running);
+    scenario.fails("m[1]").is(ExecutionState::Paused);
+}

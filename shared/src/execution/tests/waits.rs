@@ -297,3 +297,23 @@ fn a_loop_waits_anew_in_each_round() {
         .asks("ada", signal("go", None, json!(2)))
         .then("w@1 ok, w@2 ok, w@3 ok, b due");
 }
+
+#[test]
+fn a_signal_that_a_step_waits_for_is_never_too_many() {
+    let mut scenario = given("nodes: { w: { wait: { signal: { name: go, correlation: \"=inputs.k\" } } } }");
+    scenario.starts(json!({"k": "mine"}));
+    for n in 0..1000 {
+        scenario.asks("ada", signal("go", Some(&format!("x{n}")), json!(n)));
+    }
+    scenario.asks("ada", signal("go", Some("mine"), json!(1))).then_gives(json!(1));
+}
+
+#[test]
+fn who_is_assigned_twice_has_one_vote_and_is_waited_for_once() {
+    let graph = "nodes: { w: { wait: { approval: { assignees: \"=inputs.who\", policy: all } } } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({"who": ["ada", "bob", "ada"]})).asks("ada", approve("w")).asks("bob", approve("w"));
+    scenario.is(ExecutionState::Completed);
+    let two = "nodes: { w: { wait: { approval: { assignees: \"=inputs.who\", quorum: 2 } } } }";
+    given(two).starts(json!({"who": ["ada", "ada"]})).then_fails_with("bad_wait");
+}
