@@ -42,7 +42,7 @@ version: 1.0.0
 nodes:
   one: { task: hold, with: 1, next: [ { to: two } ] }
   two: { task: hold, with: 2, next: [ { to: three } ] }
-  three: { task: hold, with: 3 }
+  three: { task: hold, with: 3, inbox: true }
 output: '=steps.three.output'
 ";
 

@@ -66,12 +66,13 @@ async fn more_than_fits_an_answer_is_left_out_of_it_and_said() {
     let server = Server::new().await;
     server.register(HELD).await;
     let id = server.begin("held", json!({})).await;
-    let body = json!({"type": "evidence", "title": "large", "content": "x".repeat(3_000_000)});
-    for _ in 0..4 {
+    let body = json!({"type": "evidence", "title": "large", "content": "x".repeat(16_000)});
+    for _ in 0..600 {
         assert_eq!(server.ask("ada", &id, "messages", &body).await.status, 202);
     }
     let waits = server.waits(&id).await;
     let shown = waits["inbox"].as_array().unwrap().len();
-    assert_eq!((shown, &waits["inbox_total"], &waits["left_out"]), (2, &json!(4), &json!(true)));
+    assert!((400..600).contains(&shown), "{shown}");
+    assert_eq!((&waits["inbox_total"], &waits["left_out"]), (&json!(600), &json!(true)));
     server.stop().await;
 }
