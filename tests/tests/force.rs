@@ -1,6 +1,7 @@
 //! Executions that wait and are steered, when coordinators are killed: what was waited for is brought once, what was
 //! asked for holds, and nothing is done twice.
 
+use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_tests::harness::fleet::{Fleet, Plan};
 use stepstream_tests::harness::stage::{Blow, Scene, Script, play};
 
@@ -8,6 +9,8 @@ use stepstream_tests::harness::stage::{Blow, Scene, Script, play};
 mod controls;
 #[path = "force/families.rs"]
 mod families;
+#[path = "force/storm.rs"]
+mod storm;
 #[path = "force/waits.rs"]
 mod waits;
 
@@ -45,6 +48,9 @@ const SCRIPTS: &[Script] = scripts![
     controls::failures_counted_over_the_blow,
 ];
 
+/// Gives the storm that failed again.
+const SEED: &str = "STORM_SEED";
+
 async fn fleet() -> Fleet {
     let fleet = Fleet::start(Plan { workers: 2, slots: 32, ..Plan::default() }).await;
     fleet.partitions_are_shared_by(2).await;
@@ -59,4 +65,12 @@ async fn waits_and_controls_outlive_the_coordinator_that_drove_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_and_controls_outlive_all_coordinators() {
     play(fleet().await, Blow::All, SCRIPTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_asked_by_whomever_nothing_is_done_twice_and_everything_comes_to_an_end() {
+    let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
+    let seed = given.unwrap_or_else(|| SystemClock.now().as_micros().unsigned_abs());
+    println!("{SEED}={seed}"); // Shown when it fails.
+    storm::rages(fleet().await, seed).await;
 }

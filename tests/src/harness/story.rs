@@ -73,7 +73,7 @@ impl Story {
 
     /// How many requests under this key changed something.
     pub fn done_under(&self, key: &str) -> usize {
-        let under = self.events.iter().filter(|event| event["idempotency_key"] == key);
+        let under = self.events.iter().filter(|event| event["idempotency_key"] == key && event["outcome"] != "denied");
         // All events of one decision happen at one moment; two decisions under one key would be two controls.
         under.map(|event| &event["timestamp"]).filter_map(Value::as_str).collect::<BTreeSet<_>>().len()
     }
