@@ -154,14 +154,19 @@ impl Engine {
 
     /// The bus has taken jobs, or has not.
     pub(super) async fn published(&mut self, results: Vec<(JobKey, Result<Published, BusError>)>) {
+        let mut doubtful = Vec::new();
         for (key, result) in results {
             match result {
                 Ok(published) => {
-                    if let Some(entry) =
-                        self.live.get_mut(&key.execution).and_then(|live| live.dispatched.get_mut(&key.ordinal))
+                    if let Some(live) = self.live.get_mut(&key.execution)
+                        && let Some(entry) = live.dispatched.get_mut(&key.ordinal)
                         && entry.attempt == key.attempt
                     {
                         entry.sequence = Some(published.sequence);
+                        // A bus remembers for a while what it has seen, also what was taken off it.
+                        if live.doubtful.remove(&key.ordinal) && published.duplicate {
+                            doubtful.push((key, Some(published.sequence)));
+                        }
                     }
                     self.withdraw_late(key.execution);
                 }
@@ -188,6 +193,7 @@ impl Engine {
                 }
             }
         }
+        self.look_for(doubtful);
     }
 }
 
