@@ -167,3 +167,35 @@ pub(crate) async fn failures_counted_over_the_blow(mut scene: Scene) -> Scene {
     assert_eq!(story.count("execution_paused"), 1, "{story}");
     scene
 }
+
+pub(crate) async fn queued_jobs_paused_right_before(mut scene: Scene) -> Scene {
+    const QUEUE: &str = "later";
+    const MANY: usize = 12;
+    let queued = scene.mark("queued", 0.0, json!({"queue": QUEUE})).await;
+    let probe = scene.mark("probe", 0.0, json!({"queue": QUEUE})).await;
+    let mut ids = Vec::new();
+    for _ in 0..MANY {
+        ids.push(scene.begin(json!({"queued": queued})).await);
+    }
+    scene.last_moment().await;
+    let victim = scene.victim().await;
+    let asking = ids.iter().map(|id| victim.says(id, Asking::pause(), 202));
+    futures::future::join_all(asking).await;
+    let struck = scene.struck().await;
+    for id in &ids {
+        scene.until(id, |loaded| loaded.execution.is_quiescent().then_some(())).await;
+    }
+    let worker = scene.worker_of(QUEUE).await;
+    let other = scene.begin_at(&struck.api, json!({"nodes": {"probe": probe}}), &[]).await;
+    scene.ends(&other, "Completed").await;
+    for id in &ids {
+        struck.api.says(id, Asking::resume(), 202).await;
+    }
+    for id in &ids {
+        scene.ends(id, "Completed").await;
+    }
+    drop(worker);
+    // Most were taken off the bus in time and all others were there: each ran, and once.
+    assert_eq!(scene.marks("queued").await, MANY);
+    scene
+}

@@ -124,3 +124,68 @@ pub(crate) async fn a_cascade_right_before(mut scene: Scene) -> Scene {
     scene.ends(&alone, "Completed").await;
     scene
 }
+
+pub(crate) async fn children_that_are_wanted_and_cancelled_at_once(mut scene: Scene) -> Scene {
+    const CHILDREN: usize = 4;
+    scene.knows("unwanted", json!({"w": {"wait": {"signal": "go"}}})).await;
+    let nodes = json!({
+        "gate": {"wait": {"signal": "open"}, "next": [{"to": "each"}]},
+        "each": {"route": "all", "next": [{"to": "a"}, {"to": "b"}, {"to": "c"}, {"to": "d"}]},
+        "a": {"graph": "unwanted"},
+        "b": {"graph": "unwanted"},
+        "c": {"graph": "unwanted", "spawn": {"on_cancel": "detach"}},
+        "d": {"graph": "unwanted", "spawn": {"on_cancel": "wait_for_children"}},
+    });
+    let id = scene.begin(nodes).await;
+    scene.is(&id, "Waiting").await;
+    scene.last_moment().await;
+    let victim = scene.victim().await;
+    victim.says(&id, Asking::signal("open", 0), 202).await;
+    victim.says(&id, Asking::cancel(), 202).await;
+    let struck = scene.struck().await;
+    // Whatever becomes of them, they are there: nobody can tell an execution that was never started from one that is late.
+    let children = scene
+        .until(&id, |loaded| {
+            let there = loaded.execution.children().filter(|(_, child)| child.state().name() != "Wanted");
+            let there: Vec<(u32, String)> = there.map(|(step, child)| (step, child.id().to_string())).collect();
+            (there.len() == CHILDREN).then_some(there)
+        })
+        .await;
+    let policies: Vec<String> = scene
+        .until(&id, |loaded| {
+            Some(loaded.execution.children().map(|(_, child)| format!("{:?}", child.on_cancel())).collect())
+        })
+        .await;
+    for ((_, child), policy) in children.iter().zip(&policies) {
+        if policy == "CascadeCancel" {
+            scene.ends(child, "Cancelled").await;
+        } else {
+            struck.api.says(child, Asking::signal("go", 1), 202).await;
+            scene.ends(child, "Completed").await;
+        }
+    }
+    let story = scene.ends(&id, "Cancelled").await;
+    assert_eq!((story.count("child_spawned"), story.count("child_started")), (CHILDREN, CHILDREN), "{story}");
+    scene
+}
+
+pub(crate) async fn background_children_right_before(mut scene: Scene) -> Scene {
+    scene.knows("behind", json!({"w": {"wait": {"signal": "go"}}})).await;
+    let nodes = json!({
+        "gate": {"wait": {"signal": "open"}, "next": [{"to": "a"}, {"to": "b"}]},
+        "a": {"graph": "behind", "spawn": {"background": true}},
+        "b": {"graph": "behind", "spawn": {"background": true}},
+    });
+    let id = scene.begin(nodes).await;
+    scene.is(&id, "Waiting").await;
+    scene.last_moment().await;
+    scene.victim().await.says(&id, Asking::signal("open", 0), 202).await;
+    let struck = scene.struck().await;
+    let story = scene.ends(&id, "Completed").await;
+    assert_eq!(story.count("child_started"), 2, "{story}");
+    for child in story.children() {
+        struck.api.says(&child, Asking::signal("go", 1), 202).await;
+        scene.ends(&child, "Completed").await;
+    }
+    scene
+}
