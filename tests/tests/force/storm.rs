@@ -14,6 +14,7 @@ use stepstream_tests::harness::api::Api;
 use stepstream_tests::harness::asking::Asking;
 use stepstream_tests::harness::fleet::Fleet;
 use stepstream_tests::harness::story::Story;
+use stepstream_tests::poll;
 
 /// Executions of each graph.
 const EACH: usize = 6;
@@ -24,14 +25,18 @@ const REQUESTS: usize = 150;
 const PATIENCE: Duration = Duration::from_secs(60);
 const PEOPLE: [&str; 4] = ["ada", "bob", "cy", "eve"];
 /// Of each graph, as [`documents`] has them.
-const NODES: [&[&str]; 6] = [
+const NODES: [&[&str]; 7] = [
     &["a", "ok", "ok", "ok", "b"],
     &["ask", "out", "b"],
     &["sig", "again", "b"],
     &["spend", "b"],
     &["k", "b"],
     &["a", "b"],
+    &["sig"],
 ];
+/// Of those, the one with children, and the children.
+const PARENTS: usize = 4;
+const CHILDREN: usize = 6;
 
 /// A small generator: the same seed gives the same storm, as far as clients go.
 struct Chance(u64);
@@ -153,16 +158,15 @@ async fn client(
     number: u64,
     seed: u64,
     apis: Vec<Api>,
-    ids: Arc<Vec<String>>,
+    targets: Arc<Vec<(String, usize)>>,
     asked: Arc<AtomicUsize>,
     dead: Arc<AtomicBool>,
 ) -> Vec<Asked> {
     let mut chance = Chance(seed ^ number.wrapping_mul(0x0051_7cc1_b727_220a));
     let mut all = Vec::new();
     for n in 0..REQUESTS {
-        let place = chance.below(ids.len());
-        let execution = ids[place].clone();
-        let asking = any_request(&mut chance, place / EACH).key(&format!("client-{number}-{n}"));
+        let (execution, kind) = targets[chance.below(targets.len())].clone();
+        let asking = any_request(&mut chance, kind).key(&format!("client-{number}-{n}"));
         // Some are asked twice at once, by way of both.
         let (first, twice) = (chance.below(2), chance.below(4) == 0);
         let asks = (0..=usize::from(twice)).map(async |time| {
@@ -196,11 +200,16 @@ pub(crate) async fn rages(mut fleet: Fleet, seed: u64) {
             ids.push(fleet.api(n % 2).begin(&document, &json!({})).await);
         }
     }
-    let ids = Arc::new(ids);
+    let mut targets: Vec<(String, usize)> =
+        ids.iter().enumerate().map(|(place, id)| (id.clone(), place / EACH)).collect();
+    for id in &ids[PARENTS * EACH..(PARENTS + 1) * EACH] {
+        targets.extend(children_of(&fleet, id).await.into_iter().map(|child| (child, CHILDREN)));
+    }
+    let targets = Arc::new(targets);
     let (asked, dead) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicBool::new(false)));
     let apis = vec![fleet.api(0), fleet.api(1)];
     let clients: Vec<_> = (0..CLIENTS)
-        .map(|number| tokio::spawn(client(number, seed, apis.clone(), ids.clone(), asked.clone(), dead.clone())))
+        .map(|number| tokio::spawn(client(number, seed, apis.clone(), targets.clone(), asked.clone(), dead.clone())))
         .collect();
     let half = usize::try_from(CLIENTS).expect("few") * REQUESTS / 2;
     while asked.load(Ordering::Relaxed) < half && clients.iter().any(|client| !client.is_finished()) {
@@ -230,6 +239,18 @@ pub(crate) async fn rages(mut fleet: Fleet, seed: u64) {
     let mut ends: BTreeMap<&str, usize> = BTreeMap::new();
     stories.values().for_each(|story| *ends.entry(story.state().name()).or_default() += 1);
     println!("seed {seed}: answers {counts:?}, ends {ends:?}");
+}
+
+/// Once both have started.
+async fn children_of(fleet: &Fleet, id: &str) -> Vec<String> {
+    let (reader, tenant, execution) = (fleet.reader(), TenantId::default_tenant(), id.parse().expect("an id"));
+    poll::until("its children have started", async || {
+        let loaded = reader.load(&tenant, execution, None).await.ok()?;
+        let started = loaded.execution.children().filter(|(_, child)| child.state().name() == "Running");
+        let started: Vec<String> = started.map(|(_, child)| child.id().to_string()).collect();
+        (started.len() == 2).then_some(started)
+    })
+    .await
 }
 
 /// Gives an execution and its children whatever they wait for, until they are over.
