@@ -2,10 +2,13 @@
 //! the log when they are through.
 
 pub mod api;
+pub mod asking;
 pub mod fleet;
 pub mod graphs;
 pub mod process;
 pub mod programs;
 pub mod recordings;
+pub mod stage;
+pub mod story;
 pub mod unruly;
 pub mod verdict;

@@ -154,20 +154,21 @@ impl Engine {
 
     /// The bus has taken jobs, or has not.
     pub(super) async fn published(&mut self, results: Vec<(JobKey, Result<Published, BusError>)>) {
-        let mut duplicates = Vec::new();
+        let mut doubtful = Vec::new();
         for (key, result) in results {
             match result {
                 Ok(published) => {
-                    if let Some(entry) =
-                        self.live.get_mut(&key.execution).and_then(|live| live.dispatched.get_mut(&key.ordinal))
+                    if let Some(live) = self.live.get_mut(&key.execution)
+                        && let Some(entry) = live.dispatched.get_mut(&key.ordinal)
                         && entry.attempt == key.attempt
                     {
                         entry.sequence = Some(published.sequence);
+                        // A bus remembers for a while what it has seen, also what was taken off it.
+                        if live.doubtful.remove(&key.ordinal) && published.duplicate {
+                            doubtful.push((key, Some(published.sequence)));
+                        }
                     }
                     self.withdraw_late(key.execution, key.ordinal);
-                    if published.duplicate {
-                        duplicates.push((key, published.sequence));
-                    }
                 }
                 Err(BusError::TooLarge { found, limit }) => {
                     let error = ExecutionError::new(
@@ -192,27 +193,7 @@ impl Engine {
                 }
             }
         }
-        self.look_for(duplicates);
-    }
-
-    /// The bus took jobs for copies of what it has had: is that still there? A job that was taken off the bus, or lost
-    /// with it, within the time for which copies are recognised would wait for nothing.
-    fn look_for(&self, duplicates: Vec<(JobKey, u64)>) {
-        if duplicates.is_empty() {
-            return;
-        }
-        let (bus, sender) = (self.bus.clone(), self.sender.clone());
-        tokio::spawn(async move {
-            let mut missing = Vec::new();
-            for (key, sequence) in duplicates {
-                if matches!(bus.job_exists(sequence).await, Ok(false)) {
-                    missing.push(key);
-                }
-            }
-            if let (false, Some(sender)) = (missing.is_empty(), sender.upgrade()) {
-                let _ = sender.send(Input::Missing(missing)).await; // The engine may have stopped.
-            }
-        });
+        self.look_for(doubtful);
     }
 }
 

@@ -265,6 +265,11 @@ impl Engine {
                 }
             }
         }
+        self.look_for(suspects);
+    }
+
+    /// Asks the bus for jobs by their place; those that are gone are published anew.
+    pub(super) fn look_for(&self, suspects: Vec<(JobKey, Option<u64>)>) {
         if suspects.is_empty() {
             return;
         }

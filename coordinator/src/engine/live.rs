@@ -50,6 +50,9 @@ pub(super) struct Live {
     pub(super) dispatched: HashMap<u32, Dispatched>,
     /// Steps whose present attempt was taken off the bus.
     pub(super) withdrawn: HashSet<u32>,
+    /// Steps that waited for a worker when it was loaded and was held: whether their jobs are on the bus, or were taken off
+    /// it, whoever drove it before knew.
+    pub(super) doubtful: HashSet<u32>,
     /// What was last run for its children, and when.
     pub(super) errands: HashMap<ExecutionId, (std::mem::Discriminant<What>, Timestamp)>,
 }
@@ -93,6 +96,7 @@ impl Live {
             deadline: None,
             dispatched: HashMap::new(),
             withdrawn: HashSet::new(),
+            doubtful: HashSet::new(),
             errands: HashMap::new(),
         }
     }

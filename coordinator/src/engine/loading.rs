@@ -118,13 +118,13 @@ impl Engine {
     fn bring_in(&mut self, id: ExecutionId, loaded: Loaded, agenda: Option<Agenda>, partition: PartitionId) {
         self.next_generation += 1;
         let now = self.clock.now();
-        let live = Live::from_log(loaded, agenda, partition, self.next_generation, now);
+        let mut live = Live::from_log(loaded, agenda, partition, self.next_generation, now);
         let terminal = live.execution.state().is_terminal();
         let jobs = live.execution.open_steps().filter_map(|step| live.execution.job(&live.graph, step));
         // What runs is heard of also while the execution is held; what waits for a worker is withheld then.
         let (running, mut waiting): (Vec<_>, Vec<_>) = jobs.partition(|job| job.running);
         if live.execution.state() != ExecutionState::Running {
-            waiting.clear();
+            live.doubtful = waiting.drain(..).map(|job| job.ordinal).collect();
         }
         self.live.insert(id, live);
         if terminal {

@@ -88,6 +88,7 @@ impl Engine {
                     deadline: None,
                     dispatched: HashMap::new(),
                     withdrawn: HashSet::new(),
+                    doubtful: HashSet::new(),
                     errands: HashMap::new(),
                 };
                 self.live.insert(id, fresh);

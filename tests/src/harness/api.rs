@@ -10,7 +10,7 @@ use crate::poll;
 /// Longest that a request may take, a takeover in between included.
 const PATIENCE: Duration = Duration::from_secs(40);
 
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Api {
     pub base: String,
     client: reqwest::Client,

@@ -126,13 +126,18 @@ impl Fleet {
     }
 
     fn launch_worker(&self, index: usize) -> Process {
+        self.launch_worker_of("default", &format!("worker-{index}"))
+    }
+
+    /// A worker of one queue. It ends with what is returned.
+    pub fn launch_worker_of(&self, queue: &str, name: &str) -> Process {
         let mut command = programs::command(&programs::stepstream(), self.directory());
-        command.args(["worker", "--nats", &self.nats.url(), "--name", &format!("worker-{index}")]).args([
+        command.args(["worker", "--nats", &self.nats.url(), "--name", name, "--queue", queue]).args([
             "--slots",
             &self.plan.slots.to_string(),
             "--allow-process",
         ]);
-        Process::start(&format!("worker-{index}"), command, self.directory())
+        Process::start(name, command, self.directory())
     }
 
     /// One more worker than there are.
