@@ -212,9 +212,11 @@ pub(crate) async fn rages(mut fleet: Fleet, seed: u64) {
         .map(|number| tokio::spawn(client(number, seed, apis.clone(), targets.clone(), asked.clone(), dead.clone())))
         .collect();
     let half = usize::try_from(CLIENTS).expect("few") * REQUESTS / 2;
-    while asked.load(Ordering::Relaxed) < half && clients.iter().any(|client| !client.is_finished()) {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    poll::until("half of it is over", async || {
+        let failed = clients.iter().any(tokio::task::JoinHandle::is_finished); // Says so below.
+        (failed || asked.load(Ordering::Relaxed) >= half).then_some(())
+    })
+    .await;
     fleet.coordinators[0].kill9().await;
     dead.store(true, Ordering::Relaxed);
     let mut all = Vec::new();
