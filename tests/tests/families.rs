@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepstream_coordinator::service::{Ask, Start};
@@ -15,6 +15,7 @@ use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
 use stepstream_shared::execution::{ExecutionState, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_tests::poll::until;
 use stepstream_worker::Worker;
 use tokio_util::sync::CancellationToken;
 
@@ -81,17 +82,13 @@ impl House {
 
     /// The children of an execution once there are so many that have started.
     async fn children(&self, id: ExecutionId, count: usize) -> Vec<ExecutionId> {
-        let give_up = Instant::now() + PATIENCE;
-        loop {
+        until("so many children have started", async || {
             let loaded = self.coordinator.service.load(&self.tenant, id, None).await.unwrap();
             let started = loaded.execution.children().filter(|(_, child)| child.state().name() != "Wanted");
             let children: Vec<ExecutionId> = started.map(|(_, child)| child.id()).collect();
-            if children.len() >= count {
-                return children;
-            }
-            assert!(Instant::now() < give_up, "only {} children have started", children.len());
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
+            (children.len() >= count).then_some(children)
+        })
+        .await
     }
 
     async fn count(&self) -> usize {
@@ -232,7 +229,9 @@ async fn a_parent_hears_of_a_cancelled_child_although_nobody_told_it() {
         let leaf = house.children(top, 1).await[0];
         let service = house.coordinator.service.clone();
         service.cancel(&house.tenant, top, "no more".to_owned(), "ada").await.unwrap();
-        while !service.load(&house.tenant, leaf, None).await.unwrap().execution.state().is_terminal() {}
+        let over =
+            async { while !service.load(&house.tenant, leaf, None).await.unwrap().execution.state().is_terminal() {} };
+        tokio::time::timeout(PATIENCE, over).await.unwrap();
         let house = House::over(house.closes().await).await;
         let service = house.coordinator.service.clone();
         let untold = !service.load(&house.tenant, top, None).await.unwrap().execution.state().is_terminal();

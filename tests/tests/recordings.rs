@@ -95,7 +95,10 @@ async fn two_thousand_tasks_with_a_fan_in_of_eleven_hundred_run_embedded_and_on_
     check(&document, &verdict, &recording);
 }
 
-const SLOTS: usize = 4;
+/// Steps that run at once, by one worker or by four: with so many a scheduler that costs nothing keeps every recording
+/// within a twelfth of the bound, so what is measured is what dispatching costs. (With four slots the ten equal tasks of
+/// a small fork-join need three rounds where the bound allows for two and a half.)
+const SLOTS: usize = 20;
 /// Seconds that a recording is stretched or shortened to: long beside what a step costs, however many it has.
 fn seconds(recording: &Recording) -> f64 {
     (recording.tasks as f64 / 125.0).max(3.0)
@@ -103,19 +106,6 @@ fn seconds(recording: &Recording) -> f64 {
 
 /// What dispatching and reporting may cost.
 const OVERHEAD: f64 = 1.3;
-/// What it may cost beside a scheduler that costs nothing, where that one is far from the bound already.
-const OVERHEAD_OF_GREEDY: f64 = 1.15;
-
-/// The bound holds wherever a scheduler can keep it.
-fn most(greedy: f64) -> f64 {
-    if greedy > OVERHEAD { greedy * OVERHEAD_OF_GREEDY } else { OVERHEAD }
-}
-
-#[test]
-fn the_bound_is_relaxed_only_where_no_scheduler_keeps_it() {
-    assert_eq!([1.0, 1.2, OVERHEAD].map(most), [OVERHEAD; 3]);
-    assert!(most(1.5) > 1.5);
-}
 
 /// A check that trusts the imported graph would pass these.
 #[tokio::test(flavor = "multi_thread")]
@@ -157,18 +147,17 @@ async fn edges_that_were_swapped_or_reversed_are_found_out() {
 }
 
 async fn makespans_are_near_the_bound(workers: usize) {
-    let slots = workers * SLOTS;
-    let fleet = Fleet::start(Plan { coordinators: 1, workers, slots: SLOTS, ..Plan::default() }).await;
+    let slots = SLOTS / workers;
+    let fleet = Fleet::start(Plan { coordinators: 1, workers, slots, ..Plan::default() }).await;
     for recording in recordings::own().iter().chain(&recordings::collected()) {
-        let scale = seconds(recording) / recording.bound(slots);
+        let scale = seconds(recording) / recording.bound(SLOTS);
         let document = imported(fleet.directory(), &recording.path, scale).await;
         let id = fleet.api(0).begin(&document, &serde_json::json!({})).await;
         let verdict = fleet.verdict(&[id], BY_WORKERS).await;
         let ratio = verdict.executions[0].makespan().as_secs_f64() / seconds(recording);
-        let greedy = recording.greedy(slots) / recording.bound(slots);
+        let greedy = recording.greedy(SLOTS) / recording.bound(SLOTS);
         println!("{} on {workers} workers: {ratio:.3} of the bound, greedily {greedy:.3}", recording.name);
-        let most = most(greedy);
-        assert!(ratio <= most, "{}: {ratio:.2} of the bound", recording.name);
+        assert!(ratio <= OVERHEAD, "{}: {ratio:.2} of the bound", recording.name);
         assert!(ratio >= 0.99, "{}: {ratio:.2} is below what is possible: tasks did not wait", recording.name);
     }
 }

@@ -1,6 +1,17 @@
-use serde_json::json;
+use serde_json::{Value, json};
 
-use crate::harness::Server;
+use crate::harness::{Server, until};
+
+/// What is told of the children once the first one waits.
+async fn with_waiting_child(server: &Server, id: &str) -> Value {
+    until("a child waits", async || {
+        let told = server.get(&format!("/v1/executions/{id}/children")).await;
+        assert_eq!(told.status, 200);
+        let told = told.json();
+        (told["items"][0]["state"] == "Waiting").then_some(told)
+    })
+    .await
+}
 
 #[tokio::test]
 async fn children_are_told_of_with_their_steps_and_their_states() {
@@ -9,15 +20,7 @@ async fn children_are_told_of_with_their_steps_and_their_states() {
     server.register("stepstream: 1\nname: top\nnodes: { k: { graph: leaf@1.0.0 } }").await;
     let top = server.begin("top", json!({})).await;
     server.once(&top, "Waiting").await;
-    let told = loop {
-        let told = server.get(&format!("/v1/executions/{top}/children")).await;
-        assert_eq!(told.status, 200);
-        let told = told.json();
-        if told["items"][0]["state"] == "Waiting" {
-            break told;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    };
+    let told = with_waiting_child(&server, &top).await;
     let child = &told["items"][0];
     assert_eq!(
         (&child["node"], &child["graph"], &child["background"]),
@@ -41,12 +44,9 @@ async fn a_family_is_paused_resumed_and_cancelled_by_one_request_from_its_head_d
     server.register("stepstream: 1\nname: middle\nversion: 1.0.0\nnodes: { k: { graph: leaf@1.0.0 } }").await;
     server.register("stepstream: 1\nname: top\nnodes: { k: { graph: middle@1.0.0 } }").await;
     let (top, other) = (server.begin("top", json!({})).await, server.begin("leaf", json!({})).await);
-    let below = async |of: &str| loop {
-        let told = server.get(&format!("/v1/executions/{of}/children")).await.json();
-        if told["items"][0]["state"] == "Waiting" {
-            break told["items"][0]["execution_id"].as_str().unwrap().to_owned();
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    let below = async |of: &str| {
+        let told = with_waiting_child(&server, of).await;
+        told["items"][0]["execution_id"].as_str().unwrap().to_owned()
     };
     let middle = below(&top).await;
     let leaf = below(&middle).await;
