@@ -7,6 +7,7 @@ pub mod kinds;
 pub mod limit;
 pub mod message;
 pub mod note;
+pub mod parts;
 pub mod view;
 pub mod wait;
 
@@ -15,12 +16,13 @@ use serde::{Deserialize, Serialize};
 pub use child::{CancellationPolicy, ChildEnding, ChildState};
 pub use codec::{CodecError, Encoded, Recorded};
 pub use control::{ControlAction, ControlOutcome};
-pub use kinds::{
-    Ending, EventData, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Undone,
-};
+pub use kinds::EventData;
 pub use limit::Violation;
 pub use message::Message;
 pub use note::Note;
+pub use parts::{
+    Ending, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Undone,
+};
 pub use wait::{ApprovalPolicy, Wait};
 
 use crate::id::{EventId, ID_BYTES};

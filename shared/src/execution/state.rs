@@ -1,5 +1,7 @@
 //! What an execution holds. Private to the core: outside, everything is read-only.
 
+mod reading;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
@@ -574,10 +576,6 @@ impl Execution {
         self.step(ordinal).is_some_and(|step| step.state.is_in_hand()) && !self.maps.contains_key(&ordinal)
     }
 
-    pub fn id(&self) -> ExecutionId {
-        self.id
-    }
-
     /// The execution's own time at a moment: without its pauses.
     pub(super) fn own_time(&self, at: Timestamp) -> Timestamp {
         self.paused_at.unwrap_or(at).before(Duration::from_micros(self.held_us))
@@ -586,137 +584,6 @@ impl Execution {
     /// The moment at which the own time is reached, if no further pause comes between.
     pub(super) fn moment_of(&self, own: Timestamp) -> Timestamp {
         own.after(Duration::from_micros(self.held_us))
-    }
-
-    pub fn tenant(&self) -> &TenantId {
-        &self.tenant
-    }
-
-    pub fn graph(&self) -> GraphDigest {
-        self.graph
-    }
-
-    pub fn graph_name(&self) -> &str {
-        &self.graph_name
-    }
-
-    /// Sequence of the last event applied; 0 before the first.
-    pub fn sequence(&self) -> u64 {
-        self.sequence
-    }
-
-    pub fn state(&self) -> ExecutionState {
-        self.state
-    }
-
-    /// Why it is paused, or was cancelled.
-    pub fn reason(&self) -> Option<&str> {
-        self.reason.as_deref()
-    }
-
-    pub fn inputs(&self) -> &Data {
-        &self.inputs
-    }
-
-    pub fn output(&self) -> &Data {
-        &self.output
-    }
-
-    pub fn error(&self) -> Option<&ExecutionError> {
-        self.error.as_ref()
-    }
-
-    pub fn request_hash(&self) -> Option<&[u8]> {
-        self.request_hash.as_deref()
-    }
-
-    pub fn created_at(&self) -> Timestamp {
-        self.created_at
-    }
-
-    pub fn started_at(&self) -> Option<Timestamp> {
-        self.started_at
-    }
-
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        self.ended_at
-    }
-
-    /// When the state last changed.
-    pub fn changed_at(&self) -> Timestamp {
-        self.changed_at
-    }
-
-    /// When the last event was accepted.
-    pub fn last_at(&self) -> Timestamp {
-        self.last_at
-    }
-
-    pub fn parent(&self) -> Option<&ParentLink> {
-        self.parent.as_ref()
-    }
-
-    /// Steps that wait for something outside, by ordinal.
-    pub fn waits(&self) -> impl Iterator<Item = (u32, &WaitRun)> {
-        self.waits.iter().map(|(ordinal, run)| (*ordinal, run))
-    }
-
-    /// Signals that no step has waited for yet, in the order in which they came.
-    pub fn kept_signals(&self) -> impl Iterator<Item = &KeptSignal> {
-        self.signals.values()
-    }
-
-    /// Messages that no step has taken yet, the most urgent first, with the sequence of their event.
-    pub fn inbox(&self) -> impl Iterator<Item = (u64, &Message)> {
-        self.inbox.iter().map(|((_, sequence), message)| (*sequence, message))
-    }
-
-    /// Nodes before which it is paused, by their place in the graph.
-    pub fn breakpoints(&self) -> impl Iterator<Item = u32> + '_ {
-        self.breakpoints.iter().copied()
-    }
-
-    /// Paused, and nothing that a worker has is left.
-    pub fn is_quiescent(&self) -> bool {
-        self.state == ExecutionState::Paused && self.quiet_from.is_none()
-    }
-
-    /// Tokens and money.
-    pub fn usage(&self) -> &Usage {
-        &self.usage
-    }
-
-    /// What an input from outside brought last.
-    pub fn received(&self) -> &Data {
-        &self.received
-    }
-
-    pub fn counts(&self) -> Counts {
-        self.counts
-    }
-
-    /// Every step, by ordinal.
-    pub fn steps(&self) -> &[Step] {
-        &self.steps
-    }
-
-    pub fn step(&self, ordinal: u32) -> Option<&Step> {
-        self.steps.get(ordinal as usize)
-    }
-
-    /// Ordinals of the steps that are not terminal.
-    pub fn open_steps(&self) -> impl Iterator<Item = u32> + '_ {
-        self.open.iter().copied()
-    }
-
-    /// Children of a map step, by index.
-    pub fn map_steps(&self, ordinal: u32) -> &[u32] {
-        self.maps.get(&ordinal).map_or(&[], |map| &map.steps)
-    }
-
-    /// The id of a step: a pure function of the execution, the node and the scope, so that no step is minted twice.
-    pub fn step_id(&self, ordinal: u32, node_name: &str) -> Option<StepId> {
-        self.step(ordinal).map(|step| step_id(self.id, node_name, &step.iterations, step.index, step.undoes.is_some()))
     }
 }
 
@@ -741,65 +608,4 @@ pub fn step_id(
         scope.push(b'~');
     }
     StepId::derived("stepstream 2026 step id", &[execution.as_bytes(), node_path.as_bytes(), &scope])
-}
-
-impl Step {
-    /// Its node's place in the graph.
-    pub fn node(&self) -> u32 {
-        self.node
-    }
-
-    pub fn state(&self) -> StepState {
-        self.state
-    }
-
-    /// From 1; the present or last one.
-    pub fn attempt(&self) -> u32 {
-        self.attempt
-    }
-
-    pub fn iterations(&self) -> &[u32] {
-        &self.iterations
-    }
-
-    pub fn parent(&self) -> Option<u32> {
-        self.parent
-    }
-
-    pub fn index(&self) -> Option<u32> {
-        self.index
-    }
-
-    /// The completed step that this one undoes.
-    pub fn undoes(&self) -> Option<u32> {
-        self.undoes
-    }
-
-    pub fn output(&self) -> &Data {
-        &self.output
-    }
-
-    pub fn error(&self) -> Option<&ExecutionError> {
-        self.error.as_deref()
-    }
-
-    pub fn worker(&self) -> Option<&str> {
-        self.worker.as_deref()
-    }
-
-    pub fn skip_reason(&self) -> Option<SkipReason> {
-        self.skip_reason
-    }
-
-    pub fn scheduled_at(&self) -> Timestamp {
-        self.scheduled_at
-    }
-
-    pub fn started_at(&self) -> Option<Timestamp> {
-        self.started_at
-    }
-
-    pub fn ended_at(&self) -> Option<Timestamp> {
-        self.ended_at
-    }
 }
