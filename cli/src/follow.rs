@@ -10,7 +10,7 @@ use stepstream_shared::execution::Execution;
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
-use crate::client::{Client, Message};
+use crate::client::{self, Client, Message};
 use crate::command::run::queue_of;
 use crate::embedded::Embedded;
 use crate::exit::{Exit, Problem};
@@ -126,7 +126,7 @@ async fn leaves(service: &Service, tenant: &TenantId, execution: &Execution, dee
 /// Where nobody serves a queue, nothing would ever happen; then that is said.
 pub async fn server(
     client: &Client,
-    id: &str,
+    id: ExecutionId,
     graph: Option<&CompiledGraph>,
     progress: &mut Progress,
     stop: &Stop,
@@ -134,6 +134,7 @@ pub async fn server(
     let mut waiting = Waiting::default();
     let mut told_how = false;
     let mut feed = client.feed(id, 0);
+    let shown = id.to_string();
     loop {
         let mut next = std::pin::pin!(feed.next());
         // Dropped only when nobody waits any more: a connection may take longer than a look.
@@ -153,14 +154,14 @@ pub async fn server(
         match message {
             Ok(Message::Event(event)) => {
                 waiting.observe(&event);
-                progress.observe(id, &Seen::of_json(&event));
+                progress.observe(&shown, &Seen::of_json(&event));
                 // Those who can bring it are to know how; time and other executions come by themselves.
                 if event["type"] == "execution_waiting"
                     && !matches!(event["reason"].as_str(), Some("timer" | "sub_agent"))
                     && !told_how
                 {
                     told_how = true;
-                    let there = client.place().as_arguments();
+                    let there = client::place(client).as_arguments();
                     progress.say(&format!("{DIM}how to bring it: stepstream waits {id}{there}{DIM:#}"));
                 }
             }
@@ -173,7 +174,7 @@ pub async fn server(
                 };
                 return Ok(Ended::Over(Box::new(execution)));
             }
-            Err(problem) => return Err(problem),
+            Err(error) => return Err(error.into()),
         }
     }
 }
@@ -188,7 +189,7 @@ fn nobody_took(node: &str, graph: Option<&CompiledGraph>, tenant: &TenantId) -> 
 }
 
 /// The execution as a server gives it, also when the server is away for a moment.
-async fn patiently(client: &Client, id: &str) -> Result<Report, Problem> {
+async fn patiently(client: &Client, id: ExecutionId) -> Result<Report, Problem> {
     loop {
         match report(client, id).await {
             Err(problem) if problem.exit == Exit::Unreachable => tokio::time::sleep(LOOK).await,
@@ -198,8 +199,8 @@ async fn patiently(client: &Client, id: &str) -> Result<Report, Problem> {
 }
 
 /// The execution as it stands on a server.
-pub async fn report(client: &Client, id: &str) -> Result<Report, Problem> {
-    let mut execution = client.execution(id).await?;
+pub async fn report(client: &Client, id: ExecutionId) -> Result<Report, Problem> {
+    let mut execution = client.execution(id).get().await?.json;
     // An execution that has not ended has no duration there.
     if execution["duration_ms"].is_null() {
         execution["duration_ms"] = 0.into();

@@ -98,8 +98,9 @@ impl AskArgs {
                 answer.map_err(hint)?
             }
             Target::Server(url) => {
-                let asker = Asker { by: &by, key: self.idempotency_key.as_deref() };
-                Client::new(url, place.tenant.clone())?.steer(&id.to_string(), &what, asker).await.map_err(hint)?;
+                let asker = Asker { by: Some(&by), key: self.idempotency_key.as_deref() };
+                let client = Client::new(url, place.tenant.clone())?;
+                client.steer(id, &what, asker).await.map_err(|error| hint(error.into()))?;
                 Vec::new()
             }
             Target::Postgres(_) => return Err(Problem::usage("this needs a data directory or a server")),

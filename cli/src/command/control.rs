@@ -11,7 +11,7 @@ use super::asking::NameArgs;
 use super::state::State;
 use super::{Format, execution_id};
 use crate::app::{App, LOGS_OF_A_RUN};
-use crate::client::{Asker, Client, Many};
+use crate::client::{Asker, Client, Many, ManyAction};
 use crate::embedded::Embedded;
 use crate::exit::{Exit, Problem};
 use crate::output;
@@ -115,8 +115,8 @@ pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, P
             answer?;
         }
         Target::Server(url) => {
-            let asker = Asker { by: &by, key: None };
-            Client::new(url, place.tenant.clone())?.steer(&id.to_string(), &what, asker).await?;
+            let asker = Asker { by: Some(&by), key: None };
+            Client::new(url, place.tenant.clone())?.steer(id, &what, asker).await?;
         }
         Target::Postgres(_) => return Err(Problem::usage(format!("`{command}` needs a data directory or a server"))),
     }
@@ -130,7 +130,6 @@ pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, P
 async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Result<Exit, Problem> {
     let (command, done, _) = action.words();
     let by = args.name.name();
-    let head = args.execution.map(|id| id.to_string());
     let outcomes = match &place.target {
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
@@ -155,13 +154,17 @@ async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Re
         Target::Server(url) => {
             let client = Client::new(url, place.tenant.clone())?;
             let many = Many {
-                action: command,
-                state: args.many.state.map(State::name),
-                graph: args.many.graph.as_deref(),
-                subtree_of: head.as_deref(),
-                reason: args.reason.as_deref(),
+                action: match action {
+                    Action::Cancel => ManyAction::Cancel,
+                    Action::Pause => ManyAction::Pause,
+                },
+                state: args.many.state.map(State::of_server),
+                graph: args.many.graph.clone(),
+                subtree_of: args.execution,
+                reason: args.reason.clone(),
             };
-            all_there(&client, many, &by).await?
+            let done = client.control(&many, Asker { by: Some(&by), key: None }).await?;
+            done.into_iter().map(|each| (each.execution_id, each.outcome.map_err(Problem::from))).collect()
         }
         Target::Postgres(_) => return Err(Problem::usage(format!("`{command}` needs a data directory or a server"))),
     };
@@ -176,19 +179,6 @@ async fn all_here(here: &Embedded, place: &Place, bulk: &Bulk) -> Result<Outcome
         outcomes.extend(part.done.into_iter().map(|(id, outcome)| (id.to_string(), outcome.map_err(Problem::from))));
         match part.next {
             Some(next) => after = Some(next),
-            None => return Ok(outcomes),
-        }
-    }
-}
-
-async fn all_there(client: &Client, many: Many<'_>, by: &str) -> Result<Outcomes, Problem> {
-    let mut outcomes = Vec::new();
-    let mut cursor: Option<String> = None;
-    loop {
-        let (part, next) = client.control(many, cursor.as_deref(), Asker { by, key: None }).await?;
-        outcomes.extend(part);
-        match next {
-            Some(next) => cursor = Some(next),
             None => return Ok(outcomes),
         }
     }

@@ -61,7 +61,10 @@ pub async fn run(args: DoctorArgs, app: &App) -> Result<Exit, Problem> {
         Target::Data(dir) => data_directory(dir, &mut findings).await,
         Target::Server(url) => match Client::new(url, place.tenant.clone())?.version().await {
             Ok(version) => findings.ok("server", url, Some(&version)),
-            Err(problem) => findings.broken(problem.exit, "server", url, &problem.message),
+            Err(error) => {
+                let problem = Problem::from(error);
+                findings.broken(problem.exit, "server", url, &problem.message);
+            }
         },
         Target::Postgres(_) => {}
     }

@@ -85,14 +85,13 @@ async fn from_log(args: &EventsArgs, reader: &Reader, tenant: &TenantId, stop: &
 }
 
 async fn from_server(args: &EventsArgs, client: &Client, stop: &Stop) -> Result<Exit, Problem> {
-    let id = args.execution.to_string();
     // Without --follow, the log ends where it does now.
-    let end = if args.follow { u64::MAX } else { client.execution(&id).await?["events"].as_u64().unwrap_or(0) };
+    let end = if args.follow { u64::MAX } else { client.execution(args.execution).get().await?.sequence };
     if end <= args.after {
         return Ok(Exit::Done);
     }
     let mut printer = Printer::new(args.output);
-    let mut feed = client.feed(&id, args.after);
+    let mut feed = client.feed(args.execution, args.after);
     loop {
         let message = tokio::select! {
             biased;

@@ -104,7 +104,10 @@ async fn executions(args: ExecutionsArgs, app: &App) -> Result<Exit, Problem> {
     let state = args.state.map(State::name);
     let items = match (log::open(&place.target).await?, &place.target) {
         (Some(reader), _) => listed(&reader, &place.tenant, state, args.limit).await?,
-        (None, Target::Server(url)) => Client::new(url, place.tenant.clone())?.executions(state, args.limit).await?,
+        (None, Target::Server(url)) => {
+            let found = Client::new(url, place.tenant.clone())?.executions(state, args.limit).await?;
+            found.into_iter().map(|row| row.json).collect()
+        }
         (None, _) => Vec::new(),
     };
     match args.output {
@@ -159,7 +162,7 @@ async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
         (Some(reader), _) => Report::of(&reader.load(&place.tenant, args.execution, None).await?),
         (None, Target::Server(url)) => {
             let client = Client::new(url, place.tenant.clone())?;
-            follow::report(&client, &args.execution.to_string()).await?
+            follow::report(&client, args.execution).await?
         }
         (None, _) => return Err(Problem::usage("nowhere to look")),
     };
@@ -226,7 +229,10 @@ async fn graphs(args: GraphsArgs, app: &App) -> Result<Exit, Problem> {
                 })
                 .collect()
         }
-        (None, Target::Server(url)) => Client::new(url, place.tenant.clone())?.graphs(args.limit).await?,
+        (None, Target::Server(url)) => {
+            let found = Client::new(url, place.tenant.clone())?.graphs(args.limit).await?;
+            found.into_iter().map(|row| row.json).collect()
+        }
         (None, _) => Vec::new(),
     };
     match args.output {

@@ -261,10 +261,10 @@ async fn from_server(args: &ReplayArgs, client: &Client) -> Result<Exit, Problem
         return Err(Problem::usage("a server gives the present state only; --verify and --to read the log itself")
             .hint("name the log with --data DIR or --postgres URL"));
     }
-    let id = args.execution.to_string();
-    let mut state = client.execution(&id).await?;
+    let execution = client.execution(args.execution);
+    let mut state = execution.get().await?.json;
     state["counts"] = state["steps"].take();
-    state["steps"] = Value::Array(client.steps(&id).await?);
+    state["steps"] = execution.steps().await?.into_iter().map(|step| step.json).collect();
     match args.output {
         Format::Json => output::json(&state)?,
         Format::Text => show(&state)?,

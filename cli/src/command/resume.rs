@@ -182,16 +182,14 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     let client = Client::new(url, place.tenant.clone())?;
     let stop = Stop::new(args.timeout)?;
     let ids = match args.execution {
-        Some(id) => vec![id.to_string()],
+        Some(id) => vec![id],
         None => {
             let all = client.executions(args.state.map(State::name), usize::MAX).await?;
-            let open = all.iter().filter(|row| {
-                let over = matches!(row["state"].as_str(), Some("Completed" | "Failed" | "Cancelled"));
-                !over && args.means(row["graph"].as_str(), row["graph_id"].as_str())
-            });
-            let ids: Vec<String> = open.filter_map(|row| row["execution_id"].as_str().map(str::to_owned)).collect();
+            let open =
+                all.iter().filter(|row| !row.state.is_over() && args.means(Some(&row.graph), Some(&row.graph_id)));
+            let ids: Vec<ExecutionId> = open.map(|row| row.execution_id).collect();
             if !args.all {
-                only_one(&ids)?;
+                only_one(&ids.iter().map(ExecutionId::to_string).collect::<Vec<_>>())?;
             }
             ids
         }
@@ -199,22 +197,22 @@ async fn server(args: ResumeArgs, app: &App, place: &Place, url: &str) -> Result
     let mut progress = Progress::new(app.loudness, ids.len() > 1);
     let mut ended = Vec::with_capacity(ids.len());
     for id in ids {
-        let go_on = run::how_to_resume(&id, place, false);
-        let waits = client.waits(&id).await?;
-        if waits["paused"] == true || waits["held"] == true {
+        let go_on = run::how_to_resume(&id.to_string(), place, false);
+        let waits = client.execution(id).waits().await?;
+        if waits.paused || waits.held {
             if !args.lets_paused_go() {
-                output::note(&left_paused(&id, place));
+                output::note(&left_paused(&id.to_string(), place));
                 continue;
             }
             let what = Steering::Resume { reason: args.reason.clone() };
-            let asked = client.steer(&id, &what, Asker { by: &args.name.name(), key: None }).await;
+            let asked = client.steer(id, &what, Asker { by: Some(&args.name.name()), key: None }).await;
             // One that refuses stops no other.
-            if let Err(problem) = asked {
-                ended.push((go_on, Err(problem)));
+            if let Err(error) = asked {
+                ended.push((go_on, Err(error.into())));
                 continue;
             }
         }
-        let outcome = follow::server(&client, &id, None, &mut progress, &stop).await;
+        let outcome = follow::server(&client, id, None, &mut progress, &stop).await;
         ended.push((go_on, outcome));
     }
     drop(progress);

@@ -16,7 +16,7 @@ use stepstream_worker::{Registry, builtin};
 
 use super::{Format, rights};
 use crate::app::{App, LOGS_OF_A_RUN};
-use crate::client::Client;
+use crate::client::{Client, ServerStart};
 use crate::embedded::{Embedded, WorkerPlan, check_slots, default_slots};
 use crate::exit::{Exit, Problem};
 use crate::follow::{self, Ended, Patience};
@@ -211,20 +211,28 @@ impl Job<'_> {
         let stop = Stop::new(self.args.timeout)?;
         let begin = async {
             let graph = client.register(&self.document.name, self.document.text.clone()).await?;
-            client.start(&graph, inputs, &self.args.breakpoints, self.args.idempotency_key.as_deref()).await
+            let mut start = ServerStart::of(&graph.graph_id).inputs(inputs.clone());
+            for node in &self.args.breakpoints {
+                start = start.breakpoint(node);
+            }
+            if let Some(key) = &self.args.idempotency_key {
+                start = start.key(key);
+            }
+            client.start(&start).await
         };
         let id = tokio::select! {
             biased;
             stopped = stop.reached() => return Err(Problem::new(stopped.exit(), "gave up before the server had answered")),
-            id = begin => id?,
+            started = begin => started?.execution_id,
         };
-        let go_on = how_to_resume(&id, &self.place, false);
+        let shown = id.to_string();
+        let go_on = how_to_resume(&shown, &self.place, false);
         if self.args.detach {
-            return self.detached(&id, &go_on);
+            return self.detached(&shown, &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);
-        progress.say(&begun(&self.graph, &id));
-        let ended = follow::server(&client, &id, Some(&self.graph), &mut progress, &stop).await;
+        progress.say(&begun(&self.graph, &shown));
+        let ended = follow::server(&client, id, Some(&self.graph), &mut progress, &stop).await;
         drop(progress);
         finish(ended, &self.place, &go_on, self.args.output, self.app.loudness)
     }

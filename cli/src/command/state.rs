@@ -2,6 +2,8 @@
 
 use clap::ValueEnum;
 
+use crate::client::ServerState;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 #[value(rename_all = "PascalCase")]
 pub enum State {
@@ -16,6 +18,20 @@ pub enum State {
 }
 
 impl State {
+    /// As the servers' client has it.
+    pub const fn of_server(self) -> ServerState {
+        match self {
+            State::Created => ServerState::Created,
+            State::Planning => ServerState::Planning,
+            State::Running => ServerState::Running,
+            State::Paused => ServerState::Paused,
+            State::Waiting => ServerState::Waiting,
+            State::Completed => ServerState::Completed,
+            State::Failed => ServerState::Failed,
+            State::Cancelled => ServerState::Cancelled,
+        }
+    }
+
     /// As the list of executions has it.
     pub const fn name(self) -> &'static str {
         match self {

@@ -41,15 +41,14 @@ enum Source {
 }
 
 impl Source {
-    async fn children(&self, id: &str) -> Result<Value, Problem> {
+    async fn children(&self, id: ExecutionId) -> Result<Value, Problem> {
         match self {
             Source::Log(reader, tenant) => {
-                let id: ExecutionId = id.parse().map_err(|error| Problem::usage(format!("{error}")))?;
                 let children = reader.children(&reader.load(tenant, id, None).await?).await?;
                 serde_json::to_value(children)
                     .map_err(|error| Problem::new(Exit::Refused, format!("this cannot be shown: {error}")))
             }
-            Source::Server(client) => client.children(id).await,
+            Source::Server(client) => Ok(client.execution(id).children().await?.json),
         }
     }
 }
@@ -62,7 +61,7 @@ pub async fn run(args: TreeArgs, app: &App) -> Result<Exit, Problem> {
         (None, _) => return Err(Problem::usage("nowhere to look")),
     };
     let mut shown = 0;
-    let top = source.children(&args.execution.to_string()).await?;
+    let top = source.children(args.execution).await?;
     let tree = grow(&source, top, &mut shown).await?;
     match args.output {
         Format::Json => output::json(&tree)?,
@@ -87,6 +86,7 @@ async fn grow(source: &Source, of: Value, shown: &mut usize) -> Result<Value, Pr
             break;
         }
         let id = item["execution_id"].as_str().unwrap_or_default();
+        let id: ExecutionId = id.parse().map_err(|error| Problem::new(Exit::Refused, format!("{error}")))?;
         let below = match source.children(id).await {
             Ok(found) => Box::pin(grow(source, found, shown)).await?,
             // It is to be started yet.

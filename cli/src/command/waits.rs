@@ -45,7 +45,9 @@ pub async fn run(args: WaitsArgs, app: &App) -> Result<Exit, Problem> {
             serde_json::to_value(Waits::of(&loaded))
                 .map_err(|error| Problem::new(Exit::Refused, format!("this cannot be shown: {error}")))?
         }
-        (None, Target::Server(url)) => Client::new(url, place.tenant.clone())?.waits(&id).await?,
+        (None, Target::Server(url)) => {
+            Client::new(url, place.tenant.clone())?.execution(args.execution).waits().await?.json
+        }
         (None, _) => return Err(Problem::usage("nowhere to look")),
     };
     match args.output {

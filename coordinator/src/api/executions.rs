@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use stepstream_shared::data::Data;
 use stepstream_shared::error::ExecutionError;
 use stepstream_shared::event::{Actor, Ending};
 use stepstream_shared::execution::{ExecutionState, WaitReason};
@@ -21,7 +22,7 @@ use super::asking::data;
 use super::body::Json as JsonBody;
 use super::closing::Closing;
 use super::cursor::{AfterExecution, page};
-use super::limits::{PAGE_MAX, WAIT_DEFAULT, WAIT_MAX};
+use super::limits::{METADATA_MAX, PAGE_MAX, WAIT_DEFAULT, WAIT_MAX};
 use super::problem::{Fault, Problem};
 use super::query::Parameters;
 use super::request::{Caller, IdempotencyKey, OfExecution, Tenant};
@@ -52,6 +53,11 @@ pub(super) struct StartBody {
     #[serde(default)]
     #[schema(required = false)]
     breakpoints: Vec<String>,
+    /// Recorded with the execution's first event and never read by it, for whoever looks at it later; at most 16 KiB.
+    /// It is no part of what an `Idempotency-Key` repeats.
+    #[serde(default)]
+    #[schema(required = false)]
+    metadata: serde_json::Map<String, Value>,
 }
 
 /// A graph by name or in full.
@@ -248,12 +254,27 @@ pub(super) async fn start(
     let inputs = data(&body.inputs, "inputs")?;
     let named = body.graph.as_str().map(str::to_owned);
     let graph = resolve(&api, &tenant, body.graph).await?;
+    let metadata = metadata(body.metadata)?;
     let (actor, breakpoints) = (Actor::User(by), body.breakpoints);
-    let start = Start { graph, named, inputs, idempotency_key, actor, trace, metadata: None, breakpoints };
+    let start = Start { graph, named, inputs, idempotency_key, actor, trace, metadata, breakpoints };
     let Started { execution, created } = api.service.start(&tenant, start).await?;
     let status = if created { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/v1/executions/{execution}"))];
     Ok((status, location, Json(Begun { execution_id: execution, created })).into_response())
+}
+
+fn metadata(fields: serde_json::Map<String, Value>) -> Result<Option<Data>, Problem> {
+    if fields.is_empty() {
+        return Ok(None);
+    }
+    let metadata = data(&Value::Object(fields), "metadata")?;
+    if metadata.len() > METADATA_MAX {
+        let found = metadata.len();
+        return Err(Problem::too_large(format!(
+            "`metadata` is {found} bytes; the limit is {METADATA_MAX} (metadata limit)"
+        )));
+    }
+    Ok(Some(metadata))
 }
 
 async fn resolve(api: &Api, tenant: &TenantId, argument: Value) -> Result<Arc<CompiledGraph>, Problem> {

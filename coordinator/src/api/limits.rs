@@ -41,6 +41,8 @@ impl Default for ApiLimits {
 
 /// Items on a page when the request does not say.
 pub(super) const PAGE_DEFAULT: u32 = 100;
+/// Largest metadata of a start, in bytes of MessagePack: it is in memory with every list of events.
+pub(super) const METADATA_MAX: usize = 16 * 1024;
 /// Most items on a page.
 pub(super) const PAGE_MAX: u32 = 1000;
 /// Longest idempotency key, in characters: stored with the execution, so it has a bound.

@@ -4,6 +4,7 @@
 
 mod bulk;
 mod children;
+mod client;
 mod control;
 mod events;
 mod executions;

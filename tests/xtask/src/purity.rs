@@ -16,6 +16,23 @@ const FORBIDDEN_DIRECTLY: [&str; 2] = ["getrandom", "fastrand"];
 const FORBIDDEN_FEATURES: [(&str, &str); 5] =
     [("chrono", "clock"), ("chrono", "now"), ("uuid", "v4"), ("uuid", "v7"), ("jsonschema", "resolve-http")];
 
+/// Crates of ours that never depend on each other: what a program takes in to talk to a server is no server.
+const APART: [&str; 3] = ["stepstream-coordinator", "stepstream-worker", "stepstream-client"];
+
+/// Fails if one of the crates that stand apart depends on another.
+pub(crate) fn check_apart() -> Result<()> {
+    for package in APART {
+        let arguments = ["--package", package, "--edges", "normal", "--prefix", "none", "--format", "{p}"];
+        let crates = command::read(Command::new("cargo").arg("tree").args(arguments))?;
+        let names = crates.lines().filter_map(|line| line.split_whitespace().next());
+        if let Some(found) = names.filter(|name| *name != package).find(|name| APART.contains(name)) {
+            bail!("{package} depends on {found}: see `cargo tree -p {package} -i {found}`");
+        }
+    }
+    eprintln!("── coordinator, worker and client do not depend on each other");
+    Ok(())
+}
+
 /// Fails if the core alone, as a user of it alone would build it, pulls in anything forbidden.
 pub(crate) fn check() -> Result<()> {
     let package = ["--package", "stepstream-shared", "--edges", "normal", "--prefix", "none"];

@@ -22,6 +22,7 @@ const FUZZ_SECONDS: u32 = 15;
 pub(crate) fn everything(extent: Extent) -> Result<()> {
     run("format", cargo().args(["fmt", "--all", "--check"]))?;
     purity::check()?;
+    purity::check_apart()?;
     let tools = tools::servers()?;
     run("lints", cargo().args(["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"]))?;
     run("programs", cargo().args(["build", "--workspace", "--bins"]))?;

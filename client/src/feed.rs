@@ -1,15 +1,17 @@
 //! Server-sent events: read as they come, taken up again where they broke off.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use reqwest::Method;
 use serde_json::Value;
+use stepstream_shared::id::ExecutionId;
 
-use super::Client;
-use crate::exit::{Exit, Problem};
+use crate::client::Client;
+use crate::error::{Error, Refusal};
 
 /// Between two tries to connect again; doubled each time.
 const FIRST_REST: Duration = Duration::from_millis(200);
@@ -17,7 +19,7 @@ const LONGEST_REST: Duration = Duration::from_secs(3);
 /// Silence after which a connection counts as dead: the server comments every 15 s.
 const SILENCE: Duration = Duration::from_secs(45);
 /// Longest line that is kept: the largest event and its JSON escapes.
-const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
+pub(crate) const MAX_LINE_BYTES: usize = 64 * 1024 * 1024;
 
 /// What a feed brings.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,8 +45,21 @@ pub struct Feed {
     said_lost: bool,
 }
 
+impl fmt::Debug for Feed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Feed").field("path", &self.path).field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+impl Client {
+    /// The events of an execution as they come, those after `after` first.
+    pub fn feed(&self, id: ExecutionId, after: u64) -> Feed {
+        Feed::new(self.clone(), format!("/v1/executions/{id}/events"), after)
+    }
+}
+
 impl Feed {
-    pub(super) fn new(client: Client, path: String, after: u64) -> Self {
+    fn new(client: Client, path: String, after: u64) -> Self {
         Feed {
             client,
             path,
@@ -61,7 +76,7 @@ impl Feed {
     ///
     /// # Errors
     /// When the server refuses (another answer will not come), or cannot be reached the first time.
-    pub async fn next(&mut self) -> Result<Message, Problem> {
+    pub async fn next(&mut self) -> Result<Message, Error> {
         loop {
             if let Some(frame) = self.lines.pop() {
                 if let Some(message) = self.read(frame)? {
@@ -72,16 +87,16 @@ impl Feed {
             let Some(body) = &mut self.body else {
                 match self.connect().await {
                     Ok(()) => continue,
-                    Err(problem) if self.met && problem.exit == Exit::Unreachable => {
+                    Err(error) if self.met && error.is_passing() => {
                         if !self.said_lost {
                             self.said_lost = true;
-                            return Ok(Message::Lost(problem.message));
+                            return Ok(Message::Lost(error.to_string()));
                         }
                         tokio::time::sleep(self.rest).await;
                         self.rest = (self.rest * 2).min(LONGEST_REST);
                         continue;
                     }
-                    Err(problem) => return Err(problem),
+                    Err(error) => return Err(error),
                 }
             };
             match tokio::time::timeout(SILENCE, body.next()).await {
@@ -96,7 +111,7 @@ impl Feed {
         }
     }
 
-    async fn connect(&mut self) -> Result<(), Problem> {
+    async fn connect(&mut self) -> Result<(), Error> {
         let mut request = self.client.request(Method::GET, &self.path).header("Accept", "text/event-stream");
         if self.last > 0 {
             request = request.header("Last-Event-ID", self.last);
@@ -110,16 +125,17 @@ impl Feed {
         Ok(())
     }
 
-    fn read(&mut self, frame: Frame) -> Result<Option<Message>, Problem> {
+    fn read(&mut self, frame: Frame) -> Result<Option<Message>, Error> {
         match frame.event.as_str() {
             "end" => return Ok(Some(Message::End)),
             "problem" => {
-                return Err(super::refusal("the server", reqwest::StatusCode::INTERNAL_SERVER_ERROR, &frame.data));
+                let status = reqwest::StatusCode::INTERNAL_SERVER_ERROR;
+                return Err(Error::Refused(Box::new(Refusal::of("the server", status, None, &frame.data))));
             }
             _ if frame.data.is_empty() => return Ok(None),
             _ => {}
         }
-        let value: Value = serde_json::from_str(&frame.data).map_err(|error| self.client.odd(&error.to_string()))?;
+        let value: Value = serde_json::from_str(&frame.data).map_err(|error| self.client.odd(error.to_string()))?;
         let sequence = value["sequence"].as_u64().unwrap_or(self.last);
         // A server that does not know the header begins anew.
         if sequence <= self.last {
@@ -146,12 +162,11 @@ struct Lines {
 }
 
 impl Lines {
-    fn push(&mut self, chunk: &[u8]) -> Result<(), Problem> {
+    fn push(&mut self, chunk: &[u8]) -> Result<(), Error> {
         for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
             self.partial.extend_from_slice(piece);
             if self.partial.len() > MAX_LINE_BYTES {
-                let message = format!("the server sent a line of more than {MAX_LINE_BYTES} bytes (line limit)");
-                return Err(Problem::new(Exit::Exhausted, message));
+                return Err(Error::LineTooLong);
             }
             if self.partial.ends_with(b"\n") {
                 let line = String::from_utf8_lossy(&self.partial).trim_end_matches(['\n', '\r']).to_owned();
