@@ -34,7 +34,7 @@ pub struct DecideArgs {
     #[arg(value_name = "EXEC", value_parser = execution_id)]
     execution: ExecutionId,
 
-    /// The step that waits: its node's name, or step_…
+    /// The step that waits: its node's name, or step_… (from a loop's second round on; `stepstream waits` shows it)
     #[arg(value_name = "STEP")]
     step: String,
 

@@ -62,7 +62,10 @@ pub fn due(text: &str) -> String {
 /// The command that brings what one step waits for; `None` for time, which nobody brings.
 pub fn command(id: &str, wait: &Value, place: &Place) -> Option<String> {
     let what = &wait["wait"];
-    let step = shell_word(&printable(wait["node"].as_str().unwrap_or_default()));
+    // In a later round of a loop the node's name may mean an earlier one, and is refused.
+    let later = wait["iteration"].as_array().into_iter().flatten().any(|round| round.as_u64() > Some(1));
+    let step = if later { &wait["step_id"] } else { &wait["node"] };
+    let step = shell_word(&printable(step.as_str().unwrap_or_default()));
     let given = |option: &str| match example::of(&wait["form"]) {
         Some(value) if value.to_string().len() <= EXAMPLE_BYTES => {
             format!(" --{option} {}", shell_word(&value.to_string()))

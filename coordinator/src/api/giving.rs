@@ -32,7 +32,8 @@ pub(super) struct Signal {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Decision {
-    /// The node's name, or `step_…`.
+    /// `step_…` as `waits` shows it; or the node's name, from the second round of a loop on refused: it may have been
+    /// meant for the round before.
     step: String,
     approve: bool,
     #[serde(default)]
@@ -47,7 +48,8 @@ pub(super) struct Decision {
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Answer {
-    /// The node's name, or `step_…`.
+    /// `step_…` as `waits` shows it; or the node's name, from the second round of a loop on refused: it may have been
+    /// meant for the round before.
     step: String,
     /// What the step gives.
     #[serde(default)]
@@ -117,7 +119,8 @@ pub(super) async fn signal(
             content_type = "application/problem+json"),
         (status = 404, description = "The graph has no such node", body = Problem,
             content_type = "application/problem+json"),
-        (status = 409, description = "The step does not wait for a decision, or this person has decided", body = Problem,
+        (status = 409, description = "The step does not wait for a decision, this person has decided, or the node waits in a later round of
+            its loop and the step has to be named", body = Problem,
             content_type = "application/problem+json"),
     ),
 )]
@@ -148,7 +151,8 @@ pub(super) async fn decide(
             content_type = "application/problem+json"),
         (status = 404, description = "The graph has no such node", body = Problem,
             content_type = "application/problem+json"),
-        (status = 409, description = "The step does not wait for an answer", body = Problem,
+        (status = 409, description = "The step does not wait for an answer, or the node waits in a later round of its loop and the step
+            has to be named", body = Problem,
             content_type = "application/problem+json"),
     ),
 )]

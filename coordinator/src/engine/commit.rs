@@ -297,6 +297,9 @@ impl Engine {
             ..
         } = pending;
         if let Some(settle) = settle {
+            if denied.is_some() {
+                self.refusals.stale(); // Only what the attempt has used was taken.
+            }
             self.settle(Settlement::Ack(settle));
         }
         if let Some(reply) = reply {
@@ -432,6 +435,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             Refusal::Repeated
             | Refusal::Over(_)
             | Refusal::NotWaiting(_)
+            | Refusal::WhichRound { .. }
             | Refusal::NobodyTakes
             | Refusal::OtherWait { .. }
             | Refusal::DecidedAlready { .. }

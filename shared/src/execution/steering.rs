@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decide::{Decision, Rejection};
 use super::lifecycle::{ExecutionAction, ExecutionState, WaitReason};
-use super::state::{Execution, KeptSignal, step_id};
+use super::state::{Execution, KeptSignal};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
@@ -71,7 +71,7 @@ pub enum Steering {
         #[serde(default, skip_serializing_if = "Data::is_null")]
         payload: Data,
     },
-    /// Yes or no to an approval, by the node's name or the step's id.
+    /// Yes or no to an approval, by the step's id, or by the node's name where it has not waited in an earlier round.
     Decide {
         step: String,
         approve: bool,
@@ -167,6 +167,9 @@ pub enum Refusal {
     UnknownNode(String),
     #[error("`{0}` does not wait for anything")]
     NotWaiting(String),
+    /// Whoever names the node may have seen an earlier round of its loop.
+    #[error("`{node}` has waited in an earlier round as well; name the step that is meant: now {waits} waits")]
+    WhichRound { node: String, waits: StepId },
     #[error("`{node}` waits for {waits}, not for {offered}")]
     OtherWait { node: String, waits: &'static str, offered: &'static str },
     #[error("no `wait` of this graph takes the signal `{0}`")]
@@ -304,15 +307,13 @@ impl Decision<'_> {
         step.and_then(|step| self.graph.node(NodeIx(step.node))).map_or_else(String::new, |node| node.name.clone())
     }
 
-    /// The step that waits under this name: a node's, or the step's own id.
+    /// The step that waits under this name: the step's own id, or its node's name as long as no earlier round of a loop
+    /// can be meant by it. What somebody says to one round must not count for the next one, however late it arrives.
     fn waiting_step(&self, name: &str) -> Result<u32, Rejection> {
         self.not_over()?;
         if let Ok(id) = name.parse::<StepId>() {
-            let is = |ordinal: u32| {
-                let (step, node) = (self.execution.step(ordinal)?, self.node_name(ordinal));
-                Some(step_id(self.execution.id, &node, &step.iterations, step.index, false) == id)
-            };
-            let found = self.execution.waits.keys().copied().find(|ordinal| is(*ordinal) == Some(true));
+            let is = |ordinal: &u32| self.execution.step_id(*ordinal, &self.node_name(*ordinal)) == Some(id);
+            let found = self.execution.waits.keys().copied().find(is);
             return found.ok_or_else(|| Refusal::NotWaiting(name.to_owned()).into());
         }
         let Some(ix) = self.graph.by_name.get(name) else {
@@ -320,7 +321,12 @@ impl Decision<'_> {
         };
         let is = |ordinal: &u32| self.execution.step(*ordinal).is_some_and(|step| step.node == ix.0);
         let found = self.execution.waits.keys().copied().rev().find(|ordinal| is(ordinal));
-        found.ok_or_else(|| Refusal::NotWaiting(name.to_owned()).into())
+        let ordinal = found.ok_or_else(|| Refusal::NotWaiting(name.to_owned()))?;
+        let later = self.execution.step(ordinal).is_some_and(|step| step.iterations.iter().any(|round| *round > 1));
+        match self.execution.step_id(ordinal, name).filter(|_| later) {
+            Some(waits) => Err(Refusal::WhichRound { node: name.to_owned(), waits }.into()),
+            None => Ok(ordinal),
+        }
     }
 
     fn vote(

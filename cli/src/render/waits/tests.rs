@@ -64,6 +64,19 @@ fn a_command_names_who_has_not_spoken_and_fills_in_the_form() {
 }
 
 #[test]
+fn a_command_names_the_step_where_its_node_has_waited_before() {
+    let mut wait = json!({"node": "ask", "step_id": "step_7", "reason": "external", "form": null, "wait": {}});
+    for (rounds, named) in [(json!([]), "ask"), (json!([1]), "ask"), (json!([2]), "step_7"), (json!([2, 1]), "step_7")]
+    {
+        wait["iteration"] = rounds;
+        assert_eq!(
+            command("exec_1", &wait, &here()).unwrap(),
+            format!("stepstream answer exec_1 {named} --value '{{}}'")
+        );
+    }
+}
+
+#[test]
 fn what_comes_from_a_log_moves_no_cursor() {
     let wait = json!({"reason": "signal", "signal": "a\u{1b}[2J", "correlation": "\n"});
     assert!(!words(&wait).contains(char::is_control));

@@ -221,6 +221,30 @@ fn a_step_is_named_by_its_node_or_by_its_id() {
 }
 
 #[test]
+fn what_is_said_to_one_round_of_a_loop_does_not_count_for_the_next() {
+    let graph =
+        "nodes: { w: { wait: { approval: true }, max_iterations: 3, next: { when: '=iteration < 3', to: w } } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({}));
+    let round = |scenario: &Scenario| scenario.execution.step_id(scenario.find("w"), "w").unwrap();
+    let first = round(&scenario).to_string();
+    scenario.asks("ada", approve("w")).then("w@1 ok, w@2 waits");
+    // Bob was shown the first round, and is late.
+    assert_eq!(refusal(scenario.asks_in_vain("bob", approve(&first))), Refusal::NotWaiting(first));
+    let second = round(&scenario);
+    let which = Refusal::WhichRound { node: "w".to_owned(), waits: second };
+    assert_eq!(refusal(scenario.asks_in_vain("bob", approve("w"))), which);
+    scenario.asks("bob", approve(&second.to_string())).then("w@1 ok, w@2 ok, w@3 waits");
+    let graph =
+        "nodes: { w: { wait: { external: true }, max_iterations: 2, next: { when: '=iteration < 2', to: w } } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({})).asks("ci", answer("w", json!(1)));
+    assert!(matches!(refusal(scenario.asks_in_vain("ci", answer("w", json!(1)))), Refusal::WhichRound { .. }));
+    let gone = Steering::GiveUp { step: "w".to_owned(), error: error(ErrorCategory::NetworkError) };
+    assert!(matches!(refusal(scenario.asks_in_vain("ci", gone)), Refusal::WhichRound { .. }));
+}
+
+#[test]
 fn a_person_answers_and_a_program_reports() {
     let person = "nodes: { w: { wait: { input: { from: \"=inputs.who\", form: { type: integer } } } } }";
     let mut scenario = given(person);

@@ -239,7 +239,8 @@ fn steering(scenario: &Scenario, choices: &mut Choices<'_>) -> Steering {
 fn relief(scenario: &Scenario) -> Option<(String, Steering)> {
     let (step, run) = scenario.execution.waits().next()?;
     let node = scenario.execution.step(step)?.node();
-    let name = scenario.graph.nodes[node as usize].name.clone();
+    // In a later round of a loop the node's name will not do.
+    let name = scenario.execution.step_id(step, &scenario.graph.nodes[node as usize].name)?.to_string();
     Some(match run.wait() {
         Wait::Timer { .. } | Wait::Until { .. } | Wait::Child { .. } => return None,
         Wait::Signal { name, correlation } => {
