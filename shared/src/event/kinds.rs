@@ -204,6 +204,9 @@ pub enum EventData {
         /// The error edges taken; an empty list when a join that tolerates failures takes it; absent: nobody does.
         #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
         taken: Option<Vec<u32>>,
+        /// Nobody has reported for the attempt: what it has used may yet be told.
+        #[serde(rename = "g", default, skip_serializing_if = "is_default")]
+        given_up: bool,
     },
     /// An attempt failed and another will be made.
     #[serde(rename = "sy")]
@@ -219,6 +222,9 @@ pub enum EventData {
         duration_us: u64,
         #[serde(rename = "u")]
         due: Timestamp,
+        /// Nobody has reported for the attempt: what it has used may yet be told.
+        #[serde(rename = "g", default, skip_serializing_if = "is_default")]
+        given_up: bool,
     },
     /// The retry is due: the next attempt may be dispatched.
     #[serde(rename = "sr")]
@@ -383,6 +389,9 @@ pub enum EventData {
         completion_tokens: u64,
         #[serde(rename = "u", default, skip_serializing_if = "is_default")]
         cost: Money,
+        /// The attempt, where it was told after the attempt had been given up.
+        #[serde(rename = "a", default, skip_serializing_if = "Option::is_none")]
+        attempt: Option<u32>,
     },
     /// So much of a limit is used.
     #[serde(rename = "lw")]

@@ -215,7 +215,7 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("taken", edges(*step, taken));
             put("routing_error", json!(routing_error));
         }
-        EventData::StepFailed { step, attempt, error, duration_us, taken } => {
+        EventData::StepFailed { step, attempt, error, duration_us, taken, given_up: _ } => {
             put("attempt", json!(attempt));
             put("error", json!(error));
             put("duration_us", json!(duration_us));
@@ -235,7 +235,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("content_hash", json!(content_hash));
             put("size_bytes", json!(size_bytes));
         }
-        EventData::UsageRecorded { model, prompt_tokens, completion_tokens, cost, .. } => {
+        EventData::UsageRecorded { model, prompt_tokens, completion_tokens, cost, attempt, .. } => {
+            if let Some(attempt) = attempt {
+                put("attempt", json!(attempt));
+            }
             put("model", json!(model));
             put("prompt_tokens", json!(prompt_tokens));
             put("completion_tokens", json!(completion_tokens));

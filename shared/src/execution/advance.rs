@@ -495,7 +495,9 @@ impl Decision<'_> {
     ) -> Result<(), Rejection> {
         let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
         let (attempt, node_ix, is_item) = (step.attempt, NodeIx(step.node), step.parent.is_some());
-        let failed = |error, taken| EventData::StepFailed { step: ordinal, attempt, error, duration_us, taken };
+        let given_up = self.gives_up == Some(ordinal);
+        let failed =
+            |error, taken| EventData::StepFailed { step: ordinal, attempt, error, duration_us, taken, given_up };
         if is_item || step.undoes.is_some() {
             return self.emit(failed(error, None)); // Its map says what follows; undoing goes on.
         }

@@ -216,9 +216,10 @@ impl Fold<'_> {
                 self.after_step(*step, Ending::Completed(taken.as_deref()));
                 Ok(())
             }
-            EventData::StepFailed { step, attempt, error, duration_us: _, taken } => {
+            EventData::StepFailed { step, attempt, error, duration_us: _, taken, given_up } => {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.end_step(*step, *attempt, StepAction::Fail)?;
+                self.given_up(*step, *attempt, *given_up);
                 self.execution.failures_in_a_row += 1;
                 self.execution.steps[*step as usize].error = Some(Box::new(error.clone()));
                 if self.execution.undo_ended(*step) {
@@ -230,10 +231,11 @@ impl Fold<'_> {
                 self.after_failure(*step, ending);
                 Ok(())
             }
-            EventData::StepRetryScheduled { step, attempt, error, duration_us: _, due } => {
+            EventData::StepRetryScheduled { step, attempt, error, duration_us: _, due, given_up } => {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.attempt(*step, *attempt)?;
                 self.step_moves(*step, StepAction::Retry)?;
+                self.given_up(*step, *attempt, *given_up);
                 self.execution.failures_in_a_row += 1;
                 let due = self.execution.own_time(self.at).after(due.since(self.at));
                 self.set_deadline(*step, Some((due, Deadline::Retry(*step))));
@@ -269,8 +271,9 @@ impl Fold<'_> {
                 self.found(*discovered_by, name, *depth, *map, input)
             }
             EventData::GoalEvaluated { step, status, .. } => self.goal(*step, *status),
-            EventData::UsageRecorded { step, prompt_tokens, completion_tokens, cost, .. } => {
-                self.used(*step, *prompt_tokens, *completion_tokens, *cost)
+            EventData::UsageRecorded { step, prompt_tokens, completion_tokens, cost, attempt, model: _ } => {
+                self.used(*step, *prompt_tokens, *completion_tokens, *cost)?;
+                self.told_late(*step, *attempt)
             }
             EventData::LimitWarned { limit, .. } => self.limit_warned(*limit),
             EventData::LimitReached { limit, held, .. } => self.limit_reached(*limit, *held),
@@ -320,6 +323,7 @@ impl Fold<'_> {
         execution.ready.clear();
         execution.busy_maps.clear();
         execution.losing.clear();
+        execution.usage.unreported.clear();
         execution.forget_undo();
         Ok(())
     }
@@ -432,6 +436,7 @@ impl Fold<'_> {
             worker: None,
             deadline: None,
             undoes: None,
+            told_late: false,
         }
     }
 

@@ -182,6 +182,7 @@ impl Execution {
             bytes: 0,
             work: Cell::new(0),
             denied: None,
+            gives_up: None,
         };
         decision.take(command)?;
         let Decision { events, denied, .. } = decision;
@@ -201,6 +202,8 @@ pub(super) struct Decision<'a> {
     /// Steps that expressions have taken.
     pub(super) work: Cell<u64>,
     pub(super) denied: Option<Rejection>,
+    /// The step whose attempt is given up without anybody having reported for it.
+    pub(super) gives_up: Option<u32>,
 }
 
 impl Decision<'_> {
@@ -290,6 +293,7 @@ impl Decision<'_> {
                 }
                 let error =
                     timeout("heartbeat_timeout", "the worker has been silent for longer than the heartbeat timeout");
+                self.gives_up = Some(step);
                 self.attempt_failed(step, error, 0, chance)?;
             }
             Command::Tick { chance } => self.tick(chance)?,
@@ -398,11 +402,13 @@ impl Decision<'_> {
                 Deadline::ScheduleToStart(ordinal) if self.is_in(ordinal, &[StepState::Scheduled]) => {
                     // Queueing again behind everybody else would only wait longer.
                     let error = timeout("schedule_to_start_timeout", "no worker took the attempt in time");
+                    self.gives_up = Some(ordinal);
                     self.fail_step(ordinal, error, 0)?;
                 }
                 Deadline::StartToClose(ordinal) if self.is_in(ordinal, &[StepState::Running, StepState::Claimed]) => {
                     let error =
                         timeout("start_to_close_timeout", "the attempt ran longer than its start_to_close timeout");
+                    self.gives_up = Some(ordinal);
                     self.attempt_failed(ordinal, error, 0, chance)?;
                 }
                 Deadline::Wait(ordinal) | Deadline::Moment(ordinal) => self.wait_is_over(ordinal)?,
@@ -458,8 +464,9 @@ impl Decision<'_> {
                         None => {}
                     }
                 }
-                let due = self.at.after(delay);
-                self.emit(EventData::StepRetryScheduled { step: ordinal, attempt, error, duration_us, due })?;
+                let (due, given_up) = (self.at.after(delay), self.gives_up == Some(ordinal));
+                let step = ordinal;
+                self.emit(EventData::StepRetryScheduled { step, attempt, error, duration_us, due, given_up })?;
                 self.pause_after_failures()?;
                 if delay.is_zero() {
                     self.emit(EventData::StepRescheduled { step: ordinal, attempt: attempt + 1 })?;

@@ -1,8 +1,9 @@
 //! What attempts put on record, and what follows: more work that was found, goals that are met, money that was spent.
 
 use super::decide::{Command, Decision, Rejection};
+use super::state::Execution;
 use super::step::StepState;
-use crate::cost::ModelPricing;
+use crate::cost::{ModelPricing, Money};
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::note::{MAX_NOTES, Note};
@@ -19,14 +20,15 @@ impl Decision<'_> {
         };
         let (step, attempt) = (*step, *attempt);
         let succeeded = matches!(result, Command::Completed { .. });
-        if self.reported(step, attempt)? == StepState::Scheduled {
+        let state = match self.reported(step, attempt) {
+            Ok(state) => state,
+            Err(stale @ Rejection::StaleAttempt { .. }) => return self.told_late(step, attempt, notes, stale),
+            Err(other) => return Err(other),
+        };
+        if state == StepState::Scheduled {
             self.emit(EventData::StepStarted { step, attempt, worker: worker.clone(), claim: *claim })?;
         }
-        let problem = match notes.len() {
-            count if count > MAX_NOTES => Some(format!("an attempt has {count} notes; the limit is {MAX_NOTES}")),
-            _ => notes.iter().find_map(Note::problem),
-        };
-        if let Some(problem) = problem {
+        if let Some(problem) = problem_of(&notes) {
             let error =
                 ExecutionError::new(ErrorCategory::ValidationError, problem).with_code(ErrorCode::new("bad_notes"));
             return self.fail_step(step, error, 0);
@@ -57,11 +59,40 @@ impl Decision<'_> {
                 self.emit(EventData::CheckpointSaved { step, checkpoint_id: id, state_hash })
             }
             Note::Usage { model, prompt_tokens, completion_tokens, cost } => {
-                let cost = cost.unwrap_or_else(|| ModelPricing::of(&model).cost(prompt_tokens, completion_tokens));
-                self.emit(EventData::UsageRecorded { step, model, prompt_tokens, completion_tokens, cost })
+                self.usage(ordinal, None, model, prompt_tokens, completion_tokens, cost)
             }
             Note::Custom { event_type, data } => self.emit(EventData::Custom { step, event_type, data }),
         }
+    }
+
+    fn usage(
+        &mut self,
+        step: u32,
+        attempt: Option<u32>,
+        model: String,
+        prompt_tokens: u64,
+        completion_tokens: u64,
+        cost: Option<Money>,
+    ) -> Result<(), Rejection> {
+        let cost = cost.unwrap_or_else(|| ModelPricing::of(&model).cost(prompt_tokens, completion_tokens));
+        let step = Some(step);
+        self.emit(EventData::UsageRecorded { step, model, prompt_tokens, completion_tokens, cost, attempt })
+    }
+
+    /// An attempt reports that was given up. Its result is refused; what it has used is spent all the same, and is put
+    /// on record once.
+    fn told_late(&mut self, step: u32, attempt: u32, notes: Vec<Note>, stale: Rejection) -> Result<(), Rejection> {
+        let uses = notes.iter().any(|note| matches!(note, Note::Usage { .. }));
+        if !uses || problem_of(&notes).is_some() || !self.execution.may_tell_late(step, attempt) {
+            return Err(stale);
+        }
+        for note in notes {
+            if let Note::Usage { model, prompt_tokens, completion_tokens, cost } = note {
+                self.usage(step, Some(attempt), model, prompt_tokens, completion_tokens, cost)?;
+            }
+        }
+        self.denied = Some(stale);
+        self.look_at_usage()
     }
 
     /// One more item for the map that the step belongs to, within the bounds that the graph declares.
@@ -111,6 +142,24 @@ impl Decision<'_> {
         }
         let (discovered_by, map) = (Some(ordinal), Some(map));
         self.emit(EventData::StepDiscovered { name, discovered_by, source_type, reason, depth, map, input })
+    }
+}
+
+impl Execution {
+    /// Nobody has reported for this attempt, neither in time nor afterwards.
+    fn may_tell_late(&self, ordinal: u32, attempt: u32) -> bool {
+        let Some(step) = self.step(ordinal) else { return false };
+        // What was closed before it ended: cancelled with its map, or because it has lost a race.
+        let closed = step.state == StepState::Skipped || self.losing.contains(&ordinal);
+        self.usage.unreported.contains(&(ordinal, attempt)) || (closed && step.attempt == attempt && !step.told_late)
+    }
+}
+
+/// What is wrong with the notes of an attempt.
+fn problem_of(notes: &[Note]) -> Option<String> {
+    match notes.len() {
+        count if count > MAX_NOTES => Some(format!("an attempt has {count} notes; the limit is {MAX_NOTES}")),
+        _ => notes.iter().find_map(Note::problem),
     }
 }
 

@@ -231,6 +231,9 @@ pub struct Usage {
     /// Nothing is scheduled until something that is open has ended.
     #[serde(rename = "h", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) short: bool,
+    /// Steps and attempts that were given up by a deadline, and of which nobody has told what they have used.
+    #[serde(rename = "a", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) unreported: BTreeSet<(u32, u32)>,
 }
 
 impl Usage {
@@ -346,6 +349,9 @@ pub struct Step {
     /// The completed step that it undoes.
     #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
     pub(super) undoes: Option<u32>,
+    /// Given up before it ended; what its last attempt has used was told afterwards.
+    #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) told_late: bool,
 }
 
 /// A node in the present iteration of the loops around it.

@@ -9,6 +9,9 @@ use crate::execution::notes::{ends_search, same_work};
 use crate::graph::Reserve;
 use crate::id::ControlId;
 
+/// Attempts that were given up by a deadline and may still tell what they have used.
+const UNREPORTED: usize = 4096;
+
 impl Fold<'_> {
     pub(super) fn used(
         &mut self,
@@ -22,6 +25,31 @@ impl Fold<'_> {
         usage.prompt_tokens = usage.prompt_tokens.saturating_add(prompt);
         usage.completion_tokens = usage.completion_tokens.saturating_add(completion);
         usage.cost = usage.cost.plus(cost);
+        Ok(())
+    }
+
+    /// An attempt has ended without a report: what it has used may yet be told. Of more than so many, the oldest are
+    /// forgotten.
+    pub(super) fn given_up(&mut self, step: u32, attempt: u32, given_up: bool) {
+        if given_up {
+            let unreported = &mut self.execution.usage.unreported;
+            unreported.insert((step, attempt));
+            if unreported.len() > UNREPORTED {
+                unreported.pop_first();
+            }
+        }
+    }
+
+    /// What a given-up attempt has used is on record, and is not recorded again.
+    pub(super) fn told_late(&mut self, step: Option<u32>, attempt: Option<u32>) -> Result<(), ApplyError> {
+        let (Some(ordinal), Some(attempt)) = (step, attempt) else { return Ok(()) };
+        let current = self.step(ordinal)?.attempt;
+        if attempt > current {
+            return Err(self.wrong_attempt(ordinal, current, attempt));
+        }
+        if !self.execution.usage.unreported.remove(&(ordinal, attempt)) && attempt == current {
+            self.execution.steps[ordinal as usize].told_late = true;
+        }
         Ok(())
     }
 

@@ -104,7 +104,8 @@ fn a_log_in_which_a_finished_step_changes_does_not_fold() {
         taken: None,
         routing_error: None,
     };
-    let failed = EventData::StepFailed { step: 0, attempt: 1, error: fatal(), duration_us: 0, taken: None };
+    let failed =
+        EventData::StepFailed { step: 0, attempt: 1, error: fatal(), duration_us: 0, taken: None, given_up: false };
     assert!(matches!(folding(&scenario, completed.clone()), ApplyError::IllegalStep { .. }));
     assert!(matches!(folding(&scenario, failed), ApplyError::IllegalStep { .. }));
     scenario.completes("b");

@@ -154,3 +154,62 @@ fn a_budget_that_comes_while_it_is_paused_lets_it_go_on_afterwards() {
     scenario.asks("ada", budget("2.00")).is(ExecutionState::Paused).when(Command::Resume);
     scenario.is(ExecutionState::Running).owes("b");
 }
+
+/// Retries at once, gives an attempt up after ten seconds, and has room for three dollars.
+const SLOW: &str = "limits: { cost_usd: \"3.00\" }\nnodes: { a: { task: t, timeout: { start_to_close: 10s }, retry: { max_attempts: 3, backoff: none }, next: { to: b } }, b: { task: t } }";
+
+fn reports(step: u32, attempt: u32, micros: u64) -> Command {
+    let result = Box::new(completed(step, attempt, &json!("late")));
+    Command::Noted { notes: vec![used(micros)], result }
+}
+
+#[test]
+fn what_a_given_up_attempt_has_used_is_counted_once_when_it_is_told_late() {
+    let mut scenario = given(SLOW);
+    scenario.starts(json!({})).begins("a").after(std::time::Duration::from_secs(10)).ticks();
+    scenario.begins("a").after(std::time::Duration::from_secs(10)).ticks().owes("a");
+    // The second is heard of before the first; each is refused as a result, and its money is gone.
+    for (attempt, spent) in [(2, 1_000_000), (1, 2_000_000)] {
+        scenario.when(reports(0, attempt, 1_000_000)).records("usage_recorded").owes("a");
+        let denied = &scenario.log.last().unwrap().denied;
+        assert!(matches!(denied, Some(Rejection::StaleAttempt { offered, .. }) if *offered == attempt), "{denied:?}");
+        assert_eq!(scenario.execution.usage().cost.micros(), spent);
+        assert!(matches!(scenario.refused(reports(0, attempt, 1_000_000)), Rejection::StaleAttempt { .. }));
+    }
+    // What it reports in time is counted with its result, and not again.
+    scenario.spends("a", 500_000);
+    assert!(matches!(scenario.refused(reports(0, 3, 500_000)), Rejection::StaleAttempt { .. }));
+    assert_eq!(scenario.execution.usage().cost.micros(), 2_500_000);
+    scenario.spends("b", 1).is(ExecutionState::Completed);
+    assert!(matches!(scenario.refused(reports(0, 1, 1)), Rejection::Illegal(_)), "it is over");
+}
+
+#[test]
+fn a_budget_is_not_overspent_by_what_was_told_late() {
+    let mut scenario = given(SLOW);
+    scenario.starts(json!({})).begins("a").after(std::time::Duration::from_secs(10)).ticks();
+    scenario.when(reports(0, 1, 2_900_000)).records("usage_recorded limit_warned");
+    scenario.spends("a", 200_000).then_fails_with("cost_limit");
+}
+
+#[test]
+fn what_a_failed_attempt_has_told_is_not_told_late_as_well() {
+    let mut scenario = given(SLOW);
+    scenario.starts(json!({}));
+    let result = Box::new(scenario.failed("a", error(crate::error::ErrorCategory::NetworkError)));
+    scenario.when(Command::Noted { notes: vec![used(1_000)], result }).owes("a");
+    assert!(matches!(scenario.refused(reports(0, 1, 1_000)), Rejection::StaleAttempt { .. }));
+    assert_eq!(scenario.execution.usage().cost.micros(), 1_000);
+}
+
+#[test]
+fn what_the_loser_of_a_race_has_used_is_counted_once() {
+    let graph = "nodes: { s: { route: all, next: [ { to: a }, { to: b } ] }, a: { task: t, next: { to: z } }, b: { task: t, next: { to: z } }, z: { join: race, task: t } }";
+    let mut scenario = given(graph);
+    scenario.starts(json!({})).begins("b").completes("a").then("s ok, a ok, b skipped, z due");
+    let loser = scenario.find("b");
+    scenario.when(reports(loser, 1, 700)).records("usage_recorded");
+    assert_eq!(scenario.execution.usage().cost.micros(), 700);
+    assert!(matches!(scenario.refused(reports(loser, 1, 700)), Rejection::StaleAttempt { .. }));
+    scenario.completes("z").is(ExecutionState::Completed);
+}
