@@ -26,6 +26,7 @@ mod giving;
 mod graphs;
 mod health;
 mod limits;
+mod listening;
 mod messages;
 mod problem;
 mod query;
@@ -40,19 +41,17 @@ use std::sync::Arc;
 use axum::Router;
 use axum::http::{Method, Uri};
 use axum::middleware::{from_fn, from_fn_with_state};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
-use tokio_util::sync::CancellationToken;
 use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::service::Service;
-use closing::Closing;
 use problem::Problem;
 
 pub use document::openapi;
 pub use limits::ApiLimits;
+pub use listening::serve;
 pub use problem::{Fault, Problem as ProblemDocument};
 
 /// What every handler has.
@@ -131,25 +130,4 @@ fn held() -> OpenApiRouter<Api> {
 /// Routes for those who start and stop this process.
 fn health() -> OpenApiRouter<Api> {
     OpenApiRouter::default().routes(routes!(health::livez)).routes(routes!(health::readyz))
-}
-
-/// Serves until the token is cancelled: then nothing new is accepted, feeds and waits end, requests that are being
-/// answered get their answer, and after a grace whatever is still open is cut.
-///
-/// # Errors
-/// When the listener fails for good.
-pub async fn serve(listener: TcpListener, router: Router, shutdown: CancellationToken) -> std::io::Result<()> {
-    let router = router.layer(axum::Extension(Closing(shutdown.clone())));
-    let server = axum::serve(listener, router).with_graceful_shutdown(shutdown.clone().cancelled_owned());
-    let cut = async {
-        shutdown.cancelled().await;
-        tokio::time::sleep(limits::DRAIN).await;
-    };
-    tokio::select! {
-        served = server => served,
-        () = cut => {
-            tracing::warn!(after = ?limits::DRAIN, "connections are cut that did not end in time");
-            Ok(())
-        }
-    }
 }

@@ -76,17 +76,15 @@ async fn try_serve(args: CoordinatorArgs) -> Result<ExitCode, (u8, String)> {
         .map_err(|error| store_failed(&error))?;
     tracing::info!(%address, name, durability = coordinator.service.durability(), "the coordinator serves");
     let router = api::router(coordinator.service.clone(), ApiLimits::default());
-    let api = tokio::spawn(api::serve(listener, router, shutdown.token()));
+    let api = tokio::spawn(api::serve(listener, router, ApiLimits::default(), shutdown.token()));
     // Nobody has to read it, so it is no error when nobody does.
     let _ = writeln!(std::io::stdout(), "ready http://{address}").and_then(|()| std::io::stdout().flush());
 
     shutdown.requested().await;
     let drained = async {
         coordinator.stopped().await;
-        match api.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, "the API ended badly"),
-            Err(error) => tracing::error!(%error, "the API ended badly"),
+        if let Err(error) = api.await {
+            tracing::error!(%error, "the API ended badly");
         }
         if tokio::time::timeout(CLOSE, bus.close()).await.is_err() {
             tracing::warn!("the bus did not close in time; what it held is owed again");

@@ -138,7 +138,7 @@ pub async fn run(args: DevArgs, app: &App) -> Result<Exit, Problem> {
     }
     let router = api::router(system.coordinator.service.clone(), ApiLimits::default());
     let stop_api = CancellationToken::new();
-    let api = tokio::spawn(api::serve(listener, router, stop_api.clone()));
+    let api = tokio::spawn(api::serve(listener, router, ApiLimits::default(), stop_api.clone()));
     if !allow_process {
         output::note("graphs may not run programs here (--allow-process)");
     }
@@ -149,10 +149,8 @@ pub async fn run(args: DevArgs, app: &App) -> Result<Exit, Problem> {
     stop_api.cancel();
     let drained = async {
         system.stop().await;
-        match api.await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => output::warn(&format!("the API ended badly: {error}")),
-            Err(error) => output::warn(&format!("the API ended badly: {error}")),
+        if let Err(error) = api.await {
+            output::warn(&format!("the API ended badly: {error}"));
         }
     };
     if tokio::time::timeout(GRACE + DRAIN, drained).await.is_err() {

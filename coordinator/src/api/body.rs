@@ -91,8 +91,13 @@ pub(super) fn permits(bytes: usize) -> u32 {
     u32::try_from(bytes.div_ceil(1024)).unwrap_or(u32::MAX).min(u32::MAX >> 3)
 }
 
-/// The whole body, if it is within the limit and there is room for it now.
+/// The whole body, if it is within the limits and there is room for it now.
 pub(super) async fn receive(request: Request, api: &Api) -> Result<Received, Problem> {
+    let limit = api.limits.body_timeout;
+    tokio::time::timeout(limit, receive_all(request, api)).await.unwrap_or_else(|_| Err(Problem::slow_body(limit)))
+}
+
+async fn receive_all(request: Request, api: &Api) -> Result<Received, Problem> {
     let limit = api.limits.body_bytes;
     let announced = request.headers().get(header::CONTENT_LENGTH);
     let announced = announced.and_then(|length| length.to_str().ok()?.parse::<usize>().ok());

@@ -14,6 +14,11 @@ pub struct ApiLimits {
     pub json_depth: usize,
     /// Requests being answered at a time. One more is refused at once: a queue would only make everybody late.
     pub concurrent_requests: usize,
+    /// Longest a connection may take to send the headers of a request, the first or the next one: a sender that takes
+    /// for ever costs a connection for ever.
+    pub header_timeout: Duration,
+    /// Longest a request may take to send its body; less than `request_timeout`, so that the answer says what was slow.
+    pub body_timeout: Duration,
     /// Longest a request may take. Feeds and waits have their own bounds.
     pub request_timeout: Duration,
     /// Feeds and waits open at a time: each holds an execution's state in memory and reads the log for hours.
@@ -31,6 +36,8 @@ impl Default for ApiLimits {
             bodies_bytes: 256 * 1024 * 1024,
             json_depth: 64,
             concurrent_requests: 1024,
+            header_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(20),
             request_timeout: Duration::from_secs(30),
             streams: 256,
             feed_comment_after: Duration::from_secs(15),

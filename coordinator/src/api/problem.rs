@@ -119,6 +119,11 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "unreadable-body", "The body did not arrive", detail)
     }
 
+    pub(super) fn slow_body(limit: std::time::Duration) -> Self {
+        let detail = format!("the body did not arrive within {} s (body time limit)", limit.as_secs_f64());
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "slow-body", "The body did not arrive", detail)
+    }
+
     fn invalid_graph(diagnostics: String) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, "invalid-graph", "The graph does not compile", diagnostics)
     }

@@ -1,9 +1,10 @@
 //! Over a real socket: what only a connection shows.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use serde_json::json;
-use stepstream_coordinator::api::serve;
+use stepstream_coordinator::api::{ApiLimits, serve};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
@@ -14,14 +15,15 @@ use crate::harness::{ECHO, HELD, Server, within};
 struct Listening {
     address: SocketAddr,
     shutdown: CancellationToken,
-    served: JoinHandle<std::io::Result<()>>,
+    served: JoinHandle<()>,
 }
 
 async fn listen(server: &Server) -> Listening {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let shutdown = CancellationToken::new();
-    let served = tokio::spawn(serve(listener, server.router.clone(), shutdown.clone()));
+    let limits = ApiLimits { header_timeout: Duration::from_millis(300), ..ApiLimits::default() };
+    let served = tokio::spawn(serve(listener, server.router.clone(), limits, shutdown.clone()));
     Listening { address, shutdown, served }
 }
 
@@ -82,7 +84,7 @@ async fn a_feed_is_live_over_a_connection_and_resumed_on_another() {
     assert!(second.text.contains(&format!("\nid: {}\n", seen + 1)), "{}", second.text);
     assert!(!second.text.contains(&format!("\nid: {seen}\n")), "{}", second.text);
     listening.shutdown.cancel();
-    within("the server stops", listening.served).await.unwrap().unwrap();
+    within("the server stops", listening.served).await.unwrap();
     server.stop().await;
 }
 
@@ -107,7 +109,7 @@ async fn a_shutdown_ends_feeds_and_answers_waits() {
     assert!(!feed.text.contains("event: end"), "the execution has not ended: {}", feed.text);
     wait.read_to_end().await;
     assert!(wait.text.starts_with("HTTP/1.1 200") && wait.text.contains("\"Running\""), "{}", wait.text);
-    within("the server stops", listening.served).await.unwrap().unwrap();
+    within("the server stops", listening.served).await.unwrap();
     assert!(began.elapsed().as_secs() < 10, "nothing had to be cut");
     assert!(TcpStream::connect(listening.address).await.is_err(), "nothing new is accepted");
     server.stop().await;
@@ -143,7 +145,7 @@ async fn the_sender_of_a_hundred_megabytes_gets_to_read_the_answer() {
         assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("limit of request bodies"), "{answer}");
     }
     listening.shutdown.cancel();
-    within("the server stops", listening.served).await.unwrap().unwrap();
+    within("the server stops", listening.served).await.unwrap();
     server.stop().await;
 }
 
@@ -166,6 +168,44 @@ async fn a_request_in_flight_is_answered_during_a_shutdown() {
     let mut answer = String::new();
     within("the answer", stream.read_to_string(&mut answer)).await.unwrap();
     assert!(answer.starts_with("HTTP/1.1 202"), "{answer}");
-    within("the server stops", listening.served).await.unwrap().unwrap();
+    within("the server stops", listening.served).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_too_long_for_its_headers_is_cut_and_others_are_answered() {
+    let server = Server::new().await;
+    let listening = listen(&server).await;
+    for beginning in ["", "GET /livez HTTP/1.1\r\nHost: te", "GET /livez HTTP/1.1\r\nHost: test\r\n\r\nGET /li"] {
+        let mut slow = TcpStream::connect(listening.address).await.unwrap();
+        slow.write_all(beginning.as_bytes()).await.unwrap();
+        let mut other = Connection::get(listening.address, "/livez", "Connection: close\r\n").await;
+        other.read_to_end().await;
+        assert!(other.text.starts_with("HTTP/1.1 200"), "{}", other.text);
+        let mut slow = Connection { stream: slow, text: String::new() };
+        slow.read_to_end().await;
+        assert_eq!(slow.text.matches("HTTP/1.1 200").count(), beginning.matches("\r\n\r\n").count(), "{}", slow.text);
+    }
+    listening.shutdown.cancel();
+    within("the server stops", listening.served).await.unwrap();
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn who_takes_too_long_for_its_body_is_told_so_and_cut() {
+    let server = Server::with(ApiLimits { body_timeout: Duration::from_millis(200), ..ApiLimits::default() }).await;
+    let listening = listen(&server).await;
+    for framing in ["Content-Length: 100", "Transfer-Encoding: chunked"] {
+        let mut stream = TcpStream::connect(listening.address).await.unwrap();
+        let head = format!(
+            "POST /v1/executions HTTP/1.1\r\nHost: test\r\nContent-Type: application/json\r\n{framing}\r\n\r\n1"
+        );
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = Connection { stream, text: String::new() };
+        answer.read_to_end().await;
+        assert!(answer.text.starts_with("HTTP/1.1 408") && answer.text.contains("body time limit"), "{}", answer.text);
+    }
+    listening.shutdown.cancel();
+    within("the server stops", listening.served).await.unwrap();
     server.stop().await;
 }
