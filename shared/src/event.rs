@@ -8,6 +8,7 @@ pub mod limit;
 pub mod message;
 pub mod note;
 pub mod parts;
+pub mod permit;
 pub mod view;
 pub mod wait;
 
@@ -23,6 +24,7 @@ pub use note::Note;
 pub use parts::{
     Ending, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Undone,
 };
+pub use permit::{Pace, PermitAsk, Place};
 pub use wait::{ApprovalPolicy, Wait};
 
 use crate::id::{EventId, ID_BYTES};

@@ -14,7 +14,7 @@
 //! The parts: [`lifecycle`] the table of legal moves of an execution, [`step`] that of a step, [`state`] what is held,
 //! [`apply`] how each event changes it, [`flow`] how edges, joins and loops carry an execution on, [`decide`] what
 //! follows a command, [`steering`] what people and programs outside may ask for, [`advance`] what follows from what is
-//! ready, [`scope`] what expressions see, [`race`] who loses one, [`compensation`] how what was done is undone, [`owed`] what the
+//! ready, [`scope`] what expressions see, [`race`] who loses one, [`compensation`] how what was done is undone, `permits` what attempts share with other executions, [`owed`] what the
 //! outside must still do, and [`hash`] how two states are compared.
 
 pub mod advance;
@@ -29,6 +29,7 @@ pub mod lifecycle;
 mod limits;
 mod notes;
 pub mod owed;
+pub mod permits;
 pub mod race;
 pub mod scope;
 mod standstill;
@@ -43,6 +44,7 @@ pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec, Rest};
+pub use permits::{PermitSpec, PermitStanding};
 pub use state::{ChildRun, Counts, Execution, Step, Usage, WaitRun};
 pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};

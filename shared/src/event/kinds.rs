@@ -254,6 +254,16 @@ pub enum EventData {
         #[serde(rename = "w")]
         wait: Wait,
     },
+    /// An attempt has the permit that it waits for. From a moment on: it waits until then, and is granted it again.
+    #[serde(rename = "pg")]
+    PermitGranted {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
+        from: Option<Timestamp>,
+    },
     /// A step wants another execution to be started.
     #[serde(rename = "kw")]
     ChildSpawned {

@@ -17,6 +17,10 @@ pub enum Violation {
     DiscoveryDepthLimit,
     /// The same work was discovered again and again.
     SameStepLoop,
+    /// As many run at the same time as may.
+    ConcurrencyLimit,
+    /// As many were begun in a time as may.
+    RateLimit,
 }
 
 impl Violation {
@@ -28,11 +32,17 @@ impl Violation {
             Violation::DiscoveredStepLimit => "discovered_step_limit",
             Violation::DiscoveryDepthLimit => "discovery_depth_limit",
             Violation::SameStepLoop => "same_step_loop",
+            Violation::ConcurrencyLimit => "concurrency_limit",
+            Violation::RateLimit => "rate_limit",
         }
     }
 
     /// Of the error that it becomes.
     pub const fn category(self) -> ErrorCategory {
-        ErrorCategory::QuotaExceeded
+        match self {
+            // Later it may do, so it can be tried again.
+            Violation::RateLimit => ErrorCategory::LlmError,
+            _ => ErrorCategory::QuotaExceeded,
+        }
     }
 }

@@ -78,6 +78,13 @@ pub fn wait_json(wait: &Wait) -> Value {
         Wait::UserInput { from } => json!({"from": from}),
         Wait::Child { execution } => json!({"execution_id": execution}),
         Wait::External {} => json!({}),
+        Wait::Permit(ask) => json!({
+            "concurrency": ask.place.as_ref().map(|place| json!({"key": place.key, "max": place.max})),
+            "rate": ask.pace.as_ref().map(|pace| {
+                json!({"key": pace.key, "max": pace.max, "per_us": pace.per_us, "burst": pace.burst})
+            }),
+            "priority": ask.priority,
+        }),
     };
     if let Some(out) = out.as_object_mut() {
         out.retain(|_, value| !value.is_null());
@@ -151,6 +158,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("on", json!(on));
         }
         EventData::StepWaiting { wait, .. } => put("wait", wait_json(wait)),
+        EventData::PermitGranted { attempt, from, .. } => {
+            put("attempt", json!(attempt));
+            put("from", json!(from));
+        }
         EventData::ChildSpawned { child, graph, background, on_cancel, .. } => {
             put("child_execution_id", json!(child));
             put("graph", json!(graph));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::permit::PermitAsk;
 use crate::execution::WaitReason;
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
@@ -53,6 +54,9 @@ pub enum Wait {
     /// A program outside reports when it is done.
     #[serde(rename = "x")]
     External {},
+    /// What the attempt shares with other executions; no worker is asked for it before.
+    #[serde(rename = "p")]
+    Permit(PermitAsk),
 }
 
 fn is_any(policy: &ApprovalPolicy) -> bool {
@@ -83,6 +87,7 @@ impl Wait {
             Wait::UserInput { .. } => WaitReason::UserInput,
             Wait::Child { .. } => WaitReason::SubAgent,
             Wait::External {} => WaitReason::External,
+            Wait::Permit(_) => WaitReason::RateLimit,
         }
     }
 }

@@ -166,14 +166,19 @@ impl Decision<'_> {
         match &node.kind {
             NodeKind::Task(task) => {
                 let view = self.view(place);
-                match self.input(task.with.as_ref(), &view, Input::Inputs) {
-                    Ok(input) => {
+                let input = self.input(task.with.as_ref(), &view, Input::Inputs);
+                let given = input.map_err(|error| expression_failed(&error));
+                match given.and_then(|input| Ok((input, self.permit_for(task, &view)?))) {
+                    Ok((input, permit)) => {
                         self.schedule(step, ix, iterations, input)?;
-                        if task.inbox { self.deliver_inbox(step) } else { Ok(()) }
+                        if task.inbox {
+                            self.deliver_inbox(step)?;
+                        }
+                        self.await_permit(step, permit)
                     }
                     Err(error) => {
                         self.schedule(step, ix, iterations, Input::None)?;
-                        self.fail_step(step, expression_failed(&error), 0)
+                        self.fail_step(step, error, 0)
                     }
                 }
             }
@@ -357,6 +362,8 @@ impl Decision<'_> {
         let item = run.items.get(index as usize).ok_or_else(unknown)?;
         let view = View { item: Some((item, index)), ..self.view(NodeIx(node_ix)) };
         let input = self.input(map.task.with.as_ref(), &view, Input::Item);
+        let given = input.map_err(|error| expression_failed(&error));
+        let given = given.and_then(|input| Ok((input, self.permit_for(&map.task, &view)?)));
         let scheduled = |input| EventData::StepScheduled {
             step: ordinal,
             node: node_ix,
@@ -366,15 +373,18 @@ impl Decision<'_> {
             input,
             undoes: None,
         };
-        match input {
+        match given {
             _ if refused.is_some() => {
                 self.emit(scheduled(Input::None))?;
                 refused.map_or(Ok(()), |error| self.fail_step(ordinal, error, 0))?;
             }
-            Ok(input) => self.emit(scheduled(input))?,
+            Ok((input, permit)) => {
+                self.emit(scheduled(input))?;
+                self.await_permit(ordinal, permit)?;
+            }
             Err(error) => {
                 self.emit(scheduled(Input::None))?;
-                self.fail_step(ordinal, expression_failed(&error), 0)?;
+                self.fail_step(ordinal, error, 0)?;
             }
         }
         Ok(true)

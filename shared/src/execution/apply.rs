@@ -1,6 +1,7 @@
 //! How each event changes an execution. The only code that does; what steers an execution stands in `steered`.
 
 mod children;
+mod permits;
 mod spent;
 mod steered;
 
@@ -159,6 +160,7 @@ impl Fold<'_> {
             EventData::ChildStarted { step } => self.child_started(*step),
             EventData::ChildFinished { step, state } => self.child_finished(*step, *state),
             EventData::StepWaiting { step, wait } => self.step_waits(*step, wait),
+            EventData::PermitGranted { step, attempt, from } => self.permit_granted(*step, *attempt, *from),
             EventData::SignalReceived { control, name, correlation, payload } => {
                 self.signalled(*control, name, correlation.as_deref(), payload)
             }
@@ -531,6 +533,7 @@ impl Fold<'_> {
         self.set_deadline(ordinal, None);
         self.give_back(ordinal);
         self.waits_no_more(ordinal);
+        self.leave_permit(ordinal);
         let at = self.at;
         let execution = &mut *self.execution;
         execution.open.remove(&ordinal);

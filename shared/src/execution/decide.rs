@@ -50,6 +50,12 @@ pub enum Command {
         child: ExecutionId,
         ending: ChildEnding,
     },
+    /// The permit that an attempt asked for is there, at once or from a moment on.
+    PermitGranted {
+        step: u32,
+        attempt: u32,
+        from: Option<Timestamp>,
+    },
     /// Somebody outside asks for something, and is answered.
     Steer(Box<Steer>),
     Cancel {
@@ -250,6 +256,7 @@ impl Decision<'_> {
             Command::Noted { notes, result } => self.noted(notes, *result)?,
             Command::ChildStarted { child } => self.child_started(child)?,
             Command::ChildEnded { child, ending } => self.child_ended(child, ending)?,
+            Command::PermitGranted { step, attempt, from } => self.permit_granted(step, attempt, from)?,
             Command::Steer(steer) => {
                 if !self.steer(*steer)? {
                     return Ok(());
@@ -397,7 +404,7 @@ impl Decision<'_> {
                 // A step may have been closed by a deadline before this one.
                 Deadline::Retry(ordinal) if self.is_in(ordinal, &[StepState::Waiting]) => {
                     let attempt = self.execution.step(ordinal).map_or(1, |step| step.attempt + 1);
-                    self.emit(EventData::StepRescheduled { step: ordinal, attempt })?;
+                    self.reschedule(ordinal, attempt)?;
                 }
                 Deadline::ScheduleToStart(ordinal) if self.is_in(ordinal, &[StepState::Scheduled]) => {
                     // Queueing again behind everybody else would only wait longer.
@@ -469,7 +476,7 @@ impl Decision<'_> {
                 self.emit(EventData::StepRetryScheduled { step, attempt, error, duration_us, due, given_up })?;
                 self.pause_after_failures()?;
                 if delay.is_zero() {
-                    self.emit(EventData::StepRescheduled { step: ordinal, attempt: attempt + 1 })?;
+                    self.reschedule(ordinal, attempt + 1)?;
                 }
                 Ok(())
             }

@@ -50,7 +50,9 @@ impl Asked {
                 EventData::ExecutionResumed {} | EventData::InputReceived { step: None, .. } => {
                     return Asked::Everything;
                 }
-                EventData::StepScheduled { step, .. } | EventData::StepRescheduled { step, .. } => steps.push(*step),
+                EventData::StepScheduled { step, .. }
+                | EventData::StepRescheduled { step, .. }
+                | EventData::PermitGranted { step, .. } => steps.push(*step),
                 _ => {}
             }
         }
@@ -61,7 +63,8 @@ impl Asked {
 /// What an execution waits for, from whoever drives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing: workers are to run attempts, children are to be started or heard of, or a decision goes on at once.
+    /// Nothing: workers are to run attempts, children are to be started or heard of, permits are to be asked for, or a
+    /// decision goes on at once.
     Owes,
     /// That this moment comes. Nothing is owed before.
     Until(Timestamp),
@@ -80,7 +83,7 @@ impl Execution {
         if self.state == ExecutionState::Running && (self.in_hand > 0 || self.has_more()) {
             return Rest::Owes;
         }
-        if self.looks_after_children() {
+        if self.looks_after_children() || self.asks_for_permits() {
             return Rest::Owes;
         }
         self.next_deadline().map_or(Rest::Command, Rest::Until)

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::compensation::Compensation;
 use super::lifecycle::{ExecutionState, WaitReason};
+use super::permits::Permits;
 use super::step::StepState;
 use crate::cost::Money;
 use crate::data::Data;
@@ -145,6 +146,9 @@ pub struct Execution {
     /// Tokens and money.
     #[serde(default, skip_serializing_if = "Usage::is_none")]
     pub(super) usage: Usage,
+    /// What steps share with other executions.
+    #[serde(default, skip_serializing_if = "Permits::is_none")]
+    pub(super) permits: Permits,
     /// Open steps of branches that have lost their race, to be closed before anything else follows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) losing: BTreeSet<u32>,
@@ -568,6 +572,7 @@ impl Execution {
             children: BTreeMap::new(),
             depth: 0,
             usage: Usage::default(),
+            permits: Permits::default(),
             losing: BTreeSet::new(),
             undoable: Vec::new(),
             compensation: None,

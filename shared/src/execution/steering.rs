@@ -184,6 +184,9 @@ pub enum Refusal {
     Full { what: &'static str, limit: usize },
     #[error("no step of this graph takes messages of this kind (`inbox: true`)")]
     NobodyTakes,
+    /// A permit that has come in vain.
+    #[error("it is {0} and has no use for a permit now")]
+    Withheld(ExecutionState),
     #[error("it waits for `{node}` ({reason}), which ends by what it waits for")]
     WaitsForStep { node: String, reason: WaitReason },
 }

@@ -40,6 +40,8 @@ pub enum StepAction {
     Arrive,
     /// What it waited for has not come, or was refused.
     GiveUp,
+    /// It may be given to a worker now.
+    Admit,
 }
 
 /// A move that the table does not list.
@@ -84,7 +86,7 @@ impl StepState {
             (Scheduled | Claimed | Running, A::Complete) => Completed,
             (Scheduled | Claimed | Running, A::Fail) => Failed,
             (Scheduled | Claimed | Running, A::Retry) => Waiting,
-            (Waiting, A::Reschedule) => Scheduled,
+            (Waiting, A::Reschedule | A::Admit) => Scheduled,
             (Scheduled, A::Wait) => Waiting,
             (Waiting, A::Arrive) => Completed,
             (Waiting, A::GiveUp) => Failed,

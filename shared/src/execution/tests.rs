@@ -14,6 +14,7 @@ mod limits;
 mod loops;
 mod maps;
 mod outcomes;
+mod permits;
 mod properties;
 mod races;
 mod records;

@@ -131,6 +131,7 @@ impl Decision<'_> {
         let Some(run) = self.execution.waits.get(&step) else { return Ok(()) };
         match &run.wait {
             Wait::Timer { .. } | Wait::Until { .. } => self.complete_step(step, Data::null(), 0),
+            Wait::Permit(_) => self.permit_is_due(step),
             other => {
                 let message = format!("nothing came for `{}` in time ({})", self.node_name(step), other.reason());
                 self.fail_step(step, timeout("wait_timeout", &message), 0)
@@ -201,6 +202,7 @@ impl Decision<'_> {
             Some(Wait::Approval { .. }) => "a decision",
             Some(Wait::UserInput { .. } | Wait::External {}) => "an answer",
             Some(Wait::Child { .. }) => "its child",
+            Some(Wait::Permit(_)) => "its turn",
             None => "nothing",
         };
         Refusal::OtherWait { node: self.node_name(step), waits, offered }.into()

@@ -6,6 +6,7 @@
 mod expressions;
 mod joins;
 mod loops;
+mod permits;
 mod races;
 mod schema;
 mod waits;
@@ -276,7 +277,8 @@ fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expres
         Some(tree) => Some(expressions.template(tree, Some(at))?),
         None => None::<Template>,
     };
-    Some(plain_task(task, with))
+    let permits = permits::compile(&task.permits, at, map, expressions)?;
+    Some(Task { permits, ..plain_task(task, with) })
 }
 
 fn plain_task(task: &TaskFields<'_>, with: Option<Template>) -> Task {
@@ -289,6 +291,7 @@ fn plain_task(task: &TaskFields<'_>, with: Option<Template>) -> Task {
         timeouts: task.timeouts,
         inbox: task.inbox,
         reserve: task.reserve,
+        permits: None,
     }
 }
 

@@ -182,6 +182,33 @@ pub struct Task {
     /// It is given the messages that have come for the execution.
     pub inbox: bool,
     pub reserve: Reserve,
+    /// What its attempts share with those of other executions.
+    pub permits: Option<Box<PermitRules>>,
+}
+
+/// What each attempt at a task needs before a worker is asked for it. One of the two is there, or both.
+#[derive(Debug)]
+pub struct PermitRules {
+    pub concurrency: Option<ConcurrencyRule>,
+    pub rate: Option<RateRule>,
+    /// How long an attempt may wait for them.
+    pub patience: Option<Duration>,
+}
+
+/// At most `max` attempts under a key at the same time.
+#[derive(Debug)]
+pub struct ConcurrencyRule {
+    pub key: Template,
+    pub max: u32,
+}
+
+/// At most `max` attempts under a key in each `per`, evenly spaced but for the first `burst`.
+#[derive(Debug)]
+pub struct RateRule {
+    pub key: Template,
+    pub max: u32,
+    pub per: Duration,
+    pub burst: u32,
 }
 
 /// A node that runs another graph.

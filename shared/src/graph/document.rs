@@ -9,6 +9,7 @@ mod fields;
 mod json;
 mod limits;
 mod node;
+mod permits;
 mod subgraph;
 pub(crate) mod tree;
 mod wait;
@@ -23,6 +24,7 @@ pub(crate) use edge::DocumentEdge;
 pub(crate) use fields::short;
 use fields::{Fields, Known};
 pub(crate) use node::{DocumentNode, Kind, MAX_CONCURRENCY, MAX_ITERATIONS, TaskFields};
+pub(crate) use permits::{MAX_PERMITS, PermitFields};
 use tree::{Shape, Tree};
 pub(crate) use wait::{WaitFields, WaitKind};
 

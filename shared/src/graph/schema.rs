@@ -4,7 +4,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::compiled::Priority;
-use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_STEPS};
+use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_PERMITS, MAX_STEPS};
 use crate::error::ErrorCategory;
 use crate::error::retry::MAX_ATTEMPTS;
 
@@ -29,6 +29,8 @@ pub fn json_schema() -> Json {
         "priority": { "enum": priorities },
         "reserve": { "$ref": "#/$defs/reserve", "description": "What it may need at most, set aside before it is scheduled." },
         "undo": { "$ref": "#/$defs/undo" },
+        "concurrency": { "$ref": "#/$defs/concurrency", "description": "At most so many attempts under a key at the same time, whichever executions they are of." },
+        "rate": { "$ref": "#/$defs/rate", "description": "At most so many attempts under a key in a time, whichever executions they are of." },
     });
     let inbox = json!({ "inbox": { "type": "boolean", "description": "It is given the messages that have come for the execution." } });
     let subgraph = json!({
@@ -189,6 +191,28 @@ pub fn json_schema() -> Json {
                 "type": "object",
                 "additionalProperties": false,
                 "properties": { "cost_usd": { "$ref": "#/$defs/money" }, "tokens": { "type": "integer", "minimum": 1 } },
+            },
+            "concurrency": {
+                "type": "object",
+                "required": ["key", "max"],
+                "additionalProperties": false,
+                "properties": {
+                    "key": { "type": "string", "minLength": 1, "description": "A name, or an expression that gives one." },
+                    "max": { "type": "integer", "minimum": 1, "maximum": MAX_PERMITS },
+                    "timeout": { "$ref": "#/$defs/duration", "description": "How long an attempt may wait for its place." },
+                },
+            },
+            "rate": {
+                "type": "object",
+                "required": ["key", "max", "per"],
+                "additionalProperties": false,
+                "properties": {
+                    "key": { "type": "string", "minLength": 1, "description": "A name, or an expression that gives one." },
+                    "max": { "type": "integer", "minimum": 1, "maximum": MAX_PERMITS },
+                    "per": { "$ref": "#/$defs/duration" },
+                    "burst": { "type": "integer", "minimum": 1, "maximum": MAX_PERMITS, "default": 1, "description": "So many may begin at once after a quiet time." },
+                    "timeout": { "$ref": "#/$defs/duration", "description": "How long an attempt may wait for its moment." },
+                },
             },
             "signal": { "type": "string", "pattern": "^[A-Za-z0-9_.:/-]{1,128}$" },
             "retry": {

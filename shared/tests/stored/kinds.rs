@@ -122,6 +122,7 @@ pub(crate) fn all() -> Vec<EventData> {
             step: 6,
             wait: Wait::Approval { assignees: vec![text("ada"), text("bob")], policy: ApprovalPolicy::Quorum(2) },
         },
+        EventData::PermitGranted { step: 6, attempt: 2, from: Some(Timestamp::from_micros(1_700_000_060_000_000)) },
         EventData::ChildSpawned {
             step: 6,
             child: ExecutionId::from_bytes([22; 20]),

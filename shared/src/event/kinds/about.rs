@@ -30,6 +30,7 @@ impl EventData {
             EventData::StepRescheduled { .. } => "step_rescheduled",
             EventData::StepSkipped { .. } => "step_skipped",
             EventData::StepWaiting { .. } => "step_waiting",
+            EventData::PermitGranted { .. } => "permit_granted",
             EventData::ChildSpawned { .. } => "child_spawned",
             EventData::ChildStarted { .. } => "child_started",
             EventData::ChildFinished { .. } => "child_finished",
@@ -64,6 +65,7 @@ impl EventData {
             | EventData::StepRescheduled { step, .. }
             | EventData::StepSkipped { step, .. }
             | EventData::StepWaiting { step, .. }
+            | EventData::PermitGranted { step, .. }
             | EventData::ChildSpawned { step, .. }
             | EventData::ChildStarted { step }
             | EventData::ChildFinished { step, .. }
@@ -148,6 +150,7 @@ impl EventData {
             | EventData::ControlRecorded { .. }
             | EventData::BreakpointSet { .. }
             | EventData::StepWaiting { .. }
+            | EventData::PermitGranted { .. }
             | EventData::ChildSpawned { .. }
             | EventData::ChildStarted { .. }
             | EventData::ChildFinished { .. }

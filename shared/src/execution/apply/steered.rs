@@ -159,6 +159,9 @@ impl Fold<'_> {
 
     pub(super) fn step_waits(&mut self, ordinal: u32, wait: &Wait) -> Result<(), ApplyError> {
         self.legal(ExecutionAction::StepStarted)?;
+        if let Wait::Permit(ask) = wait {
+            return self.waits_for_permit(ordinal, ask);
+        }
         let node = self.step(ordinal)?.node;
         let timeout = match (self.graph.node(NodeIx(node)).map(|node| &node.kind), wait) {
             (Some(NodeKind::Wait(node)), _) => node.timeout,

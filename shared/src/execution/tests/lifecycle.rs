@@ -34,6 +34,7 @@ Skip         Skipped    Skipped    Skipped    Skipped    Skipped    Skipped   - 
 Wait         -          Waiting    -          -          -          -         -          -       -
 Arrive       -          -          -          -          Completed  -         -          -       -
 GiveUp       -          -          -          -          Failed     -         -          -       -
+Admit        -          -          -          -          Scheduled  -         -          -       -
 ";
 
 /// Cells by (row, column).
@@ -80,6 +81,7 @@ fn step_row(action: StepAction) -> &'static str {
         StepAction::Wait => "Wait",
         StepAction::Arrive => "Arrive",
         StepAction::GiveUp => "GiveUp",
+        StepAction::Admit => "Admit",
     }
 }
 
@@ -144,6 +146,7 @@ fn every_pair_of_action_and_state_does_what_the_table_says() {
         StepAction::Wait,
         StepAction::Arrive,
         StepAction::GiveUp,
+        StepAction::Admit,
     ];
     let table = cells(STEP);
     assert_eq!(table.len(), states.len() * actions.len());

@@ -175,6 +175,7 @@ impl Scenario {
             _ if execution.state().is_terminal() => Rest::Over,
             _ if runs && (jobs > 0 || execution.has_more()) => Rest::Owes,
             _ if !execution.owed_children(&self.graph).is_empty() => Rest::Owes,
+            _ if !execution.owed_permits().is_empty() => Rest::Owes,
             _ if hears && execution.awaited_children().next().is_some() => Rest::Owes,
             Some(due) => Rest::Until(due),
             None => Rest::Command,

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
 use super::subgraph::{self, SubGraphFields};
+use super::permits::{self, PermitFields};
 use super::tree::{Key, Shape, Tree};
 use super::wait::{self, WaitFields};
 use super::{duration, limits, word};
@@ -27,7 +28,8 @@ pub(crate) const MAX_LABEL_BYTES: usize = 512;
 
 /// What every node may have, whatever it is.
 const COMMON: [&str; 5] = ["label", "join", "route", "max_iterations", "next"];
-const TASK: [&str; 8] = ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve", "undo"];
+const TASK: [&str; 10] =
+    ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve", "undo", "concurrency", "rate"];
 const WAIT: [&str; 1] = ["with"];
 const GRAPH: [&str; 2] = ["with", "spawn"];
 
@@ -55,6 +57,8 @@ const FIELDS: Known = Known {
         "inbox",
         "reserve",
         "undo",
+        "concurrency",
+        "rate",
     ],
     later: &["cache", "cache_key", "delivery", "description", "cost", "on_cancel", "signal", "approval", "agent"],
 };
@@ -96,6 +100,7 @@ pub(crate) struct TaskFields<'t> {
     pub(crate) inbox: bool,
     pub(crate) reserve: Reserve,
     pub(crate) undo: Option<Box<TaskFields<'t>>>,
+    pub(crate) permits: PermitFields<'t>,
 }
 
 pub(crate) fn read<'t>(key: &'t Key, tree: &'t Tree, reporter: &mut Reporter<'_>) -> DocumentNode<'t> {
@@ -245,6 +250,7 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
     let timeouts = fields.take("timeout").map(|tree| timeouts(tree, reporter)).unwrap_or_default();
     let inbox = fields.take("inbox").is_some_and(|tree| flag(tree, "inbox", reporter));
     let reserve = fields.take("reserve").map(|tree| limits::reserve(tree, reporter)).unwrap_or_default();
+    let permits = permits::read(fields, reporter);
     let queue = queue.map_or(DEFAULT_QUEUE, |(name, _)| name);
     let priority = priority.unwrap_or_default();
     let undo = fields.take("undo").and_then(|tree| undo(tree, queue, priority, reporter));
@@ -263,6 +269,7 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
         inbox,
         reserve,
         undo: undo.map(Box::new),
+        permits,
     };
     let Some(map) = map else { return Some(Kind::Task(task)) };
     let mut fields = Fields::of(map, &MAP, reporter)?;
@@ -313,6 +320,7 @@ fn undo<'t>(tree: &'t Tree, queue: &str, priority: Priority, reporter: &mut Repo
         inbox: false,
         reserve: Reserve::default(),
         undo: None,
+        permits: PermitFields::default(),
         callable: callable?.0.to_owned(),
     })
 }

@@ -173,6 +173,8 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
             ", with: '=steps.n0.output'",
             ", inbox: true, with: { heard: '=size(inbox.guidance)' }",
             ", reserve: { cost_usd: '0.0002' }",
+            ", concurrency: { key: k, max: 2 }",
+            ", rate: { key: '=inputs.n', max: 2, per: 1m, timeout: 30s }, retry: { max_attempts: 2, backoff: none }",
             ", retry: { max_attempts: 2, backoff: none }",
             ", retry: { max_attempts: 3, base: 1s }, timeout: { schedule_to_start: 1m, start_to_close: 10s }",
         ]);
@@ -194,6 +196,7 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
                     "",
                     ", with: '=item'",
                     ", with: '=index'",
+                    ", concurrency: { key: '=item', max: 1, timeout: 50s }",
                     ", with: '=10 / (item - 2)'",
                 ]);
                 let discover =

@@ -97,7 +97,7 @@ fn noted(result: Command, choices: &mut Choices<'_>) -> Command {
 fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
     let reason = || "because".to_owned();
     let (worker, claim) = ("worker-1".to_owned(), ClaimId(9));
-    match choices.below(38) {
+    match choices.below(42) {
         0..=9 | 12 | 13 => {
             let (step, attempt) = step(scenario, choices);
             noted(completed(step, attempt, &output(choices)), choices)
@@ -147,6 +147,7 @@ fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
             Command::Steer(Box::new(steer))
         }
         32..=35 => child_command(scenario, choices),
+        38..=41 => permit_command(scenario, choices),
         _ => match choices.below(16) {
             0 => Command::Start,
             1 => Command::Cancel { reason: reason() },
@@ -174,6 +175,20 @@ fn waiting(scenario: &Scenario, choices: &mut Choices<'_>) -> String {
         true => scenario.execution.step_id(step, &name).map_or(name, |id| id.to_string()),
         false => name,
     }
+}
+
+/// A permit, mostly one that a step waits for; sometimes for later.
+fn permit_command(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
+    let asked = scenario.execution.owed_permits();
+    let (step, attempt) = match asked.is_empty() || choices.rarely(8) {
+        true => step(scenario, choices),
+        false => {
+            let spec = &asked[choices.below(asked.len())];
+            (spec.ordinal, spec.attempt)
+        }
+    };
+    let from = choices.rarely(3).then(|| scenario.now.after(Duration::from_secs(choices.below(90) as u64)));
+    Command::PermitGranted { step, attempt, from }
 }
 
 /// What is said of a child, mostly of one that there is.
@@ -242,7 +257,8 @@ fn relief(scenario: &Scenario) -> Option<(String, Steering)> {
     // In a later round of a loop the node's name will not do.
     let name = scenario.execution.step_id(step, &scenario.graph.nodes[node as usize].name)?.to_string();
     Some(match run.wait() {
-        Wait::Timer { .. } | Wait::Until { .. } | Wait::Child { .. } => return None,
+        // Nobody brings these by hand.
+        Wait::Timer { .. } | Wait::Until { .. } | Wait::Child { .. } | Wait::Permit(_) => return None,
         Wait::Signal { name, correlation } => {
             let (name, correlation) = (name.clone(), correlation.clone());
             ("ada".to_owned(), Steering::Signal { name, correlation, payload: data(&json!(1)) })
@@ -278,6 +294,7 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
                 let job = scenario.owed().into_iter().next();
                 let wanted = scenario.execution.owed_children(&scenario.graph).into_iter().next();
                 let awaited = scenario.execution.awaited_children().next();
+                let permit = scenario.execution.owed_permits().into_iter().next();
                 match (job, scenario.execution.next_deadline()) {
                     _ if wanted.is_some() => {
                         scenario.when(Command::ChildStarted { child: wanted.expect("a child is wanted").child })
@@ -285,6 +302,12 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
                     (None, due) if awaited.is_some() && (due.is_none() || !choices.rarely(3)) => {
                         let (child, output) = (awaited.expect("a child is awaited"), data(&output(choices)));
                         scenario.when(Command::ChildEnded { child, ending: ChildEnding::Completed { output } })
+                    }
+                    (None, _) if permit.is_some() => {
+                        let spec = permit.expect("a permit is asked for");
+                        let later = scenario.now.after(Duration::from_secs(7));
+                        let from = choices.rarely(4).then_some(later);
+                        scenario.when(Command::PermitGranted { step: spec.ordinal, attempt: spec.attempt, from })
                     }
                     (Some(job), _) if choices.rarely(5) => {
                         scenario.when(failed(job.ordinal, job.attempt, failure(choices)))
@@ -353,6 +376,15 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
         | EventData::SignalDelivered { step, .. }
         | EventData::ApprovalDecided { step, .. }
         | EventData::InboxDelivered { step, .. } => *step = small(a),
+        EventData::PermitGranted { step, attempt, from } => {
+            *step = small(a);
+            if b.is_multiple_of(2) {
+                *attempt = small(c);
+            }
+            if c.is_multiple_of(3) {
+                *from = None;
+            }
+        }
         EventData::BreakpointSet { node, .. } => *node = small(a),
         _ => {}
     }
