@@ -105,7 +105,10 @@ async fn leaves(service: &Service, tenant: &TenantId, execution: &Execution, dee
     if !execution.stands_still(now) || execution.next_deadline().is_some_and(|due| due <= now.after(SOON)) {
         return Ok(false);
     }
-    for (_, run) in execution.waits() {
+    for (ordinal, run) in execution.waits() {
+        if matches!(run.wait(), Wait::Permit(_)) && execution.permit_from(ordinal).is_none() {
+            return Ok(false); // It has its turn when others have had theirs.
+        }
         let Wait::Child { execution: child } = run.wait() else { continue };
         let Some(deepest) = deepest.checked_sub(1) else { return Ok(false) };
         // Folded only where it may stand still; one that is not there yet will be, and the end of one is on its way.
@@ -157,7 +160,7 @@ pub async fn server(
                 progress.observe(&shown, &Seen::of_json(&event));
                 // Those who can bring it are to know how; time and other executions come by themselves.
                 if event["type"] == "execution_waiting"
-                    && !matches!(event["reason"].as_str(), Some("timer" | "sub_agent"))
+                    && !matches!(event["reason"].as_str(), Some("timer" | "sub_agent" | "rate_limit"))
                     && !told_how
                 {
                     told_how = true;

@@ -15,6 +15,7 @@ use crate::engine::{AtRest, Engine, HINTS, Input, Parts, Settings};
 use crate::errands::ERRANDS;
 use crate::keeper::Keeper;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
+use crate::permits::PERMIT_WORK;
 use crate::ports::{EventStore, Member, StoreError};
 use crate::reading::Reader;
 use crate::refusals::Refusals;
@@ -108,6 +109,7 @@ pub async fn start(
     let (lanes, completions) =
         GroupCommit::new(store.clone(), options.lanes, CancellationToken::new()).port(APPENDS_IN_FLIGHT);
     let (errands, errands_to_run) = mpsc::channel(ERRANDS);
+    let (permits, permit_work) = mpsc::channel(PERMIT_WORK);
     let (engine, sender) = Engine::new(Parts {
         settings: Settings {
             recover_all: options.recover == Recover::All,
@@ -125,6 +127,7 @@ pub async fn start(
         refusals: refusals.clone(),
         in_memory: in_memory.clone(),
         errands,
+        permits: permits.clone(),
     });
     let service = Service::new(
         reader,
@@ -149,6 +152,8 @@ pub async fn start(
         let _ = engine_stopped.send(()); // The keeper may have ended first.
     })];
     tokio::spawn(crate::errands::run(service.clone(), errands_to_run, shutdown.clone()));
+    tokio::spawn(crate::permits::keep(service.clone(), permits.clone(), permit_work, shutdown.clone()));
+    tokio::spawn(crate::permits::sweep(service.clone(), permits, owned.clone(), shutdown.clone()));
     let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
     let keeper = Keeper {
         store,

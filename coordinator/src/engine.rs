@@ -18,6 +18,7 @@ mod housekeeping;
 mod live;
 mod loading;
 mod outcome;
+mod permits;
 mod request;
 mod resting;
 mod snapshots;
@@ -40,6 +41,7 @@ use tokio_util::sync::CancellationToken;
 use crate::errands::Errand;
 use crate::hint::Hint;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
+use crate::permits::Permits;
 use crate::ports::{Agenda, AgendaRow, Append, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
 use crate::recovery::{Permit, Recovery};
@@ -147,6 +149,10 @@ pub(crate) struct Engine {
     /// Executions that may owe errands.
     parents: HashSet<ExecutionId>,
     families_due: Timestamp,
+    permits: Permits,
+    /// Executions that may wait for permits.
+    askers: HashSet<ExecutionId>,
+    permits_due: Timestamp,
 }
 
 /// A partition that this coordinator owns.
@@ -172,6 +178,7 @@ pub(crate) struct Parts {
     pub(crate) refusals: Refusals,
     pub(crate) in_memory: ExecutionsInMemory,
     pub(crate) errands: mpsc::Sender<Errand>,
+    pub(crate) permits: Permits,
 }
 
 impl Engine {
@@ -224,6 +231,9 @@ impl Engine {
             errands: parts.errands,
             parents: HashSet::new(),
             families_due: Timestamp::default(),
+            permits: parts.permits,
+            askers: HashSet::new(),
+            permits_due: Timestamp::default(),
         };
         (engine, sender)
     }

@@ -13,6 +13,7 @@ mod forwarding;
 mod hint;
 mod keeper;
 mod ownership;
+mod permits;
 pub mod ports;
 mod pulling;
 pub mod reading;

@@ -20,6 +20,10 @@ impl OwnedPartitions {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
+    pub(crate) fn all(&self) -> HashSet<PartitionId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     pub(crate) fn insert(&self, partition: PartitionId) {
         self.0.write().unwrap_or_else(PoisonError::into_inner).insert(partition);
     }

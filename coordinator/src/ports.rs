@@ -1,5 +1,7 @@
 //! What the coordinator needs from a store. Three adapters exist (PostgreSQL, SQLite, memory) and pass one contract.
 
+mod permits;
+
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +10,10 @@ use stepstream_shared::execution::{Execution, Rest};
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
+
+pub use permits::{
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
+};
 
 /// What a store is, fixed when it was created (but for the incarnation).
 #[derive(Debug, Clone)]
@@ -300,6 +306,9 @@ impl StoreError {
 #[async_trait]
 pub trait EventStore: Send + Sync + 'static {
     async fn meta(&self) -> Result<StoreMeta, StoreError>;
+
+    /// What executions share; the same store.
+    fn permits(&self) -> &dyn PermitStore;
 
     /// Commits a batch in one transaction. At most one append per execution in a batch. Answers in the batch's order.
     ///

@@ -408,7 +408,8 @@ impl Service {
             ForwardedRequest::Start { .. } => return false,
             ForwardedRequest::Steer(_)
             | ForwardedRequest::ChildStarted { .. }
-            | ForwardedRequest::ChildEnded { .. } => None,
+            | ForwardedRequest::ChildEnded { .. }
+            | ForwardedRequest::PermitGranted { .. } => None,
         };
         let loaded = self.load(tenant, request.execution, to).await;
         match (&request.what, loaded) {
@@ -416,7 +417,12 @@ impl Service {
             (ForwardedRequest::Start { .. }, Ok(_)) => true,
             (ForwardedRequest::Steer(steer), Ok(loaded)) => loaded.execution.has_done(steer.id),
             // Told again, it is taken once.
-            (ForwardedRequest::ChildStarted { .. } | ForwardedRequest::ChildEnded { .. }, Ok(_)) => false,
+            (
+                ForwardedRequest::ChildStarted { .. }
+                | ForwardedRequest::ChildEnded { .. }
+                | ForwardedRequest::PermitGranted { .. },
+                Ok(_),
+            ) => false,
             (_, Err(_)) => false,
         }
     }
@@ -444,6 +450,9 @@ impl Service {
             }
             ForwardedRequest::ChildEnded { child, ending } => {
                 RequestBody::Command { name: "child_ended", command: Command::ChildEnded { child, ending } }
+            }
+            ForwardedRequest::PermitGranted { step, attempt, from } => {
+                RequestBody::Command { name: "permit_granted", command: Command::PermitGranted { step, attempt, from } }
             }
             ForwardedRequest::Steer(steer) => {
                 RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }

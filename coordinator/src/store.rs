@@ -18,6 +18,7 @@ mod check;
 pub mod group_commit;
 mod lineage;
 pub mod memory;
+mod permits;
 pub mod postgres;
 mod rows;
 pub mod sqlite;

@@ -102,3 +102,35 @@ create table graphs (
     primary key (tenant, digest)
 );
 create index graphs_by_name on graphs (tenant, name, ordinal desc);
+
+-- What executions share. One row for each attempt that waits for its permit or has it; see `ports/permits.rs`.
+create table permits (
+    execution   bytea not null,
+    step        int8 not null,
+    attempt     int8 not null,
+    tenant      text collate "C" not null,
+    partition   int4 not null,
+    ordinal     int8 generated always as identity,              -- order of asking, whatever the clocks said
+    priority    int2 not null,                                  -- 0 is the most urgent
+    place       text collate "C",                               -- its key, and how many places there are
+    places      int8,
+    pace        text collate "C",                               -- its key; microseconds between moments, and ahead of them
+    interval_us int8,
+    ahead_us    int8,
+    granted     int8 not null default 0,                        -- how often it was told; 0 while it waits
+    from_us     int8 not null default 0,                        -- when its moment is, in microseconds since 1970
+    since       timestamptz not null default clock_timestamp(),
+    primary key (execution, step, attempt)
+) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
+create index permits_waiting on permits (tenant, place, priority, ordinal) where granted = 0;
+create index permits_by_partition on permits (partition, execution, step, attempt);
+
+-- One row for each key that somebody uses: kind 0 has places, kind 1 moments.
+create table permit_keys (
+    tenant      text collate "C" not null,
+    kind        int2 not null,
+    key         text collate "C" not null,
+    in_use      int8 not null default 0,
+    taken_until int8 not null default 0,                        -- in microseconds since 1970
+    primary key (tenant, kind, key)
+) with (fillfactor = 50);

@@ -90,3 +90,34 @@ create table graphs (
     unique (tenant, digest)
 ) strict;
 create index graphs_by_name on graphs (tenant, name, ordinal desc);
+
+-- What executions share: see the other schema. Times are microseconds since 1970.
+create table permits (
+    ordinal     integer primary key autoincrement,
+    execution   blob not null,
+    step        integer not null,
+    attempt     integer not null,
+    tenant      text not null,
+    partition   integer not null,
+    priority    integer not null,
+    place       text,
+    places      integer,
+    pace        text,
+    interval_us integer,
+    ahead_us    integer,
+    granted     integer not null default 0,
+    from_us     integer not null default 0,
+    since       integer not null,
+    unique (execution, step, attempt)
+) strict;
+create index permits_waiting on permits (tenant, place, priority, ordinal) where granted = 0;
+create index permits_by_partition on permits (partition, execution, step, attempt);
+
+create table permit_keys (
+    tenant      text not null,
+    kind        integer not null,
+    key         text not null,
+    in_use      integer not null default 0,
+    taken_until integer not null default 0,
+    primary key (tenant, kind, key)
+) strict, without rowid;

@@ -19,8 +19,9 @@ pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS};
 pub use schema::json_schema;
 
 pub use compiled::{
-    Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits, Graphs, Join, Loop, LoopIx,
-    Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule, Reserve, Routing, SubGraph, Task, Timeouts, WaitFor, WaitNode,
+    Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits, Graphs, Join,
+    Loop, LoopIx, Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule, Reserve, Routing, SubGraph,
+    Task, Timeouts, WaitFor, WaitNode,
 };
 
 #[cfg(test)]

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
-    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
+    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
@@ -67,6 +67,11 @@ impl WatchedStore {
 
 #[async_trait]
 impl EventStore for WatchedStore {
+    // What cannot be given is asked for again; that the disk is full is heard of by the appends.
+    fn permits(&self) -> &dyn PermitStore {
+        self.store.permits()
+    }
+
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
         self.store.meta().await
     }

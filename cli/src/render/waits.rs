@@ -44,8 +44,25 @@ pub fn words(wait: &Value) -> String {
             (None, None) => "a timer".to_owned(),
         },
         "sub_agent" => format!("the execution {}", text("execution_id")),
+        "rate_limit" => turn(wait),
         other => printable(other),
     }
+}
+
+/// What is shared with other executions, such as `one of 3 places under `payments``.
+fn turn(wait: &Value) -> String {
+    let key = |rule: &Value| printable(rule["key"].as_str().unwrap_or_default());
+    let mut parts = Vec::new();
+    let place = &wait["concurrency"];
+    if !place.is_null() {
+        parts.push(format!("one of {} places under `{}`", place["max"], key(place)));
+    }
+    let rate = &wait["rate"];
+    if !rate.is_null() {
+        let per = span(std::time::Duration::from_micros(rate["per_us"].as_u64().unwrap_or_default()));
+        parts.push(format!("its turn at {} in {per} under `{}`", rate["max"], key(rate)));
+    }
+    if parts.is_empty() { "its turn".to_owned() } else { parts.join(" and ") }
 }
 
 fn by(people: &[String]) -> String {

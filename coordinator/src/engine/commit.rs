@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::Engine;
 use super::dispatch::Settlement;
 use super::live::Live;
+use super::permits::PermitChanges;
 use super::withdraw::Unwanted;
 use crate::error::ServiceError;
 use crate::hint::Hint;
@@ -58,6 +59,7 @@ pub(super) struct Pending {
     terminal: bool,
     asked: Asked,
     unwanted: Unwanted,
+    permits: PermitChanges,
     control: Vec<Control>,
     /// For the live feed, if there is one.
     feed: Option<Feed>,
@@ -165,6 +167,7 @@ impl Engine {
         let first_seq = last_seq + 1 - events.len() as u64;
         let asked = Asked::by(&events);
         let unwanted = Unwanted::by(&events);
+        let permits = PermitChanges::by(&events, &live.execution, &live.graph);
         let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
         let Occasion { actor, causation, trace, settle, reply } = occasion;
         let envelope = Envelope { at, actor, causation, trace };
@@ -213,6 +216,7 @@ impl Engine {
             terminal: live.execution.state().is_terminal(),
             asked,
             unwanted,
+            permits,
             control,
             feed: feed.map(|feed| Feed { hash: encoded.hash, ..feed }),
             settle,
@@ -288,6 +292,7 @@ impl Engine {
             terminal,
             asked,
             unwanted,
+            permits,
             control,
             feed,
             settle,
@@ -308,6 +313,7 @@ impl Engine {
         for each in refused {
             self.refused(each);
         }
+        self.change_permits(id, &tenant, permits, last_seq);
         if let Some(live) = self.live.get_mut(&id)
             && live.generation == generation
         {
@@ -434,6 +440,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             Refusal::Full { .. } => ServiceError::Full(refusal.to_string()),
             Refusal::Repeated
             | Refusal::Over(_)
+            | Refusal::Withheld(_)
             | Refusal::NotWaiting(_)
             | Refusal::WhichRound { .. }
             | Refusal::NobodyTakes

@@ -73,6 +73,7 @@ impl Engine {
         self.let_go();
         self.suspect();
         self.look_after_families();
+        self.look_after_permits();
     }
 
     /// Registers the next deadline of an execution, if it is sooner than the one it is registered under.

@@ -55,6 +55,8 @@ pub(super) struct Live {
     pub(super) doubtful: HashSet<u32>,
     /// What was last run for its children, and when.
     pub(super) errands: HashMap<ExecutionId, (std::mem::Discriminant<What>, Timestamp)>,
+    /// Attempts for which a permit was asked, and when that was last.
+    pub(super) asked: HashMap<u32, (u32, Timestamp)>,
 }
 
 /// An attempt that was handed to the bus.
@@ -98,6 +100,7 @@ impl Live {
             withdrawn: HashSet::new(),
             doubtful: HashSet::new(),
             errands: HashMap::new(),
+            asked: HashMap::new(),
         }
     }
 

@@ -147,6 +147,7 @@ impl Engine {
         }
         self.dispatch(id, waiting);
         self.run_errands(id);
+        self.ask_for_all_permits(id);
         self.watch(id);
     }
 

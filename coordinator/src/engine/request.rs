@@ -90,6 +90,7 @@ impl Engine {
                     withdrawn: HashSet::new(),
                     doubtful: HashSet::new(),
                     errands: HashMap::new(),
+                    asked: HashMap::new(),
                 };
                 self.live.insert(id, fresh);
                 let causation = Causation::Command { name: "start".to_owned(), key };

@@ -1,5 +1,7 @@
 //! The contract in memory: for tests, and by nothing else. It forgets everything with the process.
 
+mod permits;
+
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,13 +16,14 @@ use tokio::time::Instant;
 use super::check;
 use crate::ports::{
     Agenda, AgendaRow, Append, Appended, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed, Member,
-    PartitionOwner, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// A store without a disk. Its clock is tokio's, so that a test with paused time can let leases run out.
 pub struct MemoryStore {
     meta: StoreMeta,
     kept: Mutex<Kept>,
+    permits: tokio::sync::Mutex<permits::Permits>,
 }
 
 #[derive(Default)]
@@ -67,7 +70,7 @@ impl MemoryStore {
             durability: "in memory: an acknowledged append is lost with the process".to_owned(),
         };
         let partitions = vec![Partition::default(); usize::from(meta.partitions)];
-        MemoryStore { meta, kept: Mutex::new(Kept { partitions, ..Kept::default() }) }
+        MemoryStore { meta, kept: Mutex::new(Kept { partitions, ..Kept::default() }), permits: Default::default() }
     }
 
     /// A panic elsewhere while the lock was held leaves nothing half done: every change below is made at once.
@@ -182,6 +185,10 @@ fn age(listed: &Listed) -> (std::cmp::Reverse<stepstream_shared::time::Timestamp
 impl EventStore for MemoryStore {
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
         Ok(self.meta.clone())
+    }
+
+    fn permits(&self) -> &dyn PermitStore {
+        self
     }
 
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {

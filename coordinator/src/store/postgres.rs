@@ -12,6 +12,7 @@ mod failure;
 mod graphs;
 mod list;
 mod ownership;
+mod permits;
 mod reading;
 mod session;
 mod snapshots;
@@ -30,8 +31,8 @@ pub use self::session::PostgresOptions;
 use self::append::Writers;
 use super::check;
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
-    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
+    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// Longest that anything but an append may take, the wait for a connection included: a server that is alive answers in
@@ -103,6 +104,10 @@ async fn patiently<T>(work: impl Future<Output = Result<T, StoreError>> + Send) 
 impl EventStore for PostgresStore {
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
         patiently(session::read_meta(&self.pool)).await
+    }
+
+    fn permits(&self) -> &dyn PermitStore {
+        self
     }
 
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {

@@ -1,14 +1,15 @@
 //! From rows to types: the same for both databases, which answer with the same tuples.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
+use super::permits::{Entry, Key, KeyState, Spacing};
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, Snapshot, StoreError,
-    StoredAppend, StoredGraph, Summary, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, AttemptRef, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, PermitCursor,
+    PermitRow, Snapshot, StoreError, StoredAppend, StoredGraph, Summary, TimerCursor,
 };
 
 /// first_seq, last_seq, epoch, hash, body, stands for another log's.
@@ -25,6 +26,11 @@ pub(super) type TimerRow = (String, Vec<u8>, i64, i64);
 pub(super) type SnapshotRow = (String, Vec<u8>, i64, i64, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 /// digest, name, version, document, registered_at.
 pub(super) type GraphRow = (Vec<u8>, String, String, String, i64);
+/// tenant, execution, step, attempt, place, places, pace, interval_us, ahead_us, granted, from_us.
+pub(super) type EntryRow =
+    (String, Vec<u8>, i64, i64, Option<String>, Option<i64>, Option<String>, Option<i64>, Option<i64>, i64, i64);
+/// tenant, execution, step, attempt, granted.
+pub(super) type StandingRow = (String, Vec<u8>, i64, i64, i64);
 /// id, owner, epoch, expired.
 pub(super) type OwnerRow = (i64, Option<String>, i64, bool);
 /// execution, first_seq, tenant, hash.
@@ -203,4 +209,54 @@ pub(super) fn verdicts(
             }
         })
         .collect()
+}
+
+fn attempt_ref(tenant_text: &str, execution: &[u8], step: i64, attempt: i64) -> Result<AttemptRef, StoreError> {
+    let small = |number: i64, what: &str| u32::try_from(number).map_err(|_| corrupt(format!("{what} is {number}")));
+    Ok(AttemptRef {
+        tenant: tenant(tenant_text)?,
+        execution: id(execution, "an execution id")?,
+        step: small(step, "a step")?,
+        attempt: small(attempt, "an attempt")?,
+    })
+}
+
+pub(super) fn entry(row: EntryRow) -> Result<Entry, StoreError> {
+    let (tenant, execution, step, attempt, place, places, pace, interval, ahead, grant, from) = row;
+    Ok(Entry {
+        attempt: attempt_ref(&tenant, &execution, step, attempt)?,
+        place: place.zip(places),
+        pace: pace.zip(interval.zip(ahead).map(|(interval, ahead)| Spacing { interval, ahead })),
+        grant,
+        from,
+    })
+}
+
+pub(super) fn standing((tenant, execution, step, attempt, grant): StandingRow) -> Result<PermitRow, StoreError> {
+    let grant = unsigned(grant, "a grant")?;
+    Ok(PermitRow {
+        attempt: attempt_ref(&tenant, &execution, step, attempt)?,
+        grant: Some(grant).filter(|grant| *grant > 0),
+    })
+}
+
+/// tenant, key, in_use, taken_until.
+pub(super) fn keys(found: Vec<(String, String, i64, i64)>) -> Result<BTreeMap<Key, KeyState>, StoreError> {
+    let key = |(of, key, in_use, taken_until): (String, String, i64, i64)| {
+        Ok(((tenant(&of)?, key), KeyState { in_use, taken_until }))
+    };
+    found.into_iter().map(key).collect()
+}
+
+/// Before every row when there is no cursor.
+pub(super) fn permits_after(after: Option<PermitCursor>) -> (Vec<u8>, i64, i64) {
+    after.map_or_else(
+        || (Vec::new(), -1, -1),
+        |after| (after.execution.as_bytes().to_vec(), i64::from(after.step), i64::from(after.attempt)),
+    )
+}
+
+/// What was read inside a transaction makes no sense: as the driver would say it.
+pub(super) fn undecodable(error: StoreError) -> sqlx::Error {
+    sqlx::Error::Decode(Box::new(error))
 }

@@ -14,6 +14,7 @@ mod graphs;
 mod heirs;
 mod list;
 mod ownership;
+mod permits;
 mod reading;
 mod session;
 mod snapshots;
@@ -29,8 +30,8 @@ use stepstream_shared::time::Timestamp;
 use self::session::Session;
 use super::check;
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
-    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
+    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// A store in a file.
@@ -70,6 +71,10 @@ impl SqliteStore {
 impl EventStore for SqliteStore {
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
         self.session.read_meta().await
+    }
+
+    fn permits(&self) -> &dyn PermitStore {
+        self
     }
 
     async fn append(&self, batch: &[Append]) -> Result<Vec<Appended>, StoreError> {

@@ -178,12 +178,7 @@ impl Decision<'_> {
     }
 
     /// The permit that an attempt waits for is there, at once or from a moment on.
-    pub(super) fn permit_granted(
-        &mut self,
-        step: u32,
-        attempt: u32,
-        from: Option<Timestamp>,
-    ) -> Result<(), Rejection> {
+    pub(super) fn permit_granted(&mut self, step: u32, attempt: u32, from: Option<Timestamp>) -> Result<(), Rejection> {
         self.not_over()?;
         match self.execution.permit_standing(step, attempt) {
             PermitStanding::Holds => return Err(Refusal::Repeated.into()),
@@ -208,7 +203,8 @@ impl Decision<'_> {
         if self.execution.permits.held.contains_key(&step) {
             return self.emit(EventData::PermitGranted { step, attempt, from: None });
         }
-        let places = self.task_of(step).and_then(|task| task.permits.as_ref()).is_some_and(|rules| rules.concurrency.is_some());
+        let places =
+            self.task_of(step).and_then(|task| task.permits.as_ref()).is_some_and(|rules| rules.concurrency.is_some());
         let limit = if places { Violation::ConcurrencyLimit } else { Violation::RateLimit };
         self.fail_step(step, no_permit(limit, &self.node_name(step)), 0)
     }
@@ -216,7 +212,9 @@ impl Decision<'_> {
 
 fn no_permit(limit: Violation, node: &str) -> ExecutionError {
     let message = match limit {
-        Violation::RateLimit => format!("`{node}` would have to wait for its turn for longer than it may (rate.timeout)"),
+        Violation::RateLimit => {
+            format!("`{node}` would have to wait for its turn for longer than it may (rate.timeout)")
+        }
         _ => format!("`{node}` has waited for a place for as long as it may (concurrency.timeout)"),
     };
     ExecutionError::new(limit.category(), message).with_code(ErrorCode::new(limit.name()))
@@ -247,7 +245,12 @@ fn key(template: &Template, view: &View<'_>, what: &str) -> Result<String, Execu
 
 impl Execution {
     /// A step that waits for a permit: until when it does, by its own clock.
-    pub(super) fn permit_patience(&self, graph: &CompiledGraph, ordinal: u32, at: Timestamp) -> Option<(Timestamp, Deadline)> {
+    pub(super) fn permit_patience(
+        &self,
+        graph: &CompiledGraph,
+        ordinal: u32,
+        at: Timestamp,
+    ) -> Option<(Timestamp, Deadline)> {
         let patience = self.task_of(graph, ordinal)?.permits.as_ref()?.patience?;
         Some((self.own_time(at).after(patience), Deadline::Wait(ordinal)))
     }

@@ -9,6 +9,7 @@ use crate::event::{Actor, ChildEnding, ParentLink};
 use crate::execution::Steer;
 use crate::graph::GraphDigest;
 use crate::id::ExecutionId;
+use crate::time::Timestamp;
 
 /// A request on its way to another coordinator. The tenant stands in the subject, where the bus enforces it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -48,6 +49,13 @@ pub enum ForwardedRequest {
     ChildStarted { child: ExecutionId },
     /// To a parent: the child has ended.
     ChildEnded { child: ExecutionId, ending: ChildEnding },
+    /// The permit that an attempt waits for is there.
+    PermitGranted {
+        step: u32,
+        attempt: u32,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        from: Option<Timestamp>,
+    },
     /// Something is asked of an execution that exists.
     Steer(Steer),
 }
@@ -93,7 +101,7 @@ impl Forwarded {
             ForwardedRequest::Start { inputs, metadata, .. } => holds_values([inputs].into_iter().chain(metadata))?,
             ForwardedRequest::Steer(steer) => holds_values(steer.what.values())?,
             ForwardedRequest::ChildEnded { ending, .. } => holds_values(ending.value())?,
-            ForwardedRequest::ChildStarted { .. } => {}
+            ForwardedRequest::ChildStarted { .. } | ForwardedRequest::PermitGranted { .. } => {}
         }
         Ok(forwarded)
     }

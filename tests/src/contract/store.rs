@@ -8,6 +8,7 @@ mod graphs;
 mod lineage;
 mod list;
 mod ownership;
+mod permits;
 mod racing;
 mod reading;
 mod sample;
@@ -19,6 +20,7 @@ pub use graphs::*;
 pub use lineage::*;
 pub use list::*;
 pub use ownership::*;
+pub use permits::*;
 pub use racing::*;
 pub use reading::*;
 pub use sample::{PARTITIONS, SharedStore, append, execution, following, graph, own, stored_graph, summary, tenant};
@@ -90,6 +92,18 @@ macro_rules! store_contract {
             of_many_that_take_a_partition_one_succeeds
             only_the_holder_can_release
             members_leave_after_their_time_and_at_once_when_they_say_so
+            a_key_has_as_many_places_as_it_says_and_hands_them_on_in_order
+            an_attempt_that_asks_again_has_one_permit_and_is_told_again
+            the_most_urgent_is_served_first_and_then_who_asked_first
+            an_end_means_only_what_it_names
+            a_key_with_more_places_serves_who_waits_when_somebody_asks
+            the_moments_of_a_rate_are_handed_out_once_and_in_order
+            a_rate_is_counted_when_the_place_is_there
+            keys_of_another_tenant_are_other_keys_and_its_attempts_cannot_be_ended
+            standing_permits_are_read_page_by_page_for_the_partitions_asked_for
+            many_askers_at_once_never_hold_more_than_there_are_places
+            many_askers_at_once_get_moments_that_are_spaced
+            too_many_permits_at_a_time_are_refused
             many_appenders_on_many_executions_leave_no_gap
             of_two_writers_on_one_execution_one_wins_each_sequence
             a_takeover_in_the_middle_of_a_stream_of_appends_loses_and_doubles_nothing

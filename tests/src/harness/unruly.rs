@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot,
-    StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
+    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 use stepstream_coordinator::store::MemoryStore;
 use stepstream_shared::graph::GraphDigest;
@@ -68,6 +68,10 @@ impl UnrulyStore {
 
 #[async_trait]
 impl EventStore for UnrulyStore {
+    fn permits(&self) -> &dyn PermitStore {
+        self.inner.permits()
+    }
+
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
         self.inner.meta().await
     }

@@ -86,6 +86,9 @@ impl EventStore for Moody {
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
         self.inner.meta().await
     }
+    fn permits(&self) -> &dyn crate::ports::PermitStore {
+        self.inner.permits()
+    }
     async fn read(&self, t: &TenantId, e: ExecutionId, a: u64, l: u32) -> Result<Vec<StoredAppend>, StoreError> {
         self.inner.read(t, e, a, l).await
     }

@@ -9,7 +9,7 @@ use crate::ports::{Agenda, AgendaRow, StoreError, TimerCursor};
 use crate::store::rows::{self, OutboxRow, TimerRow};
 
 /// Numbers, so they may stand in a text; there are too many for one parameter each to be worth it.
-fn numbers(partitions: &[PartitionId]) -> String {
+pub(super) fn numbers(partitions: &[PartitionId]) -> String {
     partitions.iter().map(|partition| partition.0.to_string()).collect::<Vec<_>>().join(",")
 }
 

@@ -149,9 +149,7 @@ fn what_is_paused_asks_for_nothing_and_takes_nothing() {
 
 #[test]
 fn what_somebody_holds_takes_no_permit_either() {
-    let mut scenario = given(
-        "nodes: { a: { task: t }, pay: { task: t, concurrency: { key: k, max: 1 } } }",
-    );
+    let mut scenario = given("nodes: { a: { task: t }, pay: { task: t, concurrency: { key: k, max: 1 } } }");
     scenario.starts(json!({})).asks("ada", Steering::Wait { reason: WaitReason::External });
     assert_eq!(scenario.asked(), []);
     let command = scenario.grant("pay", None);
@@ -206,9 +204,8 @@ fn patience_ends_in_a_failure_that_an_error_edge_takes() {
 
 #[test]
 fn the_time_in_which_a_worker_is_to_take_an_attempt_begins_with_its_permit() {
-    let mut scenario = given(
-        "nodes: { pay: { task: t, concurrency: { key: k, max: 1 }, timeout: { schedule_to_start: 1m } } }",
-    );
+    let mut scenario =
+        given("nodes: { pay: { task: t, concurrency: { key: k, max: 1 }, timeout: { schedule_to_start: 1m } } }");
     scenario.starts(json!({}));
     assert_eq!(scenario.execution.next_deadline(), None);
     scenario.after(Duration::from_secs(600)).granted("pay");

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
-use super::subgraph::{self, SubGraphFields};
 use super::permits::{self, PermitFields};
+use super::subgraph::{self, SubGraphFields};
 use super::tree::{Key, Shape, Tree};
 use super::wait::{self, WaitFields};
 use super::{duration, limits, word};

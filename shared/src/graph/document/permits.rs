@@ -89,11 +89,19 @@ fn map_of<'t>(tree: &'t Tree, known: &Known, example: &str, reporter: &mut Repor
 fn is_key(tree: &Tree, what: &str, reporter: &mut Reporter<'_>) -> bool {
     let good = matches!(&tree.shape, Shape::Text(text) if !text.is_empty());
     if !good {
-        let message = format!("the `key` of `{what}` is a text or an expression, not {}", match &tree.shape {
-            Shape::Text(_) => "nothing",
-            _ => tree.kind(),
-        });
-        reporter.report_with(tree.place, "wrong-type", message, "for example `key: payments` or `key: \"=inputs.customer\"`");
+        let message = format!(
+            "the `key` of `{what}` is a text or an expression, not {}",
+            match &tree.shape {
+                Shape::Text(_) => "nothing",
+                _ => tree.kind(),
+            }
+        );
+        reporter.report_with(
+            tree.place,
+            "wrong-type",
+            message,
+            "for example `key: payments` or `key: \"=inputs.customer\"`",
+        );
     }
     good
 }

@@ -1,0 +1,139 @@
+//! What attempts share with other executions: asked for when it is on record that they wait, given back when it is on
+//! record that they are over.
+
+use std::time::Duration;
+
+use stepstream_shared::event::{EventData, Wait};
+use stepstream_shared::execution::{Execution, PermitSpec};
+use stepstream_shared::graph::CompiledGraph;
+use stepstream_shared::id::{ExecutionId, TenantId};
+
+use super::Engine;
+use crate::permits::PermitWork;
+use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest};
+
+/// How long an attempt waits before it is asked for again: what it waits for may be many attempts of others.
+const AGAIN_AFTER: Duration = Duration::from_secs(30);
+/// How often those are looked at that wait.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What an append makes of permits.
+#[derive(Debug, Default)]
+pub(super) struct PermitChanges {
+    /// Steps that begin to wait for one.
+    asks: Vec<u32>,
+    /// The execution goes on: whatever waits asks again.
+    all: bool,
+    /// Step, attempt, and what of it ends.
+    ends: Vec<(u32, u32, EndOf)>,
+}
+
+impl PermitChanges {
+    /// `execution` has the events applied.
+    pub(super) fn by(events: &[EventData], execution: &Execution, graph: &CompiledGraph) -> Self {
+        let mut changes = PermitChanges::default();
+        let mut held = false;
+        for event in events {
+            match event {
+                EventData::StepWaiting { step, wait: Wait::Permit(_) } => changes.asks.push(*step),
+                EventData::StepCompleted { step, attempt, .. }
+                | EventData::StepFailed { step, attempt, .. }
+                | EventData::StepRetryScheduled { step, attempt, .. }
+                    if execution.needs_permit(graph, *step) =>
+                {
+                    changes.ends.push((*step, *attempt, EndOf::Attempt));
+                }
+                EventData::StepSkipped { step, new: None, .. } if execution.needs_permit(graph, *step) => {
+                    let attempt = execution.step(*step).map_or(1, |step| step.attempt());
+                    changes.ends.push((*step, attempt, EndOf::Attempt));
+                }
+                EventData::ExecutionPaused { .. } | EventData::ExecutionWaiting { step: None, .. } => held = true,
+                EventData::ExecutionResumed {} | EventData::InputReceived { step: None, .. } => changes.all = true,
+                _ => {}
+            }
+        }
+        if held {
+            // Others have their turn meanwhile.
+            changes.ends.extend(execution.asking().map(|(step, attempt)| (step, attempt, EndOf::Wait)));
+        }
+        changes
+    }
+}
+
+impl Engine {
+    /// An append is durable: what it says of permits may be acted upon.
+    pub(super) fn change_permits(&mut self, id: ExecutionId, tenant: &TenantId, changes: PermitChanges, last_seq: u64) {
+        let PermitChanges { asks, all, ends } = changes;
+        for (step, attempt, why) in ends {
+            let attempt = AttemptRef { tenant: tenant.clone(), execution: id, step, attempt };
+            self.permit_work(PermitWork::End(PermitEnd { attempt, why }));
+        }
+        let Some(live) = self.live.get_mut(&id) else { return };
+        let specs: Vec<PermitSpec> = match all {
+            true => {
+                live.asked.clear();
+                live.execution.owed_permits()
+            }
+            false => asks.into_iter().filter_map(|step| live.execution.owed_permit(step)).collect(),
+        };
+        // What a later append began to wait for, that append will ask for.
+        self.ask_for_permits(id, specs.into_iter().filter(|spec| spec.position <= last_seq).collect());
+    }
+
+    /// Asks for what an execution that was just loaded waits for.
+    pub(super) fn ask_for_all_permits(&mut self, id: ExecutionId) {
+        let Some(live) = self.live.get(&id) else { return };
+        let specs = live.execution.owed_permits();
+        self.ask_for_permits(id, specs);
+    }
+
+    fn ask_for_permits(&mut self, id: ExecutionId, specs: Vec<PermitSpec>) {
+        let now = self.clock.now();
+        let Some(live) = self.live.get_mut(&id).filter(|_| !specs.is_empty()) else { return };
+        let (tenant, partition) = (live.execution.tenant().clone(), live.partition);
+        let mut work = Vec::with_capacity(specs.len());
+        for PermitSpec { ordinal: step, attempt, ask, .. } in specs {
+            live.asked.insert(step, (attempt, now));
+            let attempt = AttemptRef { tenant: tenant.clone(), execution: id, step, attempt };
+            work.push(PermitWork::Ask(PermitRequest { attempt, partition, ask }));
+        }
+        self.askers.insert(id);
+        for each in work {
+            self.permit_work(each);
+        }
+    }
+
+    fn permit_work(&self, work: PermitWork) {
+        if let Err(error) = self.permits.try_send(work) {
+            tracing::debug!(%error, "a permit has to wait");
+        }
+    }
+
+    /// Asks again for what was not answered: the question may have been lost, or the answer.
+    pub(super) fn look_after_permits(&mut self) {
+        let now = self.clock.now();
+        if self.askers.is_empty() || now < self.permits_due {
+            return;
+        }
+        self.permits_due = now.after(LOOK);
+        for id in std::mem::take(&mut self.askers) {
+            let Some(live) = self.live.get_mut(&id) else { continue };
+            if live.in_flight > 0 {
+                self.askers.insert(id);
+                continue;
+            }
+            let mut specs = live.execution.owed_permits();
+            if specs.is_empty() {
+                live.asked.clear();
+                continue;
+            }
+            self.askers.insert(id);
+            let late = |spec: &PermitSpec| match live.asked.get(&spec.ordinal) {
+                Some((attempt, at)) => *attempt != spec.attempt || at.after(AGAIN_AFTER) <= now,
+                None => true,
+            };
+            specs.retain(late);
+            self.ask_for_permits(id, specs);
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! Permits for the executions of this coordinator: asked for, given back, and brought to whoever has them.
+//!
+//! The engine says what attempts ask for and which are over; here that goes to the store, as much at a time as has
+//! gathered, and what the store grants goes to the owners of the executions as a request like any other. Everything here
+//! may be lost with the process: what is asked for is owed by the state that asks, and what is over is found by whoever
+//! owns the partition next.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use stepstream_shared::execution::PermitStanding;
+use stepstream_shared::id::PartitionId;
+use stepstream_shared::wire::ForwardedRequest;
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+
+use crate::error::ServiceError;
+use crate::ownership::OwnedPartitions;
+use crate::ports::{
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, StoreError,
+};
+use crate::service::Service;
+
+/// Asks and ends that wait for the store. What does not fit is asked for again, or found by the next look.
+pub(crate) const PERMIT_WORK: usize = 16_384;
+/// Grants on their way to their executions at the same time.
+const GRANTS_AT_A_TIME: usize = 64;
+/// Rest after the store failed.
+const REST: Duration = Duration::from_millis(200);
+/// How often the partitions held are compared with those before.
+const LOOK: Duration = Duration::from_millis(500);
+/// How often permits are compared with the logs, and how long one must have stood for that: whatever was lost between
+/// is mended within about twice this time.
+const SWEEP: Duration = Duration::from_secs(30);
+/// Rows read at a time.
+const PAGE: u32 = 256;
+
+/// Something for the store.
+#[derive(Debug)]
+pub(crate) enum PermitWork {
+    Ask(PermitRequest),
+    End(PermitEnd),
+}
+
+/// How to reach the keeper.
+pub(crate) type Permits = mpsc::Sender<PermitWork>;
+
+/// Asks and gives back, until `shutdown`.
+pub(crate) async fn keep(
+    service: Service,
+    permits: Permits,
+    mut work: mpsc::Receiver<PermitWork>,
+    shutdown: CancellationToken,
+) {
+    let room = Arc::new(Semaphore::new(GRANTS_AT_A_TIME));
+    let mut batch = Vec::with_capacity(PERMITS_AT_A_TIME);
+    loop {
+        let count = tokio::select! {
+            count = work.recv_many(&mut batch, PERMITS_AT_A_TIME) => count,
+            () = shutdown.cancelled() => return,
+        };
+        if count == 0 {
+            return;
+        }
+        let (ends, asks) = sorted(batch.drain(..));
+        let settled = tokio::select! {
+            settled = settle(&service, &ends, &asks) => settled,
+            () = shutdown.cancelled() => return,
+        };
+        for granted in settled {
+            let Ok(leave) = Arc::clone(&room).acquire_owned().await else { return };
+            let (service, permits) = (service.clone(), permits.clone());
+            tokio::spawn(async move {
+                bring(&service, &permits, granted).await;
+                drop(leave);
+            });
+        }
+    }
+}
+
+/// What ends is not asked for any more by what came before.
+fn sorted(batch: impl Iterator<Item = PermitWork>) -> (Vec<PermitEnd>, Vec<PermitRequest>) {
+    let (mut ends, mut asks) = (Vec::new(), BTreeMap::<AttemptRef, PermitRequest>::new());
+    for work in batch {
+        match work {
+            PermitWork::Ask(ask) => drop(asks.insert(ask.attempt.clone(), ask)),
+            PermitWork::End(end) => {
+                asks.remove(&end.attempt);
+                ends.push(end);
+            }
+        }
+    }
+    (ends, asks.into_values().collect())
+}
+
+async fn settle(service: &Service, ends: &[PermitEnd], asks: &[PermitRequest]) -> Vec<Granted> {
+    loop {
+        match service.reader().store().permits().settle_permits(ends, asks).await {
+            Ok(granted) => return granted,
+            Err(error) if error.is_passing() || matches!(error, StoreError::Exhausted { .. }) => {
+                tracing::debug!(%error, "permits have to wait for the store");
+                tokio::time::sleep(REST).await;
+            }
+            Err(error) => {
+                tracing::error!(error = &error as &dyn std::error::Error, "the store gives no permits");
+                return Vec::new();
+            }
+        }
+    }
+}
+
+/// Tells an execution of its permit. One that has no use for it gives it back.
+async fn bring(service: &Service, permits: &Permits, granted: Granted) {
+    let Granted { attempt, from, grant } = granted;
+    let what = ForwardedRequest::PermitGranted { step: attempt.step, attempt: attempt.attempt, from };
+    match service.between(&attempt.tenant, attempt.execution, None, what).await {
+        Ok(()) => {}
+        Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) => {
+            let _ = permits.try_send(PermitWork::End(PermitEnd { attempt, why: EndOf::Grant(grant) })); // Swept later.
+        }
+        Err(error) => tracing::debug!(execution = %attempt.execution, %error, "a permit was not brought; later"),
+    }
+}
+
+/// Compares permits with the logs: at once for partitions that were won, because who had them may have died between an
+/// append and what follows from it, and now and then for all.
+pub(crate) async fn sweep(service: Service, permits: Permits, owned: OwnedPartitions, shutdown: CancellationToken) {
+    let mut known = HashSet::new();
+    let mut due = Instant::now() + SWEEP;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(LOOK) => {}
+            () = shutdown.cancelled() => return,
+        }
+        let held = owned.all();
+        let won: Vec<PartitionId> = held.difference(&known).copied().collect();
+        let looked = async {
+            if !won.is_empty() {
+                compare(&service, &permits, &won, Duration::ZERO).await?;
+            }
+            if Instant::now() >= due {
+                due = Instant::now() + SWEEP;
+                compare(&service, &permits, &held.iter().copied().collect::<Vec<_>>(), SWEEP).await?;
+                service.reader().store().permits().forget_idle_keys().await?;
+            }
+            Ok::<_, StoreError>(())
+        };
+        match looked.await {
+            Ok(()) => known = held,
+            Err(error) => tracing::warn!(%error, "permits were not compared with the logs; trying again"),
+        }
+    }
+}
+
+async fn compare(
+    service: &Service,
+    permits: &Permits,
+    partitions: &[PartitionId],
+    older: Duration,
+) -> Result<(), StoreError> {
+    let mut after = None;
+    loop {
+        let page = service.reader().store().permits().standing_permits(partitions, older, after, PAGE).await?;
+        let Some(last) = page.last() else { return Ok(()) };
+        let AttemptRef { execution, step, attempt, .. } = last.attempt;
+        after = Some(PermitCursor { execution, step, attempt });
+        for row in page {
+            if let Some(work) = mend(service, row).await
+                && permits.send(work).await.is_err()
+            {
+                return Ok(()); // The keeper has gone.
+            }
+        }
+    }
+}
+
+/// What a permit needs that its log knows more about.
+async fn mend(service: &Service, row: PermitRow) -> Option<PermitWork> {
+    let PermitRow { attempt: at, grant } = row;
+    let end = |why| Some(PermitWork::End(PermitEnd { attempt: at.clone(), why }));
+    let loaded = match service.reader().load_present(&at.tenant, at.execution).await {
+        Ok(loaded) => loaded,
+        Err(crate::reading::ReadError::NotFound(_)) => return end(EndOf::Attempt),
+        Err(error) => {
+            tracing::debug!(execution = %at.execution, %error, "a permit was not compared with its log");
+            return None;
+        }
+    };
+    match (loaded.execution.permit_standing(at.step, at.attempt), grant) {
+        (PermitStanding::Holds, _) | (PermitStanding::Asks, None) => None,
+        (PermitStanding::Over, _) => end(EndOf::Attempt),
+        (PermitStanding::Withheld, None) => end(EndOf::Wait),
+        (PermitStanding::Withheld, Some(grant)) => end(EndOf::Grant(grant)),
+        // Told to nobody: asking again is answered at once.
+        (PermitStanding::Asks, Some(_)) => {
+            let spec = loaded.execution.owed_permit(at.step)?;
+            let partition = PartitionId::of(at.execution, service.partitions());
+            Some(PermitWork::Ask(PermitRequest { attempt: at, partition, ask: spec.ask }))
+        }
+    }
+}

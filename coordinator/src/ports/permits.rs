@@ -1,0 +1,106 @@
+//! What executions share, as a store keeps it: places under a key, moments of a rate.
+//!
+//! The log says what an attempt waits for and that it has it; who is to have it next is not any single log's to say. So
+//! it is decided here, in one transaction for whoever asks and whoever gives back, and then goes into the log as an event.
+//! What is kept here can always be made true again by the logs: who is granted a permit twice is given the same one, and
+//! what belongs to an attempt that is over is given back by whoever finds it.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepstream_shared::event::PermitAsk;
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::time::Timestamp;
+
+use super::StoreError;
+
+/// Most requests and ends in one transaction.
+pub const PERMITS_AT_A_TIME: usize = 256;
+
+/// One attempt at one step.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct AttemptRef {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub step: u32,
+    pub attempt: u32,
+}
+
+/// An attempt asks for its permit. Asking again is asking once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermitRequest {
+    pub attempt: AttemptRef,
+    pub partition: PartitionId,
+    pub ask: PermitAsk,
+}
+
+/// An attempt has no use for its permit any more.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermitEnd {
+    pub attempt: AttemptRef,
+    pub why: EndOf,
+}
+
+/// Which permit it is that ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndOf {
+    /// The attempt is over: whatever it has or waits for.
+    Attempt,
+    /// It does not wait any more; what was granted it stays.
+    Wait,
+    /// Of a grant that came in vain: this one. If the attempt has asked again since, it is another.
+    Grant(u64),
+}
+
+/// An attempt has its permit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    pub attempt: AttemptRef,
+    /// By the store's clock; `None`: it counts now.
+    pub from: Option<Timestamp>,
+    /// Grows each time that the attempt is told.
+    pub grant: u64,
+}
+
+/// A permit that stands in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PermitRow {
+    pub attempt: AttemptRef,
+    /// The last grant; `None` while the attempt waits.
+    pub grant: Option<u64>,
+}
+
+/// Where a page of permits begins: after this row, in the order of (execution, step, attempt).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PermitCursor {
+    pub execution: ExecutionId,
+    pub step: u32,
+    pub attempt: u32,
+}
+
+/// Keeps what executions share.
+///
+/// Guarantees of every adapter, whoever asks and however many at once: under a key, no more attempts hold a place than
+/// each of them was told that there are; the moments of a rate are spaced as it says; who asked first is served first
+/// among equals of a priority; an attempt that asks again holds one permit.
+#[async_trait]
+pub trait PermitStore: Send + Sync {
+    /// Ends permits, then asks for some, in one transaction. Answers with everything that was granted by it, to those who
+    /// ask now and to those who have waited; who is not named waits. At most [`PERMITS_AT_A_TIME`] of both together.
+    ///
+    /// # Errors
+    /// Whatever the error, the same may be given again.
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError>;
+
+    /// Permits of these partitions that have stood for so long, ordered by (execution, step, attempt).
+    async fn standing_permits(
+        &self,
+        partitions: &[PartitionId],
+        older: Duration,
+        after: Option<PermitCursor>,
+        limit: u32,
+    ) -> Result<Vec<PermitRow>, StoreError>;
+
+    /// Forgets keys that nobody has asked for lately and that hold nothing back.
+    async fn forget_idle_keys(&self) -> Result<(), StoreError>;
+}

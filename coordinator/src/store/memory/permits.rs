@@ -1,0 +1,170 @@
+//! Permits in memory: the lock around everything is the transaction.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_shared::event::PermitAsk;
+use stepstream_shared::graph::Priority;
+use stepstream_shared::id::{ExecutionId, PartitionId};
+
+use super::MemoryStore;
+use crate::ports::{AttemptRef, Granted, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError};
+use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
+
+type Place = (ExecutionId, u32, u32);
+
+/// The tables.
+#[derive(Default)]
+pub(super) struct Permits {
+    rows: BTreeMap<Place, Row>,
+    keys: BTreeMap<(KeyKind, Key), KeyState>,
+    ordinal: u64,
+}
+
+struct Row {
+    entry: Entry,
+    partition: PartitionId,
+    priority: Priority,
+    ordinal: u64,
+    /// In microseconds since 1970.
+    since: i64,
+}
+
+fn place(attempt: &AttemptRef) -> Place {
+    (attempt.execution, attempt.step, attempt.attempt)
+}
+
+fn now() -> i64 {
+    SystemClock.now().as_micros()
+}
+
+fn entry(attempt: &AttemptRef, ask: &PermitAsk) -> Entry {
+    Entry {
+        attempt: attempt.clone(),
+        place: ask.place.as_ref().map(|place| (place.key.clone(), i64::from(place.max))),
+        pace: ask.pace.as_ref().and_then(|pace| Some((pace.key.clone(), Spacing::of(ask)?))),
+        grant: 0,
+        from: 0,
+    }
+}
+
+impl Permits {
+    /// Another tenant's is none of it.
+    fn row(&self, attempt: &AttemptRef) -> Option<&Row> {
+        self.rows.get(&place(attempt)).filter(|row| row.entry.attempt.tenant == attempt.tenant)
+    }
+}
+
+impl PermitTables for Permits {
+    type Error = Infallible;
+
+    async fn now(&mut self) -> Result<i64, Infallible> {
+        Ok(now())
+    }
+
+    async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), Infallible> {
+        for PermitRequest { attempt, partition, ask } in asks {
+            self.ordinal += 1;
+            let (partition, priority, ordinal) = (*partition, ask.priority, self.ordinal);
+            let fresh = || Row { entry: entry(attempt, ask), partition, priority, ordinal, since: now() };
+            self.rows.entry(place(attempt)).or_insert_with(fresh);
+        }
+        Ok(())
+    }
+
+    async fn find(&mut self, attempts: &[AttemptRef]) -> Result<Vec<Entry>, Infallible> {
+        Ok(attempts.iter().filter_map(|attempt| Some(self.row(attempt)?.entry.clone())).collect())
+    }
+
+    async fn lock(&mut self, kind: KeyKind, keys: &[Key]) -> Result<BTreeMap<Key, KeyState>, Infallible> {
+        Ok(keys.iter().map(|key| (key.clone(), *self.keys.entry((kind, key.clone())).or_default())).collect())
+    }
+
+    async fn remove(&mut self, ends: &[PermitEnd]) -> Result<Vec<Entry>, Infallible> {
+        let mut removed = Vec::new();
+        for end in ends {
+            if self.row(&end.attempt).is_some_and(|row| permits::means(end.why, row.entry.grant)) {
+                removed.extend(self.rows.remove(&place(&end.attempt)).map(|row| row.entry));
+            }
+        }
+        Ok(removed)
+    }
+
+    async fn waiting(&mut self, key: &Key, limit: u32) -> Result<Vec<Entry>, Infallible> {
+        let waits = |row: &&Row| {
+            row.entry.grant == 0
+                && row.entry.attempt.tenant == key.0
+                && row.entry.place.as_ref().is_some_and(|(name, _)| *name == key.1)
+        };
+        let mut rows: Vec<&Row> = self.rows.values().filter(waits).collect();
+        rows.sort_by_key(|row| (row.priority, row.ordinal));
+        Ok(rows.into_iter().take(limit as usize).map(|row| row.entry.clone()).collect())
+    }
+
+    async fn grant(&mut self, entries: &[Entry]) -> Result<(), Infallible> {
+        for entry in entries {
+            if let Some(row) = self.rows.get_mut(&place(&entry.attempt)) {
+                row.entry = entry.clone();
+                row.since = now();
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, kind: KeyKind, keys: &[(Key, KeyState)]) -> Result<(), Infallible> {
+        for (key, state) in keys {
+            self.keys.insert((kind, key.clone()), *state);
+        }
+        Ok(())
+    }
+
+    async fn forget(&mut self, keys: &[Key]) -> Result<(), Infallible> {
+        for key in keys {
+            self.keys.remove(&(KeyKind::Place, key.clone()));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PermitStore for MemoryStore {
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+        permits::check(ends, asks)?;
+        // Nothing in it waits for anything, so it holds no other task up.
+        let mut tables = self.permits.lock().await;
+        match permits::settle(&mut *tables, ends, asks).await {
+            Ok(granted) => Ok(granted),
+            Err(never) => match never {},
+        }
+    }
+
+    async fn standing_permits(
+        &self,
+        partitions: &[PartitionId],
+        older: Duration,
+        after: Option<PermitCursor>,
+        limit: u32,
+    ) -> Result<Vec<PermitRow>, StoreError> {
+        let tables = self.permits.lock().await;
+        let since = SystemClock.now().before(older).as_micros();
+        let after = after.map(|after| (after.execution, after.step, after.attempt));
+        let rows = tables.rows.iter().filter(|(place, row)| {
+            partitions.contains(&row.partition) && row.since <= since && after.is_none_or(|after| **place > after)
+        });
+        let rows = rows.map(|(_, row)| PermitRow {
+            attempt: row.entry.attempt.clone(),
+            grant: u64::try_from(row.entry.grant).ok().filter(|grant| *grant > 0),
+        });
+        Ok(rows.take(limit as usize).collect())
+    }
+
+    async fn forget_idle_keys(&self) -> Result<(), StoreError> {
+        let mut tables = self.permits.lock().await;
+        let now = now();
+        tables.keys.retain(|(kind, _), state| *kind == KeyKind::Place || state.taken_until > now);
+        Ok(())
+    }
+}

@@ -1,0 +1,218 @@
+//! How permits are given, the same in every store: the order of what is read, locked and written, and who is next.
+//!
+//! Two coordinators that give permits of the same keys at the same time must not both see a free place. What a
+//! transaction changes it locks first, by class and in the order of names within a class, so that nobody waits in a circle:
+//! the rows of attempts, then the keys of places, then the keys of rates.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use stepstream_shared::event::PermitAsk;
+use stepstream_shared::id::TenantId;
+use stepstream_shared::time::Timestamp;
+
+use crate::ports::{AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitEnd, PermitRequest, StoreError};
+
+/// Waiters of one key that are looked at in one transaction: as many as could be served by what it ends, and some.
+pub(super) const NEXT: u32 = 2 * PERMITS_AT_A_TIME as u32;
+
+/// What a key is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum KeyKind {
+    Place,
+    Pace,
+}
+
+impl KeyKind {
+    /// As it is stored.
+    pub(super) const fn number(self) -> i64 {
+        match self {
+            KeyKind::Place => 0,
+            KeyKind::Pace => 1,
+        }
+    }
+}
+
+/// A key of a tenant.
+pub(super) type Key = (TenantId, String);
+
+/// A locked key.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct KeyState {
+    /// Places taken.
+    pub(super) in_use: i64,
+    /// When all moments given away so far are over, in microseconds since 1970.
+    pub(super) taken_until: i64,
+}
+
+/// An attempt's row.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Entry {
+    pub(super) attempt: AttemptRef,
+    pub(super) place: Option<(String, i64)>,
+    pub(super) pace: Option<(String, Spacing)>,
+    /// 0: it waits.
+    pub(super) grant: i64,
+    /// In microseconds since 1970; 0 without a moment.
+    pub(super) from: i64,
+}
+
+/// The moments of a rate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Spacing {
+    /// Microseconds between two.
+    pub(super) interval: i64,
+    /// How far ahead of them one may be, in microseconds.
+    pub(super) ahead: i64,
+}
+
+impl Spacing {
+    pub(super) fn of(ask: &PermitAsk) -> Option<Self> {
+        let pace = ask.pace.as_ref()?;
+        let interval = i64::try_from(pace.per_us.div_ceil(u64::from(pace.max.max(1)))).unwrap_or(i64::MAX);
+        Some(Spacing { interval, ahead: interval.saturating_mul(i64::from(pace.burst.max(1)) - 1) })
+    }
+
+    /// The next moment, and until when moments are taken then: the generic cell rate algorithm (ITU-T I.371), which needs
+    /// one number for a key whatever the rate.
+    pub(super) fn next(self, now: i64, taken_until: i64) -> (i64, i64) {
+        let from = now.max(taken_until.saturating_sub(self.ahead));
+        (from, taken_until.max(now).saturating_add(self.interval))
+    }
+}
+
+/// A transaction that gives permits.
+pub(super) trait PermitTables {
+    type Error;
+
+    /// In microseconds since 1970.
+    async fn now(&mut self) -> Result<i64, Self::Error>;
+    /// Rows for these attempts, waiting, where there are none. In order.
+    async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), Self::Error>;
+    /// The rows of these attempts that there are.
+    async fn find(&mut self, attempts: &[AttemptRef]) -> Result<Vec<Entry>, Self::Error>;
+    /// Makes keys that are not there and locks all of them, in order.
+    async fn lock(&mut self, kind: KeyKind, keys: &[Key]) -> Result<BTreeMap<Key, KeyState>, Self::Error>;
+    /// Removes the rows that these ends mean and answers with them.
+    async fn remove(&mut self, ends: &[PermitEnd]) -> Result<Vec<Entry>, Self::Error>;
+    /// Who waits for a place under a key: by priority, then in the order in which they asked.
+    async fn waiting(&mut self, key: &Key, limit: u32) -> Result<Vec<Entry>, Self::Error>;
+    /// Writes grant and moment of rows.
+    async fn grant(&mut self, entries: &[Entry]) -> Result<(), Self::Error>;
+    /// Writes keys that changed.
+    async fn write(&mut self, kind: KeyKind, keys: &[(Key, KeyState)]) -> Result<(), Self::Error>;
+    /// Removes keys of places under which nobody is and nobody waits.
+    async fn forget(&mut self, keys: &[Key]) -> Result<(), Self::Error>;
+}
+
+/// What a caller may give at a time.
+pub(super) fn check(ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<(), StoreError> {
+    let found = ends.len() + asks.len();
+    if found > PERMITS_AT_A_TIME {
+        let reason = format!("{found} permits at a time; the limit is {PERMITS_AT_A_TIME} (PERMITS_AT_A_TIME)");
+        return Err(StoreError::Refused { reason });
+    }
+    Ok(())
+}
+
+/// Ends permits and asks for some; see [`PermitStore`](crate::ports::PermitStore).
+pub(super) async fn settle<T: PermitTables>(
+    tables: &mut T,
+    ends: &[PermitEnd],
+    asks: &[PermitRequest],
+) -> Result<Vec<Granted>, T::Error> {
+    // An attempt that asks twice asks once; the rows of attempts are locked in their order.
+    let asks: BTreeMap<&AttemptRef, &PermitRequest> = asks.iter().map(|ask| (&ask.attempt, ask)).collect();
+    let new: Vec<&PermitRequest> = asks.values().copied().collect();
+    tables.insert(&new).await?;
+
+    let named: BTreeSet<AttemptRef> =
+        ends.iter().map(|end| &end.attempt).chain(asks.keys().copied()).cloned().collect();
+    let named: Vec<AttemptRef> = named.into_iter().collect();
+    let known = tables.find(&named).await?;
+    let keys: BTreeSet<Key> = known
+        .iter()
+        .filter_map(|entry| Some((entry.attempt.tenant.clone(), entry.place.as_ref()?.0.clone())))
+        .collect();
+    let keys: Vec<Key> = keys.into_iter().collect();
+    let mut places = tables.lock(KeyKind::Place, &keys).await?;
+    let before = places.clone();
+
+    for entry in tables.remove(ends).await? {
+        if let Some((key, _)) = entry.place.filter(|_| entry.grant > 0)
+            && let Some(state) = places.get_mut(&(entry.attempt.tenant, key))
+        {
+            state.in_use = (state.in_use - 1).max(0);
+        }
+    }
+
+    // Read again, because only now nobody else gives anything away under these keys.
+    let asked: Vec<AttemptRef> = asks.keys().map(|attempt| (*attempt).clone()).collect();
+    let mut granted = Vec::new();
+    let mut told = Vec::new();
+    for mut entry in tables.find(&asked).await? {
+        if entry.grant > 0 {
+            entry.grant += 1; // It is told again, and an end of what it was told before is none of this.
+            told.push(entry);
+        } else if entry.place.is_none() {
+            granted.push(entry);
+        }
+    }
+    let mut idle = Vec::new();
+    for (key, state) in &mut places {
+        let waiting = tables.waiting(key, NEXT).await?;
+        let mut left = waiting.len();
+        for entry in waiting {
+            let max = entry.place.as_ref().map_or(0, |(_, max)| *max);
+            if state.in_use >= max {
+                break;
+            }
+            state.in_use += 1;
+            left -= 1;
+            granted.push(entry);
+        }
+        if state.in_use == 0 && left == 0 {
+            idle.push(key.clone());
+        }
+    }
+
+    let paced: BTreeSet<Key> = granted
+        .iter()
+        .filter_map(|entry| Some((entry.attempt.tenant.clone(), entry.pace.as_ref()?.0.clone())))
+        .collect();
+    let paced: Vec<Key> = paced.into_iter().collect();
+    let mut paces = tables.lock(KeyKind::Pace, &paced).await?;
+    let now = tables.now().await?;
+    for entry in &mut granted {
+        entry.grant = 1;
+        if let Some((key, spacing)) = &entry.pace
+            && let Some(state) = paces.get_mut(&(entry.attempt.tenant.clone(), key.clone()))
+        {
+            (entry.from, state.taken_until) = spacing.next(now, state.taken_until);
+        }
+    }
+    granted.extend(told);
+    tables.grant(&granted).await?;
+    let changed: Vec<_> = places.into_iter().filter(|(key, state)| before.get(key) != Some(state)).collect();
+    tables.write(KeyKind::Place, &changed).await?;
+    tables.write(KeyKind::Pace, &paces.into_iter().collect::<Vec<_>>()).await?;
+    tables.forget(&idle).await?;
+
+    let answers = granted.into_iter().map(|entry| Granted {
+        attempt: entry.attempt,
+        from: (entry.from > now).then(|| Timestamp::from_micros(entry.from)),
+        grant: u64::try_from(entry.grant).unwrap_or(0),
+    });
+    Ok(answers.collect())
+}
+
+/// Whether an end means the row of its attempt.
+pub(super) fn means(why: EndOf, grant: i64) -> bool {
+    match why {
+        EndOf::Attempt => true,
+        EndOf::Wait => grant == 0,
+        EndOf::Grant(given) => u64::try_from(grant).is_ok_and(|grant| grant == given),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,267 @@
+//! Permits: one short transaction for whoever asks and whoever gives back, with the rows locked that it depends on.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use sqlx::postgres::PgBindIterExt;
+use sqlx::{PgConnection, PgPool};
+use stepstream_shared::id::PartitionId;
+
+use super::{PostgresStore, failure, patiently};
+use crate::ports::{
+    AttemptRef, EndOf, Granted, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError,
+};
+use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
+use crate::store::rows::{self, EntryRow, StandingRow, signed};
+
+const ROW: &str = "p.tenant, p.execution, p.step, p.attempt, p.place, p.places, p.pace, p.interval_us, p.ahead_us, p.granted, p.from_us";
+
+struct Tables<'c>(&'c mut PgConnection);
+
+/// The columns of attempts, for `unnest`.
+macro_rules! attempts {
+    ($query:expr, $attempts:expr) => {
+        $query
+            .bind($attempts.clone().map(|attempt: &AttemptRef| attempt.tenant.as_str().to_owned()).bind_iter())
+            .bind($attempts.clone().map(|attempt: &AttemptRef| attempt.execution.as_bytes().to_vec()).bind_iter())
+            .bind($attempts.clone().map(|attempt: &AttemptRef| i64::from(attempt.step)).bind_iter())
+            .bind($attempts.clone().map(|attempt: &AttemptRef| i64::from(attempt.attempt)).bind_iter())
+    };
+}
+
+impl PermitTables for Tables<'_> {
+    type Error = sqlx::Error;
+
+    async fn now(&mut self) -> Result<i64, sqlx::Error> {
+        sqlx::query_scalar("select (extract(epoch from clock_timestamp()) * 1000000)::int8")
+            .fetch_one(&mut *self.0)
+            .await
+    }
+
+    async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), sqlx::Error> {
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let attempts = asks.iter().map(|ask| &ask.attempt);
+        let asked = asks.iter().map(|ask| &ask.ask);
+        let query = sqlx::query(
+            "insert into permits (tenant, execution, step, attempt, partition, priority,
+                                  place, places, pace, interval_us, ahead_us)
+             select * from unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int4[], $6::int2[],
+                                  $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[])
+             on conflict do nothing",
+        );
+        attempts!(query, attempts)
+            .bind(asks.iter().map(|ask| i32::from(ask.partition.0)).bind_iter())
+            .bind(asked.clone().map(|ask| ask.priority as i16).bind_iter())
+            .bind(asked.clone().map(|ask| ask.place.as_ref().map(|place| place.key.clone())).bind_iter())
+            .bind(asked.clone().map(|ask| ask.place.as_ref().map(|place| i64::from(place.max))).bind_iter())
+            .bind(asked.clone().map(|ask| ask.pace.as_ref().map(|pace| pace.key.clone())).bind_iter())
+            .bind(asked.clone().map(|ask| Spacing::of(ask).map(|spacing| spacing.interval)).bind_iter())
+            .bind(asked.clone().map(|ask| Spacing::of(ask).map(|spacing| spacing.ahead)).bind_iter())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn find(&mut self, attempts: &[AttemptRef]) -> Result<Vec<Entry>, sqlx::Error> {
+        if attempts.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "select {ROW} from permits p
+             join unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[]) w (tenant, execution, step, attempt)
+             using (tenant, execution, step, attempt) order by execution, step, attempt"
+        );
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(sql));
+        let found: Vec<EntryRow> = attempts!(query, attempts.iter()).fetch_all(&mut *self.0).await?;
+        entries(found)
+    }
+
+    async fn lock(&mut self, kind: KeyKind, keys: &[Key]) -> Result<BTreeMap<Key, KeyState>, sqlx::Error> {
+        if keys.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        // Locks a row that is there by writing it as it is; in the order of the lists, which is that of the keys.
+        let found: Vec<(String, String, i64, i64)> = sqlx::query_as(
+            "insert into permit_keys as k (tenant, kind, key)
+             select tenant, $1, key from unnest($2::text[], $3::text[]) w (tenant, key)
+             on conflict (tenant, kind, key) do update set in_use = k.in_use
+             returning tenant, key, in_use, taken_until",
+        )
+        .bind(kind.number())
+        .bind(keys.iter().map(|(tenant, _)| tenant.as_str().to_owned()).bind_iter())
+        .bind(keys.iter().map(|(_, key)| key.clone()).bind_iter())
+        .fetch_all(&mut *self.0)
+        .await?;
+        rows::keys(found).map_err(rows::undecodable)
+    }
+
+    async fn remove(&mut self, ends: &[PermitEnd]) -> Result<Vec<Entry>, sqlx::Error> {
+        if ends.is_empty() {
+            return Ok(Vec::new());
+        }
+        // -1: whatever there is.
+        let grant = |end: &PermitEnd| match end.why {
+            EndOf::Attempt => -1,
+            EndOf::Wait => 0,
+            EndOf::Grant(grant) => signed(grant),
+        };
+        let sql = format!(
+            "delete from permits p using unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[])
+                 w (tenant, execution, step, attempt, grant_no)
+             where p.tenant = w.tenant and p.execution = w.execution and p.step = w.step and p.attempt = w.attempt
+               and (w.grant_no = -1 or p.granted = w.grant_no)
+             returning {ROW}"
+        );
+        let query = sqlx::query_as(sqlx::AssertSqlSafe(sql));
+        let removed: Vec<EntryRow> = attempts!(query, ends.iter().map(|end| &end.attempt))
+            .bind(ends.iter().map(grant).bind_iter())
+            .fetch_all(&mut *self.0)
+            .await?;
+        entries(removed)
+    }
+
+    async fn waiting(&mut self, (tenant, key): &Key, limit: u32) -> Result<Vec<Entry>, sqlx::Error> {
+        let sql = format!(
+            "select {ROW} from permits p where p.tenant = $1 and p.place = $2 and p.granted = 0
+             order by p.priority, p.ordinal limit $3"
+        );
+        let found: Vec<EntryRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(tenant.as_str())
+            .bind(key)
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.0)
+            .await?;
+        entries(found)
+    }
+
+    async fn grant(&mut self, changed: &[Entry]) -> Result<(), sqlx::Error> {
+        if changed.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(
+            "update permits p set granted = w.granted, from_us = w.from_us, since = clock_timestamp()
+             from unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
+                 w (tenant, execution, step, attempt, granted, from_us)
+             where p.tenant = w.tenant and p.execution = w.execution and p.step = w.step and p.attempt = w.attempt",
+        );
+        attempts!(query, changed.iter().map(|entry| &entry.attempt))
+            .bind(changed.iter().map(|entry| entry.grant).bind_iter())
+            .bind(changed.iter().map(|entry| entry.from).bind_iter())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn write(&mut self, kind: KeyKind, keys: &[(Key, KeyState)]) -> Result<(), sqlx::Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "update permit_keys k set in_use = w.in_use, taken_until = w.taken_until
+             from unnest($2::text[], $3::text[], $4::int8[], $5::int8[]) w (tenant, key, in_use, taken_until)
+             where k.tenant = w.tenant and k.kind = $1 and k.key = w.key",
+        )
+        .bind(kind.number())
+        .bind(keys.iter().map(|((tenant, _), _)| tenant.as_str().to_owned()).bind_iter())
+        .bind(keys.iter().map(|((_, key), _)| key.clone()).bind_iter())
+        .bind(keys.iter().map(|(_, state)| state.in_use).bind_iter())
+        .bind(keys.iter().map(|(_, state)| state.taken_until).bind_iter())
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+
+    async fn forget(&mut self, keys: &[Key]) -> Result<(), sqlx::Error> {
+        if keys.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(
+            "delete from permit_keys k using unnest($2::text[], $3::text[]) w (tenant, key)
+             where k.tenant = w.tenant and k.kind = $1 and k.key = w.key and k.in_use = 0",
+        )
+        .bind(KeyKind::Place.number())
+        .bind(keys.iter().map(|(tenant, _)| tenant.as_str().to_owned()).bind_iter())
+        .bind(keys.iter().map(|(_, key)| key.clone()).bind_iter())
+        .execute(&mut *self.0)
+        .await?;
+        Ok(())
+    }
+}
+
+fn entries(found: Vec<EntryRow>) -> Result<Vec<Entry>, sqlx::Error> {
+    found.into_iter().map(|row| rows::entry(row).map_err(rows::undecodable)).collect()
+}
+
+async fn settle(pool: &PgPool, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+    let mut tries = failure::Tries::default();
+    loop {
+        let settled: Result<Vec<Granted>, sqlx::Error> = async {
+            let mut transaction = pool.begin().await?;
+            let granted = permits::settle(&mut Tables(&mut transaction), ends, asks).await?;
+            transaction.commit().await?;
+            Ok(granted)
+        }
+        .await;
+        match settled {
+            Ok(granted) => return Ok(granted),
+            Err(error) if tries.again(&error) => {}
+            Err(error) => return Err(failure::reading(error)),
+        }
+    }
+}
+
+#[async_trait]
+impl PermitStore for PostgresStore {
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+        permits::check(ends, asks)?;
+        patiently(settle(&self.pool, ends, asks)).await
+    }
+
+    async fn standing_permits(
+        &self,
+        partitions: &[PartitionId],
+        older: Duration,
+        after: Option<PermitCursor>,
+        limit: u32,
+    ) -> Result<Vec<PermitRow>, StoreError> {
+        patiently(async {
+            let (execution, step, attempt) = rows::permits_after(after);
+            let found: Vec<StandingRow> = sqlx::query_as(
+                "select tenant, execution, step, attempt, granted from permits
+                 where partition = any($1) and since <= clock_timestamp() - make_interval(secs => $2)
+                   and (execution, step, attempt) > ($3, $4, $5)
+                 order by execution, step, attempt limit $6",
+            )
+            .bind(partitions.iter().map(|partition| i32::from(partition.0)).bind_iter())
+            .bind(older.as_secs_f64())
+            .bind(execution)
+            .bind(step)
+            .bind(attempt)
+            .bind(i64::from(limit))
+            .fetch_all(&self.pool)
+            .await
+            .map_err(failure::reading)?;
+            rows::collect(found, rows::standing)
+        })
+        .await
+    }
+
+    async fn forget_idle_keys(&self) -> Result<(), StoreError> {
+        patiently(async {
+            sqlx::query(
+                "delete from permit_keys where (tenant, kind, key) in (
+                     select tenant, kind, key from permit_keys
+                     where kind = 1 and taken_until < (extract(epoch from clock_timestamp()) * 1000000)::int8
+                     for update skip locked)",
+            )
+            .execute(&self.pool)
+            .await
+            .map_err(failure::reading)?;
+            Ok(())
+        })
+        .await
+    }
+}

@@ -1,0 +1,245 @@
+//! What executions share.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use futures::future::join_all;
+use stepstream_coordinator::ports::{
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, StoreError,
+};
+use stepstream_shared::event::{Pace, PermitAsk, Place};
+use stepstream_shared::graph::Priority;
+use stepstream_shared::id::PartitionId;
+use stepstream_shared::time::Timestamp;
+
+use super::sample::{PARTITIONS, SharedStore, execution, tenant};
+
+/// The only attempt at the first step of an execution.
+fn attempt(number: u64) -> AttemptRef {
+    AttemptRef { tenant: tenant("x"), execution: execution(number), step: 0, attempt: 1 }
+}
+
+fn place(number: u64, key: &str, max: u32) -> PermitRequest {
+    let ask = PermitAsk { place: Some(Place { key: key.to_owned(), max }), pace: None, priority: Priority::Normal };
+    PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
+}
+
+fn pace(number: u64, key: &str, max: u32, per_us: u64, burst: u32) -> PermitRequest {
+    let pace = Some(Pace { key: key.to_owned(), max, per_us, burst });
+    let ask = PermitAsk { place: None, pace, priority: Priority::Normal };
+    PermitRequest { ask, ..place(number, "unused", 1) }
+}
+
+fn end(number: u64) -> PermitEnd {
+    PermitEnd { attempt: attempt(number), why: EndOf::Attempt }
+}
+
+/// Who was granted something, by the number of its execution below a hundred.
+fn who(granted: &[Granted]) -> Vec<u64> {
+    let number = |granted: &Granted| (0..100).find(|number| execution(*number) == granted.attempt.execution);
+    granted.iter().map(|granted| number(granted).expect("one of the test")).collect()
+}
+
+async fn settle(store: &SharedStore, ends: &[PermitEnd], asks: &[PermitRequest]) -> Vec<u64> {
+    who(&store.permits().settle_permits(ends, asks).await.unwrap())
+}
+
+pub async fn a_key_has_as_many_places_as_it_says_and_hands_them_on_in_order(store: SharedStore) {
+    for (number, given) in [(1, true), (2, true), (3, false), (4, false)] {
+        assert_eq!(settle(&store, &[], &[place(number, "k", 2)]).await, if given { vec![number] } else { vec![] });
+    }
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [3], "who asked first has it");
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [0; 0], "what has ended ends once");
+    assert_eq!(settle(&store, &[end(2), end(3)], &[place(5, "k", 2)]).await, [4, 5]);
+    assert_eq!(settle(&store, &[], &[place(6, "other", 1)]).await, [6], "another key is another matter");
+    assert_eq!(settle(&store, &[end(4), end(5)], &[]).await, [0; 0]);
+    // The key is idle, and works as before.
+    assert_eq!(settle(&store, &[], &[place(7, "k", 1)]).await, [7]);
+    assert_eq!(settle(&store, &[], &[place(8, "k", 1)]).await, [0; 0]);
+}
+
+pub async fn an_attempt_that_asks_again_has_one_permit_and_is_told_again(store: SharedStore) {
+    let permits = store.permits();
+    let first = permits.settle_permits(&[], &[place(1, "k", 2)]).await.unwrap();
+    let again = permits.settle_permits(&[], &[place(1, "k", 2), place(1, "k", 2)]).await.unwrap();
+    assert_eq!((first.len(), again.len()), (1, 1));
+    assert!(again[0].grant > first[0].grant);
+    assert_eq!(settle(&store, &[], &[place(2, "k", 2)]).await, [2], "it has taken one place");
+    assert_eq!(settle(&store, &[], &[place(3, "k", 2)]).await, [0; 0]);
+    assert_eq!(settle(&store, &[], &[place(3, "k", 2)]).await, [0; 0], "and one that waits waits once");
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [3]);
+    assert_eq!(settle(&store, &[end(2), end(3)], &[]).await, [0; 0]);
+    let mut next = place(1, "k", 1);
+    next.attempt.attempt = 2;
+    assert_eq!(permits.settle_permits(&[], &[next]).await.unwrap().len(), 1, "the next attempt is another");
+}
+
+pub async fn the_most_urgent_is_served_first_and_then_who_asked_first(store: SharedStore) {
+    settle(&store, &[], &[place(1, "k", 1)]).await;
+    for (number, priority) in [(2, Priority::Low), (3, Priority::Normal), (4, Priority::High), (5, Priority::Normal)] {
+        let mut ask = place(number, "k", 1);
+        ask.ask.priority = priority;
+        assert_eq!(settle(&store, &[], &[ask]).await, [0; 0]);
+    }
+    for (gone, next) in [(1, 4), (4, 3), (3, 5), (5, 2)] {
+        assert_eq!(settle(&store, &[end(gone)], &[]).await, [next]);
+    }
+}
+
+pub async fn an_end_means_only_what_it_names(store: SharedStore) {
+    let permits = store.permits();
+    let of = |number: u64, why: EndOf| PermitEnd { attempt: attempt(number), why };
+    let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap();
+    settle(&store, &[], &[place(2, "k", 1)]).await;
+    assert_eq!(settle(&store, &[of(1, EndOf::Wait)], &[]).await, [0; 0], "it has its place and waits no more");
+    permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap();
+    assert_eq!(settle(&store, &[of(1, EndOf::Grant(first[0].grant))], &[]).await, [0; 0], "it was told again since");
+    settle(&store, &[], &[place(3, "k", 1)]).await;
+    assert_eq!(settle(&store, &[of(2, EndOf::Wait)], &[]).await, [0; 0]);
+    assert_eq!(settle(&store, &[of(1, EndOf::Grant(first[0].grant + 1))], &[]).await, [3], "the one in front has gone");
+    assert_eq!(settle(&store, &[of(99, EndOf::Attempt)], &[]).await, [0; 0], "nobody has heard of it");
+}
+
+pub async fn a_key_with_more_places_serves_who_waits_when_somebody_asks(store: SharedStore) {
+    for number in 1..=3 {
+        settle(&store, &[], &[place(number, "k", 1)]).await;
+    }
+    // A newer version of the graph says five. Whoever waits in front with less goes by what it was told.
+    assert_eq!(settle(&store, &[], &[place(4, "k", 5)]).await, [0; 0]);
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [2]);
+    assert_eq!(settle(&store, &[end(2)], &[]).await, [3, 4]);
+}
+
+pub async fn the_moments_of_a_rate_are_handed_out_once_and_in_order(store: SharedStore) {
+    let permits = store.permits();
+    let ask = |number| pace(number, "r", 1, 3_600_000_000, 2);
+    let mut moments = Vec::new();
+    for number in 1..=4 {
+        let granted = permits.settle_permits(&[], &[ask(number)]).await.unwrap();
+        assert_eq!(who(&granted), [number], "there is always a moment");
+        moments.push(granted[0].from);
+    }
+    assert_eq!(moments[..2], [None, None], "a burst of two");
+    let (third, fourth) = (moments[2].unwrap(), moments[3].unwrap());
+    assert_eq!(fourth.since(third), Duration::from_secs(3600));
+    let again = permits.settle_permits(&[], &[ask(3)]).await.unwrap();
+    assert_eq!(again[0].from, Some(third), "who asks again has the same moment");
+    assert_eq!(settle(&store, &[end(3), end(4)], &[]).await, [0; 0]);
+    permits.forget_idle_keys().await.unwrap();
+    let fifth = permits.settle_permits(&[], &[ask(5)]).await.unwrap();
+    assert_eq!(fifth[0].from.unwrap().since(fourth), Duration::from_secs(3600), "what was handed out stays so");
+}
+
+pub async fn a_rate_is_counted_when_the_place_is_there(store: SharedStore) {
+    let both = |number| {
+        let mut ask = place(number, "k", 1);
+        ask.ask.pace = Some(Pace { key: "r".to_owned(), max: 1, per_us: 3_600_000_000, burst: 1 });
+        ask
+    };
+    let permits = store.permits();
+    assert_eq!(permits.settle_permits(&[], &[both(1)]).await.unwrap()[0].from, None);
+    assert_eq!(settle(&store, &[], &[both(2)]).await, [0; 0], "no moment before there is a place");
+    let second = permits.settle_permits(&[end(1)], &[]).await.unwrap();
+    let from = second[0].from.expect("a moment that has not come");
+    let third = permits.settle_permits(&[], &[pace(3, "r", 1, 3_600_000_000, 1)]).await.unwrap();
+    assert_eq!(third[0].from.unwrap().since(from), Duration::from_secs(3600));
+}
+
+pub async fn keys_of_another_tenant_are_other_keys_and_its_attempts_cannot_be_ended(store: SharedStore) {
+    assert_eq!(settle(&store, &[], &[place(1, "k", 1)]).await, [1]);
+    let mut other = place(2, "k", 1);
+    other.attempt.tenant = tenant("y");
+    assert_eq!(settle(&store, &[], &[other]).await, [2]);
+    let mut stranger = end(1);
+    stranger.attempt.tenant = tenant("y");
+    assert_eq!(settle(&store, &[stranger], &[]).await, [0; 0]);
+    assert_eq!(settle(&store, &[], &[place(3, "k", 1)]).await, [0; 0], "the place is taken still");
+}
+
+pub async fn standing_permits_are_read_page_by_page_for_the_partitions_asked_for(store: SharedStore) {
+    let asks: Vec<PermitRequest> = (0..20).map(|number| place(number, "k", 3)).collect();
+    assert_eq!(settle(&store, &[], &asks).await.len(), 3);
+    let all: Vec<PartitionId> = (0..PARTITIONS).map(PartitionId).collect();
+    let (mut seen, mut after) = (Vec::new(), None);
+    loop {
+        let page = store.permits().standing_permits(&all, Duration::ZERO, after, 7).await.unwrap();
+        let Some(last) = page.last() else { break };
+        let AttemptRef { execution, step, attempt, .. } = last.attempt;
+        after = Some(PermitCursor { execution, step, attempt });
+        seen.extend(page);
+    }
+    assert!(seen.is_sorted_by_key(|row| row.attempt.execution));
+    assert_eq!((seen.len(), seen.iter().filter(|row| row.grant.is_some()).count()), (20, 3));
+    let one = PartitionId::of(execution(5), PARTITIONS);
+    let of_one = store.permits().standing_permits(&[one], Duration::ZERO, None, 100).await.unwrap();
+    let expected = seen.iter().filter(|row| PartitionId::of(row.attempt.execution, PARTITIONS) == one).count();
+    assert_eq!(of_one.len(), expected);
+    let young = store.permits().standing_permits(&all, Duration::from_secs(3600), None, 100).await.unwrap();
+    assert!(young.is_empty());
+}
+
+pub async fn many_askers_at_once_never_hold_more_than_there_are_places(store: SharedStore) {
+    const ASKERS: u64 = 60;
+    const PLACES: u32 = 3;
+    let held = Arc::new(AtomicUsize::new(0));
+    let most = Arc::new(AtomicUsize::new(0));
+    let told: Arc<std::sync::Mutex<BTreeSet<u64>>> = Arc::default();
+    let askers = (0..ASKERS).map(|number| {
+        let (store, held, most, told) = (store.clone(), held.clone(), most.clone(), told.clone());
+        tokio::spawn(async move {
+            let tell = |numbers: Vec<u64>| told.lock().unwrap().extend(numbers);
+            let asks = [place(number, "k", PLACES)];
+            tell(settle(&store, &[], &asks).await);
+            let give_up = Instant::now() + Duration::from_secs(30);
+            while !told.lock().unwrap().contains(&number) {
+                assert!(Instant::now() < give_up, "{number} has not had its turn");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let now = held.fetch_add(1, Ordering::SeqCst) + 1;
+            most.fetch_max(now, Ordering::SeqCst);
+            tokio::task::yield_now().await;
+            held.fetch_sub(1, Ordering::SeqCst);
+            tell(settle(&store, &[end(number)], &[]).await);
+        })
+    });
+    for asker in join_all(askers).await {
+        asker.unwrap();
+    }
+    assert_eq!(told.lock().unwrap().len() as u64, ASKERS, "everybody had its turn");
+    let most = most.load(Ordering::SeqCst);
+    assert!(most <= PLACES as usize, "{most} at once");
+}
+
+pub async fn many_askers_at_once_get_moments_that_are_spaced(store: SharedStore) {
+    const INTERVAL: Duration = Duration::from_secs(60);
+    let askers = (0..40).map(|number| {
+        let store = store.clone();
+        tokio::spawn(async move {
+            // Each asks twice, as after a takeover.
+            let ask = pace(number, "r", 1, 60_000_000, 1);
+            let first = store.permits().settle_permits(&[], std::slice::from_ref(&ask)).await.unwrap()[0].from;
+            let second = store.permits().settle_permits(&[], &[ask]).await.unwrap()[0].from;
+            assert!(second == first || second.is_none(), "{first:?} {second:?}");
+            first
+        })
+    });
+    let mut moments: Vec<Timestamp> = Vec::new();
+    let mut at_once = 0;
+    for asker in join_all(askers).await {
+        match asker.unwrap() {
+            Some(moment) => moments.push(moment),
+            None => at_once += 1,
+        }
+    }
+    moments.sort_unstable();
+    assert_eq!(at_once, 1, "one may begin now");
+    assert!(moments.windows(2).all(|pair| pair[1].since(pair[0]) == INTERVAL), "{moments:?}");
+}
+
+pub async fn too_many_permits_at_a_time_are_refused(store: SharedStore) {
+    let asks: Vec<PermitRequest> = (0..=PERMITS_AT_A_TIME as u64).map(|number| place(number, "k", 1)).collect();
+    let refused = store.permits().settle_permits(&[], &asks).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+}
