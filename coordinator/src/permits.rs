@@ -30,9 +30,11 @@ const GRANTS_AT_A_TIME: usize = 64;
 const REST: Duration = Duration::from_millis(200);
 /// How often the partitions held are compared with those before.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often permits are compared with the logs, and how long one must have stood for that: whatever was lost between
-/// is mended within about twice this time.
+/// How often permits that were granted are compared with the logs, and how long one must have stood for that: whatever was
+/// lost between is mended within about twice this time.
 const SWEEP: Duration = Duration::from_secs(30);
+/// The same for what waits. Nobody is blocked by a row of an attempt that is over; it is granted something in vain once.
+const SWEEP_WAITING: Duration = Duration::from_secs(600);
 /// Rows read at a time.
 const PAGE: u32 = 256;
 
@@ -123,25 +125,28 @@ async fn bring(service: &Service, permits: &Permits, granted: Granted) {
     }
 }
 
-/// Compares permits with the logs: at once for partitions that were won, because who had them may have died between an
-/// append and what follows from it, and now and then for all.
+/// Compares permits with the logs: at once when a partition was won, because who had it may have died between an append and
+/// what follows from it, or with grants on their way to any execution; and now and then.
 pub(crate) async fn sweep(service: Service, permits: Permits, owned: OwnedPartitions, shutdown: CancellationToken) {
     let mut known = HashSet::new();
     let mut due = Instant::now() + SWEEP;
+    let mut waiting_due = Instant::now() + SWEEP_WAITING;
     loop {
         tokio::select! {
             () = tokio::time::sleep(LOOK) => {}
             () = shutdown.cancelled() => return,
         }
         let held = owned.all();
-        let won: Vec<PartitionId> = held.difference(&known).copied().collect();
+        let all: Vec<PartitionId> = held.iter().copied().collect();
+        let won = held.difference(&known).next().is_some();
         let looked = async {
-            if !won.is_empty() {
-                compare(&service, &permits, &won, Duration::ZERO).await?;
-            }
-            if Instant::now() >= due {
+            if won || Instant::now() >= due {
                 due = Instant::now() + SWEEP;
-                compare(&service, &permits, &held.iter().copied().collect::<Vec<_>>(), SWEEP).await?;
+                compare(&service, &permits, &all, true, if won { Duration::ZERO } else { SWEEP }).await?;
+            }
+            if Instant::now() >= waiting_due {
+                waiting_due = Instant::now() + SWEEP_WAITING;
+                compare(&service, &permits, &all, false, SWEEP_WAITING).await?;
                 service.reader().store().permits().forget_idle_keys().await?;
             }
             Ok::<_, StoreError>(())
@@ -157,11 +162,12 @@ async fn compare(
     service: &Service,
     permits: &Permits,
     partitions: &[PartitionId],
+    granted: bool,
     older: Duration,
 ) -> Result<(), StoreError> {
     let mut after = None;
     loop {
-        let page = service.reader().store().permits().standing_permits(partitions, older, after, PAGE).await?;
+        let page = service.reader().store().permits().standing_permits(partitions, granted, older, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         let AttemptRef { execution, step, attempt, .. } = last.attempt;
         after = Some(PermitCursor { execution, step, attempt });

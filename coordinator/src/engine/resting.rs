@@ -58,11 +58,19 @@ impl Live {
     fn may_leave(&self, horizon: Timestamp) -> bool {
         let rest = self.execution.rest();
         let rests = match rest {
-            Rest::Owes | Rest::Over => false,
+            // What it has asked for is brought to it, as any request is.
+            Rest::Owes => self.execution.only_asks_for_permits() && self.has_asked_for_all(),
+            Rest::Over => false,
             Rest::Until(due) => due > horizon,
             Rest::Command => true,
         };
         rests && self.in_flight == 0 && self.execution.at_work() == 0 && self.agenda == Some(Agenda::from(rest))
+    }
+}
+
+impl Live {
+    fn has_asked_for_all(&self) -> bool {
+        self.execution.asking().all(|(step, attempt)| self.asked.get(&step).is_some_and(|(asked, _)| *asked == attempt))
     }
 }
 

@@ -92,10 +92,12 @@ pub trait PermitStore: Send + Sync {
     /// Whatever the error, the same may be given again.
     async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError>;
 
-    /// Permits of these partitions that have stood for so long, ordered by (execution, step, attempt).
+    /// Permits of these partitions that have stood for so long, granted ones or those that are waited for, ordered by
+    /// (execution, step, attempt).
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
+        granted: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,

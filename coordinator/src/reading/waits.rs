@@ -57,7 +57,8 @@ pub struct StepWait {
     pub node: String,
     /// The iteration of each loop around the node, outermost first.
     pub iteration: Vec<u32>,
-    /// approval, user_input, external, signal, timer, or sub_agent for another execution.
+    /// approval, user_input, external, signal, timer, sub_agent for another execution, or rate_limit for a place or a
+    /// moment that is shared with other executions.
     #[schema(value_type = String)]
     pub reason: WaitReason,
     /// The wait as it was decided when it began: who is assigned, which signal, and so on.

@@ -91,6 +91,15 @@ impl Execution {
         !self.permits.asking.is_empty() && self.takes_permits()
     }
 
+    /// All that it owes is to ask for permits, and nothing happens to it before one is granted.
+    pub fn only_asks_for_permits(&self) -> bool {
+        self.asks_for_permits()
+            && self.in_hand == 0
+            && !self.has_more()
+            && !self.looks_after_children()
+            && self.next_deadline().is_none()
+    }
+
     /// Every permit that is to be asked for. None while it is held.
     pub fn owed_permits(&self) -> Vec<PermitSpec> {
         if !self.takes_permits() {

@@ -22,6 +22,8 @@ fn a_wait_is_said_in_words() {
         json!({"reason": "timer", "until": "2026-12-24T18:00:00Z"}),
         json!({"reason": "external"}),
         json!({"reason": "sub_agent", "execution_id": "exec_2"}),
+        json!({"reason": "rate_limit", "concurrency": {"key": "payments", "max": 3}}),
+        json!({"reason": "rate_limit", "rate": {"key": "api", "max": 10, "per_us": 60_000_000, "burst": 1}}),
     ]
     .map(|wait| words(&wait));
     assert_eq!(
@@ -38,6 +40,8 @@ fn a_wait_is_said_in_words() {
             "2026-12-24T18:00:00Z",
             "the result of a program outside",
             "the execution exec_2",
+            "one of 3 places under `payments`",
+            "its turn at 10 in 1 min 00 s under `api`",
         ]
     );
 }

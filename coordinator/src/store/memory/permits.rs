@@ -144,6 +144,7 @@ impl PermitStore for MemoryStore {
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
+        granted: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,
@@ -152,7 +153,10 @@ impl PermitStore for MemoryStore {
         let since = SystemClock.now().before(older).as_micros();
         let after = after.map(|after| (after.execution, after.step, after.attempt));
         let rows = tables.rows.iter().filter(|(place, row)| {
-            partitions.contains(&row.partition) && row.since <= since && after.is_none_or(|after| **place > after)
+            partitions.contains(&row.partition)
+                && (row.entry.grant > 0) == granted
+                && row.since <= since
+                && after.is_none_or(|after| **place > after)
         });
         let rows = rows.map(|(_, row)| PermitRow {
             attempt: row.entry.attempt.clone(),

@@ -223,6 +223,7 @@ impl PermitStore for PostgresStore {
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
+        granted: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,
@@ -231,7 +232,7 @@ impl PermitStore for PostgresStore {
             let (execution, step, attempt) = rows::permits_after(after);
             let found: Vec<StandingRow> = sqlx::query_as(
                 "select tenant, execution, step, attempt, granted from permits
-                 where partition = any($1) and since <= clock_timestamp() - make_interval(secs => $2)
+                 where partition = any($1) and (granted > 0) = $7 and since <= clock_timestamp() - make_interval(secs => $2)
                    and (execution, step, attempt) > ($3, $4, $5)
                  order by execution, step, attempt limit $6",
             )
@@ -241,6 +242,7 @@ impl PermitStore for PostgresStore {
             .bind(step)
             .bind(attempt)
             .bind(i64::from(limit))
+            .bind(granted)
             .fetch_all(&self.pool)
             .await
             .map_err(failure::reading)?;

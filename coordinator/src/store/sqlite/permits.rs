@@ -174,6 +174,7 @@ impl PermitStore for SqliteStore {
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
+        granted: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,
@@ -181,12 +182,13 @@ impl PermitStore for SqliteStore {
         let (execution, step, attempt) = rows::permits_after(after);
         let sql = format!(
             "select tenant, execution, step, attempt, granted from permits
-             where partition in ({}) and since <= {NOW} - ? and (execution, step, attempt) > (?, ?, ?)
+             where partition in ({}) and (granted > 0) = ? and since <= {NOW} - ? and (execution, step, attempt) > (?, ?, ?)
              order by execution, step, attempt limit ?",
             numbers(partitions)
         );
         let found: Vec<StandingRow> = sqlx::query_as(AssertSqlSafe(sql))
             .persistent(false)
+            .bind(granted)
             .bind(i64::try_from(older.as_micros()).unwrap_or(i64::MAX))
             .bind(execution)
             .bind(step)

@@ -46,6 +46,7 @@ fn the_schema_sees_what_a_schema_can_see() {
         "no_nodes",
         "not_a_map",
         "not_supported_yet",
+        "permits",
         "quorum_zero",
         "route_without_edges",
         "undo_mistakes",

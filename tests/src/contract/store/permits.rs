@@ -162,21 +162,26 @@ pub async fn standing_permits_are_read_page_by_page_for_the_partitions_asked_for
     let asks: Vec<PermitRequest> = (0..20).map(|number| place(number, "k", 3)).collect();
     assert_eq!(settle(&store, &[], &asks).await.len(), 3);
     let all: Vec<PartitionId> = (0..PARTITIONS).map(PartitionId).collect();
-    let (mut seen, mut after) = (Vec::new(), None);
-    loop {
-        let page = store.permits().standing_permits(&all, Duration::ZERO, after, 7).await.unwrap();
-        let Some(last) = page.last() else { break };
-        let AttemptRef { execution, step, attempt, .. } = last.attempt;
-        after = Some(PermitCursor { execution, step, attempt });
-        seen.extend(page);
+    let mut waiting = Vec::new();
+    for (granted, expected) in [(true, 3), (false, 17)] {
+        let (mut seen, mut after) = (Vec::new(), None);
+        loop {
+            let page = store.permits().standing_permits(&all, granted, Duration::ZERO, after, 2).await.unwrap();
+            let Some(last) = page.last() else { break };
+            let AttemptRef { execution, step, attempt, .. } = last.attempt;
+            after = Some(PermitCursor { execution, step, attempt });
+            seen.extend(page);
+        }
+        assert!(seen.is_sorted_by_key(|row| row.attempt.execution));
+        assert!(seen.iter().all(|row| row.grant.is_some() == granted));
+        assert_eq!(seen.len(), expected);
+        waiting = seen;
     }
-    assert!(seen.is_sorted_by_key(|row| row.attempt.execution));
-    assert_eq!((seen.len(), seen.iter().filter(|row| row.grant.is_some()).count()), (20, 3));
     let one = PartitionId::of(execution(5), PARTITIONS);
-    let of_one = store.permits().standing_permits(&[one], Duration::ZERO, None, 100).await.unwrap();
-    let expected = seen.iter().filter(|row| PartitionId::of(row.attempt.execution, PARTITIONS) == one).count();
+    let of_one = store.permits().standing_permits(&[one], false, Duration::ZERO, None, 100).await.unwrap();
+    let expected = waiting.iter().filter(|row| PartitionId::of(row.attempt.execution, PARTITIONS) == one).count();
     assert_eq!(of_one.len(), expected);
-    let young = store.permits().standing_permits(&all, Duration::from_secs(3600), None, 100).await.unwrap();
+    let young = store.permits().standing_permits(&all, true, Duration::from_secs(3600), None, 100).await.unwrap();
     assert!(young.is_empty());
 }
 
