@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 use stepstream_client::{Client, Error, ManyAction, Message, RefusalKind, Start, State};
-use stepstream_coordinator::api::serve;
+use stepstream_coordinator::api::{ApiLimits, serve};
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::id::{ExecutionId, TenantId};
 use tokio::net::TcpListener;
@@ -12,7 +12,7 @@ use crate::harness::{APPROVAL, ECHO, HELD, Server, until, within};
 async fn client(server: &Server) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    tokio::spawn(serve(listener, server.router.clone(), server.shutdown.clone()));
+    tokio::spawn(serve(listener, server.router.clone(), ApiLimits::default(), server.shutdown.clone()));
     Client::new(&format!("http://{address}"), TenantId::default_tenant()).unwrap()
 }
 
