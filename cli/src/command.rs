@@ -20,6 +20,7 @@ pub mod replay;
 pub mod resume;
 mod rights;
 pub mod run;
+pub mod schedule;
 pub mod send;
 pub mod signal;
 mod state;

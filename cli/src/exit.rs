@@ -143,8 +143,11 @@ impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let exit = match &error {
             ServiceError::NotFound(_) | ServiceError::GraphNotFound(_) | ServiceError::NotThere(_) => Exit::NotFound,
-            ServiceError::BadGraph(_) | ServiceError::InvalidInputs(_) | ServiceError::InvalidForm(_) => Exit::Usage,
-            ServiceError::KeyConflict | ServiceError::Conflict(_) => Exit::Conflict,
+            ServiceError::BadGraph(_)
+            | ServiceError::BadSchedule(_)
+            | ServiceError::InvalidInputs(_)
+            | ServiceError::InvalidForm(_) => Exit::Usage,
+            ServiceError::KeyConflict | ServiceError::Conflict(_) | ServiceError::ScheduleConflict(_) => Exit::Conflict,
             ServiceError::TooLarge(_) | ServiceError::Exhausted(_) | ServiceError::Full(_) => Exit::Exhausted,
             ServiceError::Forbidden(_) => Exit::Refused,
             ServiceError::Unavailable(_) => Exit::Unreachable,

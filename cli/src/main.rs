@@ -113,6 +113,8 @@ enum Command {
     Replay(command::replay::ReplayArgs),
     /// Register graphs, so that executions and other graphs can name them
     Register(command::register::RegisterArgs),
+    /// Start executions at times: cron in time zones, intervals
+    Schedule(command::schedule::ScheduleArgs),
     /// Check graph documents without running them
     Validate(command::validate::ValidateArgs),
     /// Show a graph as a document or a picture
@@ -246,6 +248,7 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Get(args) => command::get::run(args, app).await,
         Command::Events(args) => command::events::run(args, app).await,
         Command::Replay(args) => command::replay::run(args, app).await,
+        Command::Schedule(args) => command::schedule::run(args, app).await,
         Command::Validate(args) => command::validate::run(&args, app),
         Command::Graph(args) => command::graph::run(args, app).await,
         Command::Import(args) => command::import::run(args),

@@ -19,7 +19,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 const REQUEST: Duration = Duration::from_secs(40);
 /// Items on a page: the most that the server gives.
 const PAGE: usize = 1000;
-/// Graphs on a page: the server reads whole documents to make it.
+/// Graphs, or schedules, on a page: the server reads whole documents to make it.
 const PAGE_OF_GRAPHS: usize = 100;
 
 /// Talks to one server for one tenant. A copy shares its connections.
@@ -137,7 +137,7 @@ impl Client {
         filter: &str,
         limit: usize,
     ) -> Result<Vec<Answer<T>>, Error> {
-        let most = if path.ends_with("graphs") { PAGE_OF_GRAPHS } else { PAGE };
+        let most = if path.ends_with("graphs") || path.ends_with("schedules") { PAGE_OF_GRAPHS } else { PAGE };
         let mut items = Vec::new();
         let mut cursor = String::new();
         while items.len() < limit {

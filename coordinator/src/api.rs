@@ -32,6 +32,7 @@ mod problem;
 mod query;
 mod reference;
 mod request;
+mod schedules;
 mod steps;
 mod trace;
 mod waits;
@@ -117,6 +118,12 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(waits::get))
         .routes(routes!(events::get))
         .routes(routes!(steps::list))
+        .routes(routes!(schedules::create, schedules::list))
+        .routes(routes!(schedules::get, schedules::replace, schedules::change, schedules::delete))
+        .routes(routes!(schedules::pause))
+        .routes(routes!(schedules::resume))
+        .routes(routes!(schedules::trigger))
+        .routes(routes!(schedules::backfill))
         .routes(routes!(health::version))
         .routes(routes!(health::status))
         .routes(routes!(document::get))

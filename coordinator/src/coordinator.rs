@@ -19,6 +19,7 @@ use crate::permits::PERMIT_WORK;
 use crate::ports::{EventStore, Member, StoreError};
 use crate::reading::Reader;
 use crate::refusals::Refusals;
+use crate::schedules::Schedules;
 use crate::service::Service;
 use crate::store::GroupCommit;
 
@@ -133,7 +134,7 @@ pub async fn start(
         reader,
         sender.clone(),
         bus.clone(),
-        clock,
+        clock.clone(),
         meta.clone(),
         hints,
         owned.clone(),
@@ -155,6 +156,13 @@ pub async fn start(
     tokio::spawn(crate::permits::keep(service.clone(), permits.clone(), permit_work, shutdown.clone()));
     tokio::spawn(crate::permits::sweep(service.clone(), permits, owned.clone(), shutdown.clone()));
     let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
+    let schedules = Schedules {
+        store: store.clone(),
+        service: service.clone(),
+        clock,
+        owned: owned.clone(),
+        changed: service.schedules_changed(),
+    };
     let keeper = Keeper {
         store,
         member: Member { id, name: options.name },
@@ -163,6 +171,9 @@ pub async fn start(
         engine: sender.clone(),
     };
     tasks.push(tokio::spawn(keeper.run(shutdown.clone(), wait_for_engine)));
+    if options.recover == Recover::All {
+        tasks.push(tokio::spawn(schedules.run(shutdown.clone())));
+    }
     if !options.exclusive {
         tasks.push(tokio::spawn(look_at_jobs(bus.clone(), sender.clone(), shutdown.clone())));
         tasks.push(tokio::spawn(crate::forwarding::serve(

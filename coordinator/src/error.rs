@@ -28,6 +28,12 @@ pub enum ServiceError {
     /// What was given does not fit what is asked for.
     #[error("this does not fit: {}", .0.join("; "))]
     InvalidForm(Vec<String>),
+    /// The document is no schedule; the text shows every problem.
+    #[error("{0}")]
+    BadSchedule(String),
+    /// The name of a schedule is taken, or it is in another revision.
+    #[error("{0}")]
+    ScheduleConflict(String),
     /// Not by this person.
     #[error("{0}")]
     Forbidden(String),
@@ -107,10 +113,11 @@ pub(crate) fn answer_of(result: Result<(), ServiceError>) -> Answer {
         Ok(()) => Answer::Done,
         Err(ServiceError::NotFound(_)) => Answer::NotFound,
         Err(ServiceError::GraphNotFound(graph)) => Answer::GraphNotFound(graph),
-        Err(ServiceError::BadGraph(text)) => Answer::BadGraph(text),
+        // Nobody asks another coordinator for anything of schedules.
+        Err(ServiceError::BadGraph(text) | ServiceError::BadSchedule(text)) => Answer::BadGraph(text),
         Err(ServiceError::InvalidInputs(problems)) => Answer::InvalidInputs(problems),
         Err(ServiceError::KeyConflict) => Answer::KeyConflict,
-        Err(ServiceError::Conflict(text)) => Answer::Conflict(text),
+        Err(ServiceError::Conflict(text) | ServiceError::ScheduleConflict(text)) => Answer::Conflict(text),
         Err(ServiceError::TooLarge(text)) => Answer::TooLarge(text),
         Err(ServiceError::InvalidForm(problems)) => Answer::InvalidForm(problems),
         Err(ServiceError::Forbidden(text)) => Answer::Forbidden(text),

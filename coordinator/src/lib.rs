@@ -19,6 +19,7 @@ mod pulling;
 pub mod reading;
 mod recovery;
 mod refusals;
+pub mod schedules;
 pub mod serve;
 pub mod service;
 pub mod store;

@@ -16,6 +16,10 @@ impl OwnedPartitions {
         self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&partition)
     }
 
+    pub(crate) fn list(&self) -> Vec<PartitionId> {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).iter().copied().collect()
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }

@@ -1,6 +1,7 @@
 //! What the coordinator needs from a store. Three adapters exist (PostgreSQL, SQLite, memory) and pass one contract.
 
 mod permits;
+mod schedules;
 
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use stepstream_shared::time::Timestamp;
 pub use permits::{
     AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
 };
+pub use schedules::{DueCursor, MAX_SCHEDULES, ScheduleStore, ScheduleWritten, StoredSchedule};
 
 /// What a store is, fixed when it was created (but for the incarnation).
 #[derive(Debug, Clone)]
@@ -304,7 +306,7 @@ impl StoreError {
 /// execution begins once, by itself or as a continuation; the appends of a batch stand or fall one by one (an append that
 /// conflicts leaves the others be) but commit together; rows never change; a read under another tenant finds nothing.
 #[async_trait]
-pub trait EventStore: Send + Sync + 'static {
+pub trait EventStore: ScheduleStore {
     async fn meta(&self) -> Result<StoreMeta, StoreError>;
 
     /// What executions share; the same store.

@@ -1,6 +1,7 @@
 //! What a coordinator offers: the one facade that the API, the command line and tests call.
 
 mod bulk;
+mod schedules;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use stepstream_shared::graph::{CompiledGraph, Source, compile};
 use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext};
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::engine::{Input, Request, RequestBody};
 use crate::error::{chain, result_of};
@@ -26,6 +27,7 @@ use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes};
 
 pub use self::bulk::{BULK_MOST, Bulk, BulkAction, BulkPart};
+pub use self::schedules::{BACKFILL_MOST, Backfill, Backfilled, ScheduleChange};
 pub use crate::error::ServiceError;
 pub use crate::hint::Hint;
 
@@ -124,6 +126,8 @@ struct Inner {
     refusals: Refusals,
     in_memory: ExecutionsInMemory,
     exclusive: bool,
+    /// A schedule was changed here.
+    schedules_changed: Arc<Notify>,
 }
 
 impl Service {
@@ -140,7 +144,25 @@ impl Service {
         in_memory: ExecutionsInMemory,
         exclusive: bool,
     ) -> Self {
-        Service(Arc::new(Inner { reader, engine, bus, clock, meta, hints, owned, refusals, in_memory, exclusive }))
+        let schedules_changed = Arc::default();
+        Service(Arc::new(Inner {
+            reader,
+            engine,
+            bus,
+            clock,
+            meta,
+            hints,
+            owned,
+            refusals,
+            in_memory,
+            exclusive,
+            schedules_changed,
+        }))
+    }
+
+    /// Told when a schedule was changed here.
+    pub(crate) fn schedules_changed(&self) -> Arc<Notify> {
+        self.0.schedules_changed.clone()
     }
 
     pub fn reader(&self) -> &Reader {

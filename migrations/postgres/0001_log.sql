@@ -134,3 +134,18 @@ create table permit_keys (
     taken_until int8 not null default 0,                        -- in microseconds since 1970
     primary key (tenant, kind, key)
 ) with (fillfactor = 50);
+
+-- Schedules: not derived from anything. `definition` is what people wrote, `state` how far it has come, both JSON; a row is
+-- changed by whoever names the version before. `next_at` is when its partition's owner is to look at it.
+create table schedules (
+    id         bytea primary key,
+    tenant     text collate "C" not null,
+    partition  int4 not null,
+    name       text collate "C" not null,
+    version    int8 not null check (version > 0),
+    next_at    int8,
+    definition text not null,
+    state      text not null
+) with (fillfactor = 70);                                       -- changed with every firing
+create unique index schedules_by_name on schedules (tenant, name);
+create index schedules_by_moment on schedules (partition, next_at, id) where next_at is not null;

@@ -121,3 +121,17 @@ create table permit_keys (
     taken_until integer not null default 0,
     primary key (tenant, kind, key)
 ) strict, without rowid;
+
+-- Schedules: see the other schema. A rowid table on purpose: definitions can be large.
+create table schedules (
+    id         blob primary key,
+    tenant     text not null,
+    partition  integer not null,
+    name       text not null,
+    version    integer not null check (version > 0),
+    next_at    integer,
+    definition text not null,
+    state      text not null
+) strict;
+create unique index schedules_by_name on schedules (tenant, name);
+create index schedules_by_moment on schedules (partition, next_at, id) where next_at is not null;

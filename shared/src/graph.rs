@@ -3,12 +3,12 @@
 mod compile;
 pub mod compiled;
 pub mod diagnose;
-mod document;
+pub(crate) mod document;
 pub mod expression;
 pub mod render;
 mod room;
 mod schema;
-mod suggest;
+pub(crate) mod suggest;
 pub mod wfcommons;
 
 pub(crate) use compile::input_problems as form_problems;

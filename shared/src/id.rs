@@ -309,7 +309,15 @@ pub struct PartitionId(pub u16);
 impl PartitionId {
     /// The partition of an execution in a store of `count` partitions. The count is fixed when the store is made.
     pub fn of(execution: ExecutionId, count: u16) -> Self {
-        let bytes = execution.as_bytes();
+        PartitionId::of_bytes(execution.as_bytes(), count)
+    }
+
+    /// The partition of a schedule: whoever owns it carries the schedule out.
+    pub fn of_schedule(schedule: TriggerId, count: u16) -> Self {
+        PartitionId::of_bytes(schedule.as_bytes(), count)
+    }
+
+    fn of_bytes(bytes: &[u8; ID_BYTES], count: u16) -> Self {
         let tail = bytes.last_chunk::<8>().copied().unwrap_or_default();
         PartitionId((u64::from_be_bytes(tail) % u64::from(count.max(1))) as u16)
     }

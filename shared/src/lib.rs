@@ -11,5 +11,6 @@ pub mod event;
 pub mod execution;
 pub mod graph;
 pub mod id;
+pub mod schedule;
 pub mod time;
 pub mod wire;

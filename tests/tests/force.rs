@@ -1,5 +1,5 @@
 //! Executions that wait and are steered, when coordinators are killed: what was waited for is brought once, what was
-//! asked for holds, and nothing is done twice.
+//! asked for holds, and nothing is done twice. Schedules go on.
 
 use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_tests::harness::fleet::{Fleet, Plan};
@@ -9,6 +9,8 @@ use stepstream_tests::harness::stage::{Blow, Scene, Script, play};
 mod controls;
 #[path = "force/families.rs"]
 mod families;
+#[path = "force/schedules.rs"]
+mod schedules;
 #[path = "force/storm.rs"]
 mod storm;
 #[path = "force/waits.rs"]
@@ -76,4 +78,9 @@ async fn whatever_is_asked_by_whomever_nothing_is_done_twice_and_everything_come
     let seed = given.unwrap_or_else(|| SystemClock.now().as_micros().unsigned_abs());
     println!("{SEED}={seed}"); // Shown when it fails.
     storm::rages(fleet().await, seed).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_nominal_time_of_a_schedule_has_one_execution_whoever_is_killed() {
+    schedules::fire(fleet().await).await;
 }

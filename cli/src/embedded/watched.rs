@@ -3,6 +3,8 @@
 //! The engine keeps trying when an append fails, which is right for a fleet: somebody will free the disk. A person at a
 //! terminal wants to hear of it, so an embedded run ends then, and can be resumed.
 
+mod schedules;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -13,5 +13,6 @@ mod people;
 mod reading;
 mod resuming;
 mod running;
+mod scheduling;
 mod serving;
 mod steering;

@@ -5,6 +5,7 @@ use std::str::FromStr;
 
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::ExecutionId;
+use stepstream_shared::schedule::is_name;
 use stepstream_shared::time::Timestamp;
 
 use crate::ports::ListCursor;
@@ -21,6 +22,10 @@ pub(super) struct AfterExecution(pub(super) ListCursor);
 /// After a graph in the list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct AfterGraph(pub(super) GraphDigest);
+
+/// After a schedule in the list, by name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct AfterSchedule(pub(super) String);
 
 /// After a step of an execution, by ordinal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +64,21 @@ impl FromStr for AfterGraph {
     fn from_str(text: &str) -> Result<Self, NoCursor> {
         let id = text.strip_prefix('g').ok_or(NoCursor)?;
         format!("graph_{id}").parse().map(AfterGraph).map_err(|_| NoCursor)
+    }
+}
+
+impl fmt::Display for AfterSchedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "n{}", self.0)
+    }
+}
+
+impl FromStr for AfterSchedule {
+    type Err = NoCursor;
+
+    fn from_str(text: &str) -> Result<Self, NoCursor> {
+        let name = text.strip_prefix('n').filter(|name| is_name(name)).ok_or(NoCursor)?;
+        Ok(AfterSchedule(name.to_owned()))
     }
 }
 

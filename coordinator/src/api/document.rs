@@ -24,6 +24,7 @@ use super::problem::{self, Fault, Problem};
         (name = "graphs", description = "Documents of nodes and edges, registered once and never changed"),
         (name = "executions", description = "Runs of graphs"),
         (name = "steering", description = "What people and programs ask of runs: to hold, to go on, to know something"),
+        (name = "schedules", description = "Runs of graphs that begin by themselves, again and again"),
         (name = "health", description = "This server"),
     ),
 )]
@@ -45,9 +46,12 @@ pub fn openapi() -> Document {
     }
     for (path, item) in &mut document.paths.paths {
         let reading = item.get.iter_mut().map(|operation| (operation, false));
-        let changing = [&mut item.post, &mut item.put, &mut item.delete].into_iter().flatten().map(|each| (each, true));
+        let changing = [&mut item.post, &mut item.put, &mut item.patch, &mut item.delete]
+            .into_iter()
+            .flatten()
+            .map(|each| (each, true));
         for (operation, changes) in reading.chain(changing) {
-            if changes && of_executions(path) {
+            if changes && (of_executions(path) || path.starts_with("/v1/schedules")) {
                 operation.parameters.get_or_insert_default().push(RefOr::T(actor()));
             }
             if changes && path.starts_with("/v1/executions/") {

@@ -244,6 +244,12 @@ impl From<ServiceError> for Problem {
         match error {
             ServiceError::NotFound(_) | ServiceError::GraphNotFound(_) => Problem::not_found(detail),
             ServiceError::BadGraph(diagnostics) => Problem::invalid_graph(diagnostics),
+            ServiceError::BadSchedule(_) => {
+                Problem::new(StatusCode::BAD_REQUEST, "invalid-schedule", "This is no schedule", detail)
+            }
+            ServiceError::ScheduleConflict(_) => {
+                Problem::new(StatusCode::CONFLICT, "schedule-conflict", "The schedule is not as expected", detail)
+            }
             ServiceError::InvalidInputs(problems) => Problem::invalid_inputs(detail, problems),
             ServiceError::KeyConflict => Problem::new(
                 StatusCode::UNPROCESSABLE_ENTITY,

@@ -62,6 +62,17 @@ impl<S: Send + Sync> FromRequestParts<S> for OfExecution {
     }
 }
 
+/// The schedule that the path names, by id or name.
+pub(super) struct OfSchedule(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfSchedule {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        in_path(parts, state, "schedule").await.map(OfSchedule)
+    }
+}
+
 /// The node of its graph that the path names.
 pub(super) struct OfNode(pub(super) String);
 

@@ -1,6 +1,7 @@
 //! The contract in memory: for tests, and by nothing else. It forgets everything with the process.
 
 mod permits;
+mod schedules;
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -9,14 +10,15 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepstream_runtime::random;
 use stepstream_shared::graph::GraphDigest;
-use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId, TriggerId};
 use stepstream_shared::time::Timestamp;
 use tokio::time::Instant;
 
 use super::check;
 use crate::ports::{
     Agenda, AgendaRow, Append, Appended, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed, Member,
-    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, StoredSchedule,
+    TimerCursor,
 };
 
 /// A store without a disk. Its clock is tokio's, so that a test with paused time can let leases run out.
@@ -36,6 +38,7 @@ struct Kept {
     /// Outbox and timers in one: nothing is in both.
     agenda: BTreeMap<ExecutionId, AgendaRow>,
     snapshots: BTreeMap<ExecutionId, Snapshot>,
+    schedules: BTreeMap<TriggerId, StoredSchedule>,
     /// In order of registration.
     graphs: Vec<(TenantId, StoredGraph)>,
 }

@@ -8,8 +8,8 @@ use stepstream_shared::time::Timestamp;
 
 use super::permits::{Entry, Key, KeyState, Spacing};
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, AttemptRef, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner, PermitCursor,
-    PermitRow, Snapshot, StoreError, StoredAppend, StoredGraph, Summary, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, AttemptRef, DueCursor, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner,
+    PermitCursor, PermitRow, Snapshot, StoreError, StoredAppend, StoredGraph, StoredSchedule, Summary, TimerCursor,
 };
 
 /// first_seq, last_seq, epoch, hash, body, stands for another log's.
@@ -31,6 +31,8 @@ pub(super) type EntryRow =
     (String, Vec<u8>, i64, i64, Option<String>, Option<i64>, Option<String>, Option<i64>, Option<i64>, i64, i64);
 /// tenant, execution, step, attempt, granted.
 pub(super) type StandingRow = (String, Vec<u8>, i64, i64, i64);
+/// tenant, id, partition, name, version, next_at, definition, state.
+pub(super) type ScheduleRow = (String, Vec<u8>, i64, String, i64, Option<i64>, String, String);
 /// id, owner, epoch, expired.
 pub(super) type OwnerRow = (i64, Option<String>, i64, bool);
 /// execution, first_seq, tenant, hash.
@@ -164,6 +166,31 @@ pub(super) fn graph((digest, name, version, document, registered_at): GraphRow) 
         document,
         registered_at: Timestamp::from_micros(registered_at),
     })
+}
+
+pub(super) fn schedule(row: ScheduleRow) -> Result<StoredSchedule, StoreError> {
+    let (tenant_text, schedule, partition_number, name, version, next_at, definition, state) = row;
+    Ok(StoredSchedule {
+        tenant: tenant(&tenant_text)?,
+        id: id(&schedule, "a schedule")?,
+        partition: partition(partition_number)?,
+        name,
+        version: unsigned(version, "the version of a schedule")?,
+        next_at: next_at.map(Timestamp::from_micros),
+        definition,
+        state,
+    })
+}
+
+/// The version under which a row is written.
+pub(super) fn schedule_version(row: &StoredSchedule) -> Result<i64, StoreError> {
+    let refused = || StoreError::Refused { reason: format!("{} cannot have version {}", row.id, row.version) };
+    i64::try_from(row.version).ok().filter(|version| *version > 0).ok_or_else(refused)
+}
+
+/// The place among what is due that a page comes after: below every row there is, when there is no cursor.
+pub(super) fn due_after(after: Option<DueCursor>) -> (i64, Vec<u8>) {
+    after.map_or_else(|| (i64::MIN, Vec::new()), |after| (after.next_at.as_micros(), after.id.as_bytes().to_vec()))
 }
 
 pub(super) fn owner((id, owner, epoch, lease_expired): OwnerRow) -> Result<PartitionOwner, StoreError> {

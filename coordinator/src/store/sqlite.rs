@@ -16,6 +16,7 @@ mod list;
 mod ownership;
 mod permits;
 mod reading;
+mod schedules;
 mod session;
 mod snapshots;
 

@@ -15,6 +15,7 @@ mod limits;
 mod messages;
 mod openapi;
 mod requests;
+mod schedules;
 mod serving;
 mod status;
 mod steering;

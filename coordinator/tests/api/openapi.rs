@@ -29,7 +29,7 @@ fn every_operation_says_who_asks_and_how_it_is_refused() {
     let document = serde_json::to_value(openapi()).unwrap();
     assert_eq!(document["openapi"], "3.2.0");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 26, "{:?}", paths.keys().collect::<Vec<_>>());
+    assert_eq!(paths.len(), 32, "{:?}", paths.keys().collect::<Vec<_>>());
     for (path, item) in paths {
         for (method, operation) in item.as_object().unwrap() {
             let problem = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
@@ -41,11 +41,14 @@ fn every_operation_says_who_asks_and_how_it_is_refused() {
             let of_the_server = ["/v1/version", "/v1/status"].contains(&path.as_str());
             assert_eq!(tenant, path.starts_with("/v1/") && !of_the_server, "{method} {path}");
             let steers = method != "get" && (path.starts_with("/v1/executions") || path == "/v1/controls");
-            for header in ["Stepstream-Actor", "Idempotency-Key"] {
+            let schedules = method != "get" && path.starts_with("/v1/schedules");
+            let triggers = path == "/v1/schedules/{schedule}/trigger";
+            for (header, there) in [("Stepstream-Actor", steers || schedules), ("Idempotency-Key", steers || triggers)]
+            {
                 let named = operation["parameters"]
                     .as_array()
                     .map_or(0, |list| list.iter().filter(|parameter| parameter["name"] == header).count());
-                assert_eq!(named, usize::from(steers), "{header} of {method} {path}");
+                assert_eq!(named, usize::from(there), "{header} of {method} {path}");
             }
         }
     }

@@ -3,9 +3,9 @@
 //! Reading goes on after a problem, so that one run reports all of them. What needs the whole graph (names, joins,
 //! loops, expressions) is left to the compiler.
 
-mod duration;
+pub(crate) mod duration;
 mod edge;
-mod fields;
+pub(crate) mod fields;
 mod json;
 mod limits;
 mod node;
@@ -198,7 +198,12 @@ pub(crate) fn short_label(text: &str) -> String {
 }
 
 /// One of a few words, or a problem that names them.
-fn word<'w, T>(tree: &Tree, what: &str, words: &'w [(&'w str, T)], reporter: &mut Reporter<'_>) -> Option<&'w T> {
+pub(crate) fn word<'w, T>(
+    tree: &Tree,
+    what: &str,
+    words: &'w [(&'w str, T)],
+    reporter: &mut Reporter<'_>,
+) -> Option<&'w T> {
     let Shape::Text(written) = &tree.shape else {
         let hint = suggest::hint("", words.iter().map(|(word, _)| *word));
         reporter.report_with(tree.place, "wrong-type", format!("`{what}` is a word, not {}", tree.kind()), hint);

@@ -50,6 +50,10 @@ pub trait Scope {
     fn inbox(&self) -> Data {
         Data::null()
     }
+    /// `schedule`: what fires, in the inputs that a schedule gives.
+    fn schedule(&self) -> Data {
+        Data::null()
+    }
     /// Told once for each evaluation: the steps it took. For whoever bounds the sum.
     fn spend(&self, _steps: u64) {}
 }

@@ -12,6 +12,7 @@ mod permits;
 mod racing;
 mod reading;
 mod sample;
+mod schedules;
 mod snapshots;
 
 pub use agenda::*;
@@ -24,6 +25,7 @@ pub use permits::*;
 pub use racing::*;
 pub use reading::*;
 pub use sample::{PARTITIONS, SharedStore, append, execution, following, graph, own, stored_graph, summary, tenant};
+pub use schedules::*;
 pub use snapshots::*;
 
 /// A test for each rule, for an adapter that `$fresh` makes: an async function that takes a rule and runs it on a fresh
@@ -83,6 +85,12 @@ macro_rules! store_contract {
             a_graph_is_registered_once_and_for_one_tenant
             a_graph_is_found_by_name_and_version_the_last_one_registered
             graphs_are_listed_by_name_and_then_the_newest_first
+            a_schedule_changes_only_for_who_has_seen_it
+            a_schedule_has_its_name_for_itself_within_its_tenant
+            another_tenants_schedule_is_not_there
+            schedules_are_listed_by_name_page_by_page
+            what_is_due_is_read_in_order_for_the_partitions_asked_for
+            of_many_that_change_a_schedule_one_succeeds
             a_store_tells_what_it_is_and_how_durable
             a_partition_is_taken_by_one_and_kept_by_renewing
             a_lease_that_ran_out_can_be_taken_and_the_old_holder_cannot_renew

@@ -1,6 +1,8 @@
 //! A store in memory that a test holds in its hand: appends wait or fail, the coordinators' own rows are out of reach,
 //! logs are unreadable.
 
+mod schedules;
+
 use std::collections::HashSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};

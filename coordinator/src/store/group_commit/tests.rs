@@ -5,14 +5,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use stepstream_shared::graph::GraphDigest;
-use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId, TriggerId};
 use stepstream_shared::time::Timestamp;
 use tokio::sync::Semaphore;
 
 use super::*;
 use crate::ports::{
-    Agenda, AgendaRow, Lineage, ListCursor, Listed, Member, PartitionOwner, Snapshot, StoreMeta, StoredAppend,
-    StoredGraph, TimerCursor,
+    Agenda, AgendaRow, DueCursor, Lineage, ListCursor, Listed, Member, PartitionOwner, ScheduleStore, ScheduleWritten,
+    Snapshot, StoreMeta, StoredAppend, StoredGraph, StoredSchedule, TimerCursor,
 };
 use crate::store::MemoryStore;
 
@@ -55,6 +55,34 @@ impl Moody {
 
 fn cause() -> anyhow::Error {
     anyhow::anyhow!("the line broke")
+}
+
+#[async_trait]
+impl ScheduleStore for Moody {
+    async fn write_schedule(&self, row: &StoredSchedule) -> Result<ScheduleWritten, StoreError> {
+        self.inner.write_schedule(row).await
+    }
+    async fn remove_schedule(&self, t: &TenantId, id: TriggerId) -> Result<bool, StoreError> {
+        self.inner.remove_schedule(t, id).await
+    }
+    async fn schedule(&self, t: &TenantId, id: TriggerId) -> Result<Option<StoredSchedule>, StoreError> {
+        self.inner.schedule(t, id).await
+    }
+    async fn schedule_named(&self, t: &TenantId, name: &str) -> Result<Option<StoredSchedule>, StoreError> {
+        self.inner.schedule_named(t, name).await
+    }
+    async fn list_schedules(&self, t: &TenantId, a: Option<&str>, l: u32) -> Result<Vec<StoredSchedule>, StoreError> {
+        self.inner.list_schedules(t, a, l).await
+    }
+    async fn due_schedules(
+        &self,
+        partitions: &[PartitionId],
+        before: Timestamp,
+        after: Option<DueCursor>,
+        limit: u32,
+    ) -> Result<Vec<StoredSchedule>, StoreError> {
+        self.inner.due_schedules(partitions, before, after, limit).await
+    }
 }
 
 #[async_trait]

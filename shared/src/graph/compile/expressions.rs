@@ -53,6 +53,7 @@ impl<'a, 'r> Expressions<'a, 'r> {
             error: node.is_some_and(|node| self.caught[node]),
             item: false,
             iteration: node.is_some_and(|node| self.looped[node]),
+            schedule: false,
         }
     }
 

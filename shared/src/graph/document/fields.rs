@@ -81,6 +81,22 @@ pub(crate) struct Pattern {
     rest: fn(char) -> bool,
 }
 
+impl Pattern {
+    pub(crate) const fn new(
+        shown: &'static str,
+        longest: usize,
+        first: fn(char) -> bool,
+        rest: fn(char) -> bool,
+    ) -> Self {
+        Pattern { shown, longest, first, rest }
+    }
+
+    pub(crate) fn fits(&self, text: &str) -> bool {
+        let mut chars = text.chars();
+        chars.next().is_some_and(self.first) && chars.all(self.rest) && text.len() <= self.longest
+    }
+}
+
 pub(crate) const NODE: Pattern = Pattern {
     shown: "[A-Za-z_][A-Za-z0-9_]{0,127}",
     longest: 128,
@@ -118,8 +134,7 @@ pub(crate) const VERSION: Pattern = Pattern {
 };
 
 pub(crate) fn matches(text: &str, place: Place, what: &str, pattern: &Pattern, reporter: &mut Reporter<'_>) -> bool {
-    let mut chars = text.chars();
-    let good = chars.next().is_some_and(pattern.first) && chars.all(pattern.rest) && text.len() <= pattern.longest;
+    let good = pattern.fits(text);
     if !good {
         let message = format!("`{}` cannot be {what}", short(text));
         reporter.report_with(place, "bad-name", message, format!("{what} matches {}", pattern.shown));

@@ -16,6 +16,7 @@ pub(crate) enum Root {
     Iteration,
     ExecutionId,
     Inbox,
+    Schedule,
     StepOutput(String),
     StepError(String),
     StepIterations(String),

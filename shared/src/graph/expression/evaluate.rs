@@ -119,6 +119,7 @@ impl Run<'_> {
             Root::Iteration => scope.iteration().map(number),
             Root::ExecutionId => Some(Decoded { value: Value::text(&scope.execution_id()), nodes: 1 }),
             Root::Inbox => Some(decode::one(&scope.inbox())),
+            Root::Schedule => Some(decode::one(&scope.schedule())),
             Root::StepOutput(node) => output(scope.step(node).and_then(|step| step.output)),
             Root::StepError(node) => scope.step(node).and_then(|step| step.error).map(decode::error),
             Root::StepIterations(node) => scope.step(node).map(|step| number(step.iterations)),

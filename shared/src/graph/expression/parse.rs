@@ -31,6 +31,8 @@ pub(crate) struct Names<'a> {
     pub(crate) error: bool,
     pub(crate) item: bool,
     pub(crate) iteration: bool,
+    /// In the inputs that a schedule gives: there is `schedule`, and nothing of an execution yet.
+    pub(crate) schedule: bool,
 }
 
 /// What is wrong with an expression.
@@ -228,6 +230,15 @@ impl Resolver<'_> {
             return Ok(Code::Local(at as u16));
         }
         let names = self.names;
+        if names.schedule {
+            return match name {
+                "schedule" => Ok(Code::Root(self.root(Root::Schedule))),
+                _ if TYPES.contains(&name) => Ok(Code::Constant(Value::text(name))),
+                _ => Err(self
+                    .problem(expr, format!("there is no `{name}` in the inputs of a schedule"))
+                    .hint("there is `schedule`, such as `schedule.time`; what a graph sees itself, its nodes name")),
+            };
+        }
         let (there, root, elsewhere) = match name {
             "inputs" => (true, Root::Inputs, ""),
             "inbox" => (true, Root::Inbox, ""),

@@ -75,14 +75,18 @@ fn steps() -> HashMap<String, NodeIx> {
     ["done", "failed", "waiting"].into_iter().zip(0..).map(|(name, at)| (name.to_owned(), NodeIx(at))).collect()
 }
 
+fn everything(steps: &HashMap<String, NodeIx>) -> Names<'_> {
+    Names { steps, output: true, error: true, item: true, iteration: true, schedule: false }
+}
+
 fn compiled(source: &str) -> Result<Expression, Problem> {
     let steps = steps();
-    Expression::compile(source, &Names { steps: &steps, output: true, error: true, item: true, iteration: true })
+    Expression::compile(source, &everything(&steps))
 }
 
 fn template(json: &Json) -> Template {
     let steps = steps();
-    Template::compile(json, &Names { steps: &steps, output: true, error: true, item: true, iteration: true }).unwrap()
+    Template::compile(json, &everything(&steps)).unwrap()
 }
 
 /// The value, or the reason why there is none.
