@@ -3,6 +3,7 @@
 pub mod child;
 pub mod codec;
 pub mod control;
+pub mod decision;
 pub mod kinds;
 pub mod limit;
 pub mod message;
@@ -17,6 +18,7 @@ use serde::{Deserialize, Serialize};
 pub use child::{CancellationPolicy, ChildEnding, ChildState};
 pub use codec::{CodecError, Encoded, Recorded};
 pub use control::{ControlAction, ControlOutcome};
+pub use decision::{DecisionAlternative, DecisionInputs, DecisionRecord, DecisionType, ModelContext};
 pub use kinds::EventData;
 pub use limit::Violation;
 pub use message::Message;

@@ -24,6 +24,7 @@ pub mod compensation;
 pub mod decide;
 pub mod flow;
 pub mod hash;
+mod idle;
 mod inbox;
 pub mod lifecycle;
 mod limits;
@@ -45,7 +46,7 @@ pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec, Rest};
 pub use permits::{PermitSpec, PermitStanding};
-pub use state::{ChildRun, Counts, Execution, Step, Usage, WaitRun};
+pub use state::{ChildRun, Counts, Decisions, Execution, Step, Usage, WaitRun};
 pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};
 

@@ -5,6 +5,7 @@ pub mod compiled;
 pub mod diagnose;
 pub(crate) mod document;
 pub mod expression;
+mod policy;
 pub mod render;
 mod room;
 mod schema;
@@ -16,6 +17,7 @@ pub use compile::{Source, compile};
 pub use diagnose::{Diagnostic, Diagnostics, Place};
 pub(crate) use document::parse_duration;
 pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS};
+pub use policy::LongRunningPolicy;
 pub use schema::json_schema;
 
 pub use compiled::{

@@ -5,8 +5,9 @@
 use serde::Serialize;
 use stepstream_shared::cost::Money;
 use stepstream_shared::data::{Data, DataError};
+use stepstream_shared::error::ExecutionError;
 use stepstream_shared::event::note::{MAX_NOTES, Note};
-use stepstream_shared::event::{GoalStatus, StepSourceType};
+use stepstream_shared::event::{DecisionRecord, GoalStatus, StepSourceType};
 
 use crate::context::Context;
 
@@ -55,7 +56,48 @@ impl Context {
         output: impl Serialize,
     ) -> Result<(), NoteError> {
         let (id, name) = (id.to_owned(), name.to_owned());
-        self.note(Note::ToolCall { id, name, input: Data::of(&input)?, output: Data::of(&output)? })
+        self.note(Note::ToolCall { id, name, input: Data::of(&input)?, output: Data::of(&output)?, error: None })
+    }
+
+    /// Records a call of a tool that failed. The attempt goes on.
+    ///
+    /// # Errors
+    /// As [`Self::discover`].
+    pub fn tool_call_failed(
+        &self,
+        id: &str,
+        name: &str,
+        input: impl Serialize,
+        error: ExecutionError,
+    ) -> Result<(), NoteError> {
+        let (id, name, error) = (id.to_owned(), name.to_owned(), Some(Box::new(error)));
+        self.note(Note::ToolCall { id, name, input: Data::of(&input)?, output: Data::null(), error })
+    }
+
+    /// Records a decision: what was chosen, on what grounds, and what else could have been.
+    ///
+    /// # Errors
+    /// As [`Self::note`]: shares go from 0 to 1, lists and texts have bounds.
+    pub fn decision(&self, record: DecisionRecord) -> Result<(), NoteError> {
+        self.note(Note::Decision(Box::new(record)))
+    }
+
+    /// Records that the state is saved outside under this id. With `wait`, nothing new begins before somebody has seen it:
+    /// the execution is held for `checkpoint` until the message `checkpoint` comes, or somebody resumes it.
+    ///
+    /// # Errors
+    /// As [`Self::note`].
+    pub fn checkpoint(&self, id: &str, state_hash: &str, wait: bool) -> Result<(), NoteError> {
+        self.note(Note::Checkpoint { id: id.to_owned(), state_hash: state_hash.to_owned(), wait })
+    }
+
+    /// Says that hardly any room is left, in units of one's own such as tokens of a context or MiB. Nothing new begins: the
+    /// execution is held for `memory_pressure` until the message `compact` comes, or somebody resumes it.
+    ///
+    /// # Errors
+    /// As [`Self::note`].
+    pub fn memory_pressure(&self, used: u64, max: u64) -> Result<(), NoteError> {
+        self.note(Note::MemoryPressure { used, max })
     }
 
     /// Records how far a goal is reached; `score` goes from 0 to 1. One that is met ends the discovery that this step

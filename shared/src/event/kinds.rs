@@ -17,6 +17,7 @@ use crate::wire::ClaimId;
 
 use super::child::{CancellationPolicy, ChildState};
 use super::control::{ControlAction, ControlOutcome};
+use super::decision::DecisionRecord;
 use super::limit::Violation;
 use super::message::Message;
 use super::parts::{
@@ -455,6 +456,17 @@ pub enum EventData {
         tool_call_id: String,
         #[serde(rename = "o")]
         output: Data,
+        /// It failed with this.
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        error: Option<Box<ExecutionError>>,
+    },
+    /// A callable has decided something, and says why.
+    #[serde(rename = "dr")]
+    DecisionRecorded {
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
+        #[serde(rename = "d")]
+        record: Box<DecisionRecord>,
     },
     #[serde(rename = "cs")]
     CheckpointSaved {

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::decision::DecisionRecord;
 use super::{GoalStatus, StepSourceType};
 use crate::cost::Money;
 use crate::data::Data;
+use crate::error::ExecutionError;
 
 /// Most notes of one attempt.
 pub const MAX_NOTES: usize = 256;
@@ -34,7 +36,12 @@ pub enum Note {
         input: Data,
         #[serde(default, skip_serializing_if = "Data::is_null")]
         output: Data,
+        /// It failed with this.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        error: Option<Box<ExecutionError>>,
     },
+    /// What was chosen, and why.
+    Decision(Box<DecisionRecord>),
     /// A goal that is met ends the discovery that the step belongs to: what is open ends, nothing new begins.
     Goal {
         id: String,
@@ -47,7 +54,13 @@ pub enum Note {
     Checkpoint {
         id: String,
         state_hash: String,
+        /// Nothing new begins before somebody has seen it: the execution is held for `checkpoint`.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        wait: bool,
     },
+    /// There is hardly any room left, in memory or in a model's context: the execution is held for `memory_pressure`
+    /// until somebody has made some. In units of the step's own, such as tokens or MiB.
+    MemoryPressure { used: u64, max: u64 },
     Usage {
         model: String,
         prompt_tokens: u64,
@@ -69,23 +82,36 @@ impl Note {
         let (first, second) = match self {
             Note::Discovered { input: value, .. } | Note::Custom { data: value, .. } => (Some(value), None),
             Note::ToolCall { input, output, .. } => (Some(input), Some(output)),
-            Note::Goal { .. } | Note::Checkpoint { .. } | Note::Usage { .. } => (None, None),
+            Note::Goal { .. }
+            | Note::Checkpoint { .. }
+            | Note::Usage { .. }
+            | Note::Decision(_)
+            | Note::MemoryPressure { .. } => (None, None),
         };
-        first.into_iter().chain(second)
+        let details = match self {
+            Note::ToolCall { error: Some(error), .. } => error.details.as_ref(),
+            _ => None,
+        };
+        first.into_iter().chain(second).chain(details)
     }
 
     /// Why it cannot be recorded.
     pub fn problem(&self) -> Option<String> {
         let (names, reason): (&[&str], &str) = match self {
             Note::Discovered { name, reason, .. } => (&[name], reason),
-            Note::ToolCall { id, name, .. } => (&[id, name], ""),
+            Note::ToolCall { id, name, error, .. } => {
+                (&[id, name], error.as_ref().map_or("", |error| error.message.as_str()))
+            }
+            Note::Decision(record) => return record.problem(),
+            Note::MemoryPressure { max: 0, .. } => return Some("the room that there is cannot be none".to_owned()),
+            Note::MemoryPressure { .. } => return None,
             Note::Goal { id, reason, score, .. } => {
                 if score.is_some_and(|score| !(0.0..=1.0).contains(&score)) {
                     return Some("the score of a goal goes from 0 to 1".to_owned());
                 }
                 (&[id], reason.as_deref().unwrap_or_default())
             }
-            Note::Checkpoint { id, state_hash } => (&[id, state_hash], ""),
+            Note::Checkpoint { id, state_hash, .. } => (&[id, state_hash], ""),
             Note::Usage { model, .. } => (&[model], ""),
             Note::Custom { event_type, .. } => (&[event_type], ""),
         };

@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::decision::decision_id;
 use super::{
     Actor, ApprovalPolicy, Causation, ChainHash, Ending, Envelope, Event, EventData, Input, Undone, Wait, event_id,
 };
@@ -29,6 +30,9 @@ pub fn event_json(
     put("timestamp", json!(event.at));
     put("type", json!(event.data.name()));
     put("execution_id", json!(execution.id()));
+    if matches!(event.data, EventData::DecisionRecorded { .. }) {
+        put("decision_id", json!(decision_id(execution.id(), event.sequence)));
+    }
     if let Some(ordinal) = event.data.step()
         && let Some(step) = execution.step(ordinal)
         && let Some(node) = graph.node(NodeIx(step.node()))
@@ -283,9 +287,21 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("tool_name", json!(tool_name));
             put("input", json!(input));
         }
-        EventData::ToolCallCompleted { tool_call_id, output, .. } => {
+        EventData::ToolCallCompleted { tool_call_id, output, error, .. } => {
             put("tool_call_id", json!(tool_call_id));
             put("output", json!(output));
+            put("error", json!(error));
+        }
+        EventData::DecisionRecorded { record, .. } => {
+            put("decision_type", json!(record.decision_type));
+            put("outcome", json!(record.outcome));
+            put("confidence", json!(record.confidence));
+            put("inputs", json!(record.inputs));
+            if !record.alternatives.is_empty() {
+                put("alternatives", json!(record.alternatives));
+            }
+            put("model_context", json!(record.model_context));
+            put("reasoning", json!(record.reasoning));
         }
         EventData::CheckpointSaved { checkpoint_id, state_hash, .. } => {
             put("checkpoint_id", json!(checkpoint_id));

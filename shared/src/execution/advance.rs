@@ -26,6 +26,7 @@ pub const WORK_PER_APPEND: u64 = 2_000_000;
 impl Decision<'_> {
     /// Records consequences until none is left, the append is full, or the execution is over.
     pub(super) fn advance(&mut self) -> Result<(), Rejection> {
+        self.look_at_the_clock()?;
         loop {
             match self.execution.state {
                 ExecutionState::Running | ExecutionState::Paused | ExecutionState::Waiting(_) => {}
@@ -126,16 +127,8 @@ impl Decision<'_> {
         let Some(node) = graph.node(NodeIx(ix)) else { return Err(Rejection::UnknownStep(ix)) };
         let iterations = self.execution.scope_of(graph, node);
         let step = self.next_ordinal();
-        if step >= graph.limits.max_steps {
-            let limit = graph.limits.max_steps;
-            return self.fail_execution(
-                ExecutionError::new(
-                    ErrorCategory::QuotaExceeded,
-                    format!("the execution reached its limit of {limit} steps (limits.max_steps)"),
-                )
-                .with_code(ErrorCode::new("step_limit")),
-                None,
-            );
+        if !self.may_have_step(step, None)? {
+            return Ok(());
         }
         match ready {
             Ready::Skip(_) => {
@@ -344,14 +337,8 @@ impl Decision<'_> {
             return Err(unknown());
         };
         let ordinal = self.next_ordinal();
-        if ordinal >= graph.limits.max_steps {
-            let limit = graph.limits.max_steps;
-            let error = ExecutionError::new(
-                ErrorCategory::QuotaExceeded,
-                format!("the execution reached its limit of {limit} steps (limits.max_steps)"),
-            )
-            .with_code(ErrorCode::new("step_limit"));
-            return self.fail_execution(error, Some(map_step)).map(|()| true);
+        if !self.may_have_step(ordinal, Some(map_step))? {
+            return Ok(true);
         }
         let refused = match self.room_for(&map.task)? {
             Room::Enough => None,

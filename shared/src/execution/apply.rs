@@ -88,6 +88,7 @@ impl Execution {
         }
         let graph = graphs.get(&self.graph).ok_or(ApplyError::UnknownGraph { sequence, digest: self.graph })?;
         Fold { execution: self, graph, sequence, at }.apply(data)?;
+        self.watch_idleness(graph, data, at);
         self.sequence = sequence;
         self.last_at = at;
         Ok(())
@@ -269,6 +270,7 @@ impl Fold<'_> {
             | EventData::ToolCallCompleted { step, .. }
             | EventData::CheckpointSaved { step, .. }
             | EventData::Custom { step, .. } => self.note(*step),
+            EventData::DecisionRecorded { step, .. } => self.choice(*step),
             EventData::StepDiscovered { discovered_by, name, depth, map, input, .. } => {
                 self.found(*discovered_by, name, *depth, *map, input)
             }
@@ -322,6 +324,7 @@ impl Fold<'_> {
         execution.signals.clear();
         execution.inbox.clear();
         execution.deadlines.clear();
+        execution.idle_due = None;
         execution.ready.clear();
         execution.busy_maps.clear();
         execution.losing.clear();

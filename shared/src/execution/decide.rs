@@ -397,10 +397,8 @@ impl Decision<'_> {
             match deadline {
                 // An earlier deadline may have ended it; undoing takes the time that it takes.
                 Deadline::WallTime if self.execution.compensation.is_some() => {}
-                Deadline::WallTime => {
-                    let error = timeout("wall_time_limit", "the execution ran longer than its wall_time limit");
-                    self.fail_execution(error, None)?;
-                }
+                Deadline::WallTime => self.out_of_time()?,
+                Deadline::Idle => self.idle_for_too_long()?,
                 // A step may have been closed by a deadline before this one.
                 Deadline::Retry(ordinal) if self.is_in(ordinal, &[StepState::Waiting]) => {
                     let attempt = self.execution.step(ordinal).map_or(1, |step| step.attempt + 1);
@@ -437,6 +435,7 @@ impl Decision<'_> {
             | EventData::StepDiscovered { map: None, .. }
             | EventData::ToolCallStarted { .. }
             | EventData::ToolCallCompleted { .. }
+            | EventData::DecisionRecorded { .. }
             | EventData::CheckpointSaved { .. }
             | EventData::GoalEvaluated { .. }
             | EventData::Custom { .. } => {}

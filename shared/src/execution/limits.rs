@@ -84,7 +84,12 @@ impl Decision<'_> {
     }
 
     /// A limit is in the way for good, unless somebody raises it. The error, where the step is to fail with it.
-    fn breach(&mut self, limit: Violation, current: u64, max: u64) -> Result<Option<ExecutionError>, Rejection> {
+    pub(super) fn breach(
+        &mut self,
+        limit: Violation,
+        current: u64,
+        max: u64,
+    ) -> Result<Option<ExecutionError>, Rejection> {
         let on_limit = self.graph.limits.on_limit;
         let error = limit_error(limit, current, max);
         if self.execution.state != ExecutionState::Running && on_limit != OnLimit::FailStep {
@@ -92,28 +97,75 @@ impl Decision<'_> {
         }
         self.emit(EventData::LimitReached { limit, current, max, held: false })?;
         match on_limit {
+            // No step is about to run in an execution in which nothing happens.
+            OnLimit::FailStep if limit == Violation::IdleTimeout => self.fail_execution(error, None)?,
             OnLimit::FailStep => return Ok(Some(error)),
             OnLimit::Stop => self.fail_execution(error, None)?,
             OnLimit::Pause => self.pause(error.message)?,
             OnLimit::Approve => {
-                self.emit(EventData::ExecutionWaiting {
-                    reason: WaitReason::CostThreshold,
-                    step: None,
-                    control: None,
-                })?;
+                // Another budget mends the one; that it may go on is all that can be said of the other.
+                let idle = limit == Violation::IdleTimeout;
+                let reason = if idle { WaitReason::Approval } else { WaitReason::CostThreshold };
+                self.emit(EventData::ExecutionWaiting { reason, step: None, control: None })?;
             }
         }
         Ok(None)
     }
 
+    /// Warns of a limit that is nearly used up, once.
+    pub(super) fn warn_once(&mut self, limit: Violation, current: u64, max: u64) -> Result<(), Rejection> {
+        let near = u128::from(current) * 100 >= u128::from(max) * u128::from(self.graph.limits.warn_at);
+        if near && !self.execution.usage.warned.contains(&limit) {
+            self.emit(EventData::LimitWarned { limit, current, max })?;
+        }
+        Ok(())
+    }
+
+    /// Whether one more step may be scheduled. Warns of what the document allows; the installation's own bound is far.
+    pub(super) fn may_have_step(&mut self, ordinal: u32, map_step: Option<u32>) -> Result<bool, Rejection> {
+        let max = self.graph.limits.max_steps;
+        let (current, limit) = (u64::from(ordinal) + 1, Violation::StepLimit);
+        if ordinal >= max {
+            self.emit(EventData::LimitReached { limit, current, max: u64::from(max), held: false })?;
+            self.fail_execution(limit_error(limit, current, u64::from(max)), map_step)?;
+            return Ok(false);
+        }
+        if max < crate::graph::MAX_STEPS {
+            self.warn_once(limit, current, u64::from(max))?;
+        }
+        Ok(true)
+    }
+
+    /// Warns when most of the wall time is over: with the first decision behind that moment, because a timer of its own
+    /// would wake every execution for it.
+    pub(super) fn look_at_the_clock(&mut self) -> Result<(), Rejection> {
+        let (Some(limit), Some(started)) = (self.graph.limits.wall_time, self.execution.started_at) else {
+            return Ok(());
+        };
+        if self.execution.state.is_terminal() || self.execution.compensation.is_some() {
+            return Ok(());
+        }
+        let millis = |span: std::time::Duration| u64::try_from(span.as_millis()).unwrap_or(u64::MAX);
+        let run = self.execution.own_time(self.at).since(started);
+        if run >= limit {
+            return Ok(()); // It is about to be stopped.
+        }
+        self.warn_once(Violation::WallTimeLimit, millis(run), millis(limit))
+    }
+
+    /// The execution has run for as long as it may.
+    pub(super) fn out_of_time(&mut self) -> Result<(), Rejection> {
+        let max = self.graph.limits.wall_time.unwrap_or_default();
+        let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
+        let (limit, current) = (Violation::WallTimeLimit, max);
+        self.emit(EventData::LimitReached { limit, current, max, held: false })?;
+        self.fail_execution(limit_error(limit, current, max), None)
+    }
+
     /// A step has reported what it used: warned of once, asked about once.
     pub(super) fn look_at_usage(&mut self) -> Result<(), Rejection> {
-        let warn_at = u64::from(self.graph.limits.warn_at);
         for Measured { limit, spent, max, .. } in self.measured().into_iter().flatten() {
-            let warns = u128::from(spent) * 100 >= u128::from(max) * u128::from(warn_at);
-            if warns && !self.execution.usage.warned.contains(&limit) {
-                self.emit(EventData::LimitWarned { limit, current: spent, max })?;
-            }
+            self.warn_once(limit, spent, max)?;
         }
         let (limit, current) = (Violation::CostThreshold, self.execution.usage.cost.micros());
         if let Some(alert) = self.graph.limits.cost_alert
@@ -156,6 +208,11 @@ fn limit_error(limit: Violation, current: u64, max: u64) -> ExecutionError {
             format!("the execution would spend {current} USD of {max} USD (limits.cost_usd)")
         }
         Violation::TokenLimit => format!("the execution would use {current} of {max} tokens (limits.max_tokens)"),
+        Violation::StepLimit => format!("the execution reached its limit of {max} steps (limits.max_steps)"),
+        Violation::WallTimeLimit => "the execution ran longer than its wall_time limit".to_owned(),
+        Violation::IdleTimeout => {
+            format!("nothing has happened for {current} ms; {max} ms are allowed (limits.idle_timeout)")
+        }
         other => format!("{}: {current} of {max}", other.name()),
     };
     ExecutionError::new(limit.category(), message).with_code(ErrorCode::new(limit.name()))

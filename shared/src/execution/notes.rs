@@ -1,6 +1,7 @@
 //! What attempts put on record, and what follows: more work that was found, goals that are met, money that was spent.
 
 use super::decide::{Command, Decision, Rejection};
+use super::lifecycle::{ExecutionState, WaitReason};
 use super::state::Execution;
 use super::step::StepState;
 use crate::cost::{ModelPricing, Money};
@@ -46,17 +47,23 @@ impl Decision<'_> {
             // Another attempt will find it again.
             Note::Discovered { .. } if !succeeded => Ok(()),
             Note::Discovered { name, input, source, reason } => self.discover(ordinal, name, input, source, reason),
-            Note::ToolCall { id, name, input, output } => {
+            Note::ToolCall { id, name, input, output, error } => {
                 self.emit(EventData::ToolCallStarted { step, tool_call_id: id.clone(), tool_name: name, input })?;
-                self.emit(EventData::ToolCallCompleted { step, tool_call_id: id, output })
+                self.emit(EventData::ToolCallCompleted { step, tool_call_id: id, output, error })
             }
+            Note::Decision(record) => self.emit(EventData::DecisionRecorded { step, record }),
             // What did not succeed has met no goal.
             Note::Goal { status, .. } if !succeeded && ends_search(status) => Ok(()),
             Note::Goal { id, status, score, reason } => {
                 self.emit(EventData::GoalEvaluated { step, goal_id: id, status, score, reason })
             }
-            Note::Checkpoint { id, state_hash } => {
-                self.emit(EventData::CheckpointSaved { step, checkpoint_id: id, state_hash })
+            Note::Checkpoint { id, state_hash, wait } => {
+                self.emit(EventData::CheckpointSaved { step, checkpoint_id: id, state_hash })?;
+                if wait && succeeded { self.hold(WaitReason::Checkpoint) } else { Ok(()) }
+            }
+            Note::MemoryPressure { used, max } => {
+                self.emit(EventData::LimitWarned { limit: Violation::MemoryLimit, current: used, max })?;
+                self.hold(WaitReason::MemoryPressure)
             }
             Note::Usage { model, prompt_tokens, completion_tokens, cost } => {
                 self.usage(ordinal, None, model, prompt_tokens, completion_tokens, cost)
@@ -93,6 +100,15 @@ impl Decision<'_> {
         }
         self.denied = Some(stale);
         self.look_at_usage()
+    }
+
+    /// Holds what runs until somebody has done something about it. What is held already, or undoes what it has done,
+    /// goes on as it does.
+    fn hold(&mut self, reason: WaitReason) -> Result<(), Rejection> {
+        if self.execution.state != ExecutionState::Running || self.execution.is_ending() {
+            return Ok(());
+        }
+        self.emit(EventData::ExecutionWaiting { reason, step: None, control: None })
     }
 
     /// One more item for the map that the step belongs to, within the bounds that the graph declares.
@@ -140,6 +156,7 @@ impl Decision<'_> {
                 return self.emit(EventData::LimitReached { limit, current, max, held: false });
             }
         }
+        self.warn_once(Violation::DiscoveredStepLimit, u64::from(found.found + 1), u64::from(bounds.max_steps))?;
         let (discovered_by, map) = (Some(ordinal), Some(map));
         self.emit(EventData::StepDiscovered { name, discovered_by, source_type, reason, depth, map, input })
     }

@@ -149,6 +149,12 @@ pub struct Execution {
     /// What steps share with other executions.
     #[serde(default, skip_serializing_if = "Permits::is_none")]
     pub(super) permits: Permits,
+    /// Decisions that its steps have put on record.
+    #[serde(default, skip_serializing_if = "Decisions::is_none")]
+    pub(super) decisions: Decisions,
+    /// When nothing will have happened for too long, by its own clock; the deadline that is set for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) idle_due: Option<Timestamp>,
     /// Open steps of branches that have lost their race, to be closed before anything else follows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) losing: BTreeSet<u32>,
@@ -205,6 +211,22 @@ impl ChildRun {
     /// As far as this execution has been told.
     pub fn state(&self) -> ChildState {
         self.state
+    }
+}
+
+/// How many decisions are on record, and where the last one stands.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decisions {
+    #[serde(rename = "n")]
+    pub count: u64,
+    /// Sequence of its event; 0 before the first.
+    #[serde(rename = "l")]
+    pub last: u64,
+}
+
+impl Decisions {
+    fn is_none(&self) -> bool {
+        *self == Decisions::default()
     }
 }
 
@@ -502,6 +524,9 @@ pub enum Deadline {
     /// The whole execution may not run longer.
     #[serde(rename = "w")]
     WallTime,
+    /// Nothing has happened for too long.
+    #[serde(rename = "i")]
+    Idle,
     /// The next attempt of the step is due.
     #[serde(rename = "r")]
     Retry(u32),
@@ -573,6 +598,8 @@ impl Execution {
             depth: 0,
             usage: Usage::default(),
             permits: Permits::default(),
+            decisions: Decisions::default(),
+            idle_due: None,
             losing: BTreeSet::new(),
             undoable: Vec::new(),
             compensation: None,

@@ -14,7 +14,7 @@ use super::state::{Execution, KeptSignal};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
-use crate::event::message::Message;
+use crate::event::message::{InboxAction, Message};
 use crate::event::{ControlAction, ControlOutcome, Ending, EventData, SkipReason, Wait};
 use crate::graph::NodeIx;
 use crate::id::{ControlId, StepId};
@@ -420,6 +420,12 @@ impl Decision<'_> {
         if found > MESSAGE_BYTES {
             return Err(Refusal::Length { what: "the value of a message", found, limit: MESSAGE_BYTES }.into());
         }
+        if self.lets_go_on(&message) {
+            if self.graph.takes_messages() && self.execution.inbox.len() < INBOX_MESSAGES {
+                self.emit(EventData::InboxReceived { control, message })?;
+            }
+            return self.emit(EventData::InputReceived { input: Data::null(), step: None, control: Some(control) });
+        }
         let heard = matches!(message, Message::Guidance { .. } | Message::Evidence { .. });
         if !self.graph.takes_messages() {
             if !heard {
@@ -429,6 +435,16 @@ impl Decision<'_> {
             return Err(Refusal::Full { what: "the inbox", limit: INBOX_MESSAGES }.into());
         }
         self.emit(EventData::InboxReceived { control, message })
+    }
+
+    /// Whether the message does what the execution is held for: its context is made smaller, where it is saved.
+    fn lets_go_on(&self, message: &Message) -> bool {
+        let Message::Control { action, .. } = message else { return false };
+        let held_for = match action {
+            InboxAction::Compact => WaitReason::MemoryPressure,
+            InboxAction::Checkpoint => WaitReason::Checkpoint,
+        };
+        self.execution.state == ExecutionState::Waiting(held_for) && !self.execution.waits_on_steps
     }
 
     fn signal(

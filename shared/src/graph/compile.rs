@@ -20,6 +20,7 @@ use super::diagnose::{Diagnostics, Place, Reporter};
 use super::document::tree::{Tree, canonical};
 use super::document::{self, Document, DocumentNode, Kind, TaskFields};
 use super::expression::Template;
+use super::policy::LongRunningPolicy;
 use super::room::with_room;
 use super::suggest;
 use crate::id::GraphId;
@@ -80,8 +81,9 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
 
     let inputs = document.inputs.and_then(|tree| schema::compile(tree, "inputs", reporter));
     let mut expressions = Expressions::new(&document, &by_name, &wires, &shape, reporter);
-    let kinds: Vec<Option<NodeKind>> =
-        (0..document.nodes.len()).map(|at| node_kind(&document.nodes[at], at, &mut expressions)).collect();
+    let kinds: Vec<Option<NodeKind>> = (0..document.nodes.len())
+        .map(|at| node_kind(&document.nodes[at], at, document.limits.policy, &mut expressions))
+        .collect();
     let undos: Vec<Option<Task>> =
         (0..document.nodes.len()).map(|at| undo_of(&document.nodes[at], at, &mut expressions)).collect();
     let whens: Vec<Option<EdgeKind>> = wires.iter().map(|wire| edge_kind(&document, wire, &mut expressions)).collect();
@@ -223,13 +225,19 @@ fn check_edges_of(node: &DocumentNode<'_>, reporter: &mut Reporter<'_>) {
     }
 }
 
-fn node_kind(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'_, '_>) -> Option<NodeKind> {
+fn node_kind(
+    node: &DocumentNode<'_>,
+    at: usize,
+    policy: LongRunningPolicy,
+    expressions: &mut Expressions<'_, '_>,
+) -> Option<NodeKind> {
     Some(match node.kind.as_ref()? {
         Kind::Task(task) => NodeKind::Task(task_of(task, at, false, expressions)?),
         Kind::Map { over, max_concurrency, collect, discover, task } => {
             let over = expressions.list(over, at);
             let task = task_of(task, at, true, expressions);
-            let (max_concurrency, collect, discover) = (*max_concurrency, *collect, *discover);
+            let (max_concurrency, collect) = (*max_concurrency, *collect);
+            let discover = discover.map(|fields| fields.under(policy));
             NodeKind::Map(Map { over: over?, max_concurrency, collect, discover, task: task? })
         }
         Kind::Wait { wait, with } => NodeKind::Wait(waits::compile(wait, *with, at, expressions)?),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::expression::{Expression, Template};
+use super::policy::LongRunningPolicy;
 use crate::cost::Money;
 use crate::error::{ErrorCategory, RetryPolicy};
 use crate::event::{ApprovalPolicy, CancellationPolicy};
@@ -72,6 +73,10 @@ pub struct GraphLimits {
     pub max_cost: Option<Money>,
     /// Somebody is asked once this much is spent.
     pub cost_alert: Option<Money>,
+    /// Nothing may happen for as long as this while it runs; `None` is no bound.
+    pub idle_timeout: Option<Duration>,
+    /// What `discover` does not say itself.
+    pub policy: LongRunningPolicy,
     /// Percent of a limit at which a warning is recorded.
     pub warn_at: u32,
     pub on_limit: OnLimit,
@@ -88,6 +93,8 @@ impl GraphLimits {
             max_tokens: None,
             max_cost: None,
             cost_alert: None,
+            idle_timeout: None,
+            policy: LongRunningPolicy::Standard,
             warn_at: 80,
             on_limit: OnLimit::Stop,
             pause_after_failures: None,

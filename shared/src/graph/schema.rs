@@ -5,6 +5,7 @@ use serde_json::{Map, Value as Json, json};
 
 use super::compiled::Priority;
 use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_PERMITS, MAX_STEPS};
+use super::policy::{MAX_DEPTH, MAX_FOUND};
 use crate::error::ErrorCategory;
 use crate::error::retry::MAX_ATTEMPTS;
 
@@ -81,6 +82,8 @@ pub fn json_schema() -> Json {
                     "wall_time": { "$ref": "#/$defs/duration" },
                     "max_tokens": { "type": "integer", "minimum": 1 },
                     "cost_usd": { "$ref": "#/$defs/money" },
+                    "policy": { "enum": ["standard", "extended", "unlimited", "disabled"], "description": "What cost_alert_usd, idle_timeout and `discover` are where they are not said." },
+                    "idle_timeout": { "$ref": "#/$defs/duration", "description": "Nothing may happen for so long while it runs." },
                     "cost_alert_usd": { "$ref": "#/$defs/money", "description": "Somebody is asked once this much is spent." },
                     "warn_at": { "type": "integer", "minimum": 1, "maximum": 100, "default": 80, "description": "Percent of a limit at which a warning is recorded." },
                     "on_limit": { "enum": ["stop", "pause", "approve", "fail_step"], "default": "stop" },
@@ -178,13 +181,14 @@ pub fn json_schema() -> Json {
                 ],
             },
             "money": { "oneOf": [{ "type": "string", "pattern": "^[0-9]{1,9}([.][0-9]{1,6})?$" }, { "type": "integer", "minimum": 0, "maximum": 999_999_999 }] },
-            "discover": { "oneOf": [{ "enum": ["standard", "extended"] }, {
+            "discover": { "oneOf": [{ "enum": ["standard", "extended", "unlimited", "disabled"] }, {
                 "type": "object",
                 "additionalProperties": false,
                 "properties": {
-                    "max_steps": { "type": "integer", "minimum": 1, "maximum": 100_000, "default": 50 },
-                    "max_depth": { "type": "integer", "minimum": 1, "maximum": 1000, "default": 5 },
-                    "same_step_repeats": { "type": "integer", "minimum": 1, "maximum": 100_000, "default": 3 },
+                    "policy": { "enum": ["standard", "extended", "unlimited", "disabled"], "description": "Instead of that of `limits`." },
+                    "max_steps": { "type": "integer", "minimum": 1, "maximum": MAX_FOUND },
+                    "max_depth": { "type": "integer", "minimum": 1, "maximum": MAX_DEPTH },
+                    "same_step_repeats": { "type": "integer", "minimum": 1, "maximum": MAX_FOUND },
                 },
             }] },
             "reserve": {

@@ -6,8 +6,9 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
-    ApprovalPolicy, CancellationPolicy, ChildState, ControlAction, ControlOutcome, Ending, EventData, GoalStatus,
-    Input, Message, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Violation, Wait,
+    ApprovalPolicy, CancellationPolicy, ChildState, ControlAction, ControlOutcome, DecisionAlternative, DecisionInputs,
+    DecisionRecord, DecisionType, Ending, EventData, GoalStatus, Input, Message, ModelContext, NewStep, Origin,
+    ParentLink, ParentType, SkipReason, StepSourceType, Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::graph::GraphDigest;
@@ -180,7 +181,38 @@ pub(crate) fn all() -> Vec<EventData> {
             tool_name: text("search"),
             input: data(json!({"query": "tulips"})),
         },
-        EventData::ToolCallCompleted { step: Some(3), tool_call_id: text("call-1"), output: data(json!(["a", "b"])) },
+        EventData::ToolCallCompleted {
+            step: Some(3),
+            tool_call_id: text("call-1"),
+            output: data(json!(["a", "b"])),
+            error: None,
+        },
+        EventData::DecisionRecorded {
+            step: Some(3),
+            record: Box::new(DecisionRecord {
+                decision_type: DecisionType::ToolSelection,
+                outcome: text("search the archive"),
+                confidence: 0.75,
+                inputs: DecisionInputs {
+                    facts: vec![text("the index is old")],
+                    constraints: vec![text("no network")],
+                    evidence_ids: vec![text("ctrl_1")],
+                },
+                alternatives: vec![DecisionAlternative {
+                    option: text("ask a person"),
+                    score: 0.25,
+                    rejected_reason: Some(text("it is night")),
+                }],
+                model_context: Some(ModelContext {
+                    provider: text("house"),
+                    model: text("small-model"),
+                    version: Some(text("3")),
+                    temperature: Some(0.5),
+                    max_tokens: Some(400),
+                }),
+                reasoning: Some(text("the archive is near")),
+            }),
+        },
         EventData::CheckpointSaved { step: Some(3), checkpoint_id: text("cp-1"), state_hash: text("00ff") },
         EventData::GoalEvaluated {
             step: Some(3),

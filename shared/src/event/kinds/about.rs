@@ -48,6 +48,7 @@ impl EventData {
             EventData::BudgetSet { .. } => "budget_set",
             EventData::ToolCallStarted { .. } => "tool_call_started",
             EventData::ToolCallCompleted { .. } => "tool_call_completed",
+            EventData::DecisionRecorded { .. } => "decision_recorded",
             EventData::CheckpointSaved { .. } => "checkpoint_saved",
             EventData::GoalEvaluated { .. } => "goal_evaluated",
             EventData::Custom { .. } => "custom",
@@ -82,6 +83,7 @@ impl EventData {
             | EventData::UsageRecorded { step, .. }
             | EventData::ToolCallStarted { step, .. }
             | EventData::ToolCallCompleted { step, .. }
+            | EventData::DecisionRecorded { step, .. }
             | EventData::CheckpointSaved { step, .. }
             | EventData::GoalEvaluated { step, .. }
             | EventData::Custom { step, .. } => *step,
@@ -140,7 +142,12 @@ impl EventData {
             | EventData::StepRetryScheduled { error, .. } => of_error(error, &mut visit),
             EventData::MapExpanded { items, .. } => visit(items),
             EventData::ToolCallStarted { input, .. } | EventData::StepDiscovered { input, .. } => visit(input),
-            EventData::ToolCallCompleted { output, .. } => visit(output),
+            EventData::ToolCallCompleted { output, error, .. } => {
+                visit(output);
+                if let Some(error) = error {
+                    of_error(error, &mut visit);
+                }
+            }
             EventData::Custom { data, .. } => visit(data),
             EventData::ExecutionStarted {}
             | EventData::ExecutionPaused { .. }
@@ -167,6 +174,7 @@ impl EventData {
             | EventData::LimitWarned { .. }
             | EventData::LimitReached { .. }
             | EventData::BudgetSet { .. }
+            | EventData::DecisionRecorded { .. }
             | EventData::CheckpointSaved { .. }
             | EventData::GoalEvaluated { .. } => {}
         }

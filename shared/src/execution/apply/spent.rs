@@ -53,6 +53,14 @@ impl Fold<'_> {
         Ok(())
     }
 
+    pub(super) fn choice(&mut self, step: Option<u32>) -> Result<(), ApplyError> {
+        self.note(step)?;
+        let decisions = &mut self.execution.decisions;
+        decisions.count += 1;
+        decisions.last = self.sequence;
+        Ok(())
+    }
+
     pub(super) fn limit_warned(&mut self, limit: Violation) -> Result<(), ApplyError> {
         self.legal(ExecutionAction::StepStarted)?;
         self.execution.usage.warned.insert(limit);

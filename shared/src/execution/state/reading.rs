@@ -1,6 +1,6 @@
 //! What may be read of an execution and of its steps, by anybody.
 
-use super::{Counts, Execution, KeptSignal, Step, Usage, WaitRun, step_id};
+use super::{Counts, Decisions, Execution, KeptSignal, Step, Usage, WaitRun, step_id};
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::event::{Message, ParentLink, SkipReason};
@@ -111,6 +111,11 @@ impl Execution {
     /// Tokens and money.
     pub fn usage(&self) -> &Usage {
         &self.usage
+    }
+
+    /// Decisions that its steps have put on record.
+    pub fn decisions(&self) -> Decisions {
+        self.decisions
     }
 
     /// What an input from outside brought last.

@@ -99,7 +99,7 @@ fn a_deadline_that_ends_the_execution_ends_the_others_with_it() {
         .starts(json!({}))
         .after(MINUTE)
         .ticks()
-        .records("step_skipped step_skipped execution_failed")
+        .records("limit_reached step_skipped step_skipped execution_failed")
         .then_fails_with("wall_time_limit");
 }
 

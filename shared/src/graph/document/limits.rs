@@ -6,11 +6,7 @@ use super::{MAX_STEPS, duration, word};
 use crate::cost::Money;
 use crate::graph::compiled::{Discover, GraphLimits, OnLimit, Reserve};
 use crate::graph::diagnose::Reporter;
-
-/// Deepest discovery.
-const MAX_DEPTH: u32 = 1000;
-/// Most items that a map may find.
-const MAX_FOUND: u32 = 100_000;
+use crate::graph::policy::{LongRunningPolicy, MAX_DEPTH, MAX_FOUND};
 
 const LIMITS: Known = Known {
     what: "limits",
@@ -23,13 +19,23 @@ const LIMITS: Known = Known {
         "warn_at",
         "on_limit",
         "pause_after_failures",
+        "policy",
+        "idle_timeout",
     ],
-    later: &["idle_timeout", "max_memory_mb", "max_concurrent_executions"],
+    later: &["max_memory_mb", "max_concurrent_executions"],
 };
 
 pub(crate) fn read(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
     let mut limits = GraphLimits::most();
     let Some(mut fields) = Fields::of(tree, &LIMITS, reporter) else { return limits };
+    if let Some(policy) = fields.take("policy").and_then(|tree| policy(tree, reporter)) {
+        limits.policy = policy;
+        limits.cost_alert = policy.cost_alert();
+        limits.idle_timeout = policy.idle_timeout();
+    }
+    if let Some(tree) = fields.take("idle_timeout") {
+        limits.idle_timeout = duration::read(tree, "idle_timeout", duration::Zero::Refused, reporter);
+    }
     if let Some(tree) = fields.take("max_steps") {
         limits.max_steps = number(tree, "max_steps", 1..=MAX_STEPS, reporter).unwrap_or(MAX_STEPS);
     }
@@ -40,7 +46,9 @@ pub(crate) fn read(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
         limits.max_tokens = tokens(tree, "max_tokens", reporter);
     }
     limits.max_cost = fields.take("cost_usd").and_then(|tree| money(tree, "cost_usd", reporter));
-    limits.cost_alert = fields.take("cost_alert_usd").and_then(|tree| money(tree, "cost_alert_usd", reporter));
+    if let Some(tree) = fields.take("cost_alert_usd") {
+        limits.cost_alert = money(tree, "cost_alert_usd", reporter);
+    }
     if let Some(tree) = fields.take("warn_at") {
         limits.warn_at = number(tree, "warn_at", 1..=100, reporter).unwrap_or(limits.warn_at);
     }
@@ -69,26 +77,52 @@ pub(crate) fn reserve(tree: &Tree, reporter: &mut Reporter<'_>) -> Reserve {
     }
 }
 
-const DISCOVER: Known =
-    Known { what: "`discover`", fields: &["max_steps", "max_depth", "same_step_repeats"], later: &["policy"] };
+fn policy(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<LongRunningPolicy> {
+    word(tree, "policy", &LongRunningPolicy::ALL.map(|policy| (policy.name(), policy)), reporter).copied()
+}
 
-/// What is not said is that of the standard policy for long-running executions: 50 steps, 5 deep, 3 times the same.
-pub(crate) fn discover(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<Discover> {
-    let mut bounds = Discover { max_steps: 50, max_depth: 5, same_step_repeats: 3 };
+const DISCOVER: Known =
+    Known { what: "`discover`", fields: &["policy", "max_steps", "max_depth", "same_step_repeats"], later: &[] };
+
+/// What a map says of the bounds of its discovery. What it does not say is its policy's, or that of `limits`.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct DiscoverFields {
+    policy: Option<LongRunningPolicy>,
+    max_steps: Option<u32>,
+    max_depth: Option<u32>,
+    same_step_repeats: Option<u32>,
+}
+
+impl DiscoverFields {
+    pub(crate) fn under(self, policy: LongRunningPolicy) -> Discover {
+        let bounds = self.policy.unwrap_or(policy).discover();
+        Discover {
+            max_steps: self.max_steps.unwrap_or(bounds.max_steps),
+            max_depth: self.max_depth.unwrap_or(bounds.max_depth),
+            same_step_repeats: self.same_step_repeats.unwrap_or(bounds.same_step_repeats),
+        }
+    }
+}
+
+pub(crate) fn discover(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<DiscoverFields> {
     if let Shape::Text(_) = &tree.shape {
-        let words =
-            [("standard", bounds), ("extended", Discover { max_steps: 300, max_depth: 10, same_step_repeats: 5 })];
-        return word(tree, "discover", &words, reporter).copied();
+        let words = LongRunningPolicy::ALL.map(|policy| (policy.name(), policy));
+        let policy = word(tree, "discover", &words, reporter).copied()?;
+        return Some(DiscoverFields { policy: Some(policy), ..DiscoverFields::default() });
     }
     let mut fields = Fields::of(tree, &DISCOVER, reporter)?;
+    let mut bounds = DiscoverFields::default();
+    if let Some(tree) = fields.take("policy") {
+        bounds.policy = Some(policy(tree, reporter)?);
+    }
     if let Some(tree) = fields.take("max_steps") {
-        bounds.max_steps = number(tree, "max_steps", 1..=MAX_FOUND, reporter)?;
+        bounds.max_steps = Some(number(tree, "max_steps", 1..=MAX_FOUND, reporter)?);
     }
     if let Some(tree) = fields.take("max_depth") {
-        bounds.max_depth = number(tree, "max_depth", 1..=MAX_DEPTH, reporter)?;
+        bounds.max_depth = Some(number(tree, "max_depth", 1..=MAX_DEPTH, reporter)?);
     }
     if let Some(tree) = fields.take("same_step_repeats") {
-        bounds.same_step_repeats = number(tree, "same_step_repeats", 1..=MAX_FOUND, reporter)?;
+        bounds.same_step_repeats = Some(number(tree, "same_step_repeats", 1..=MAX_FOUND, reporter)?);
     }
     Some(bounds)
 }

@@ -4,14 +4,15 @@ use std::time::Duration;
 
 use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
+use super::limits::{self, DiscoverFields};
 use super::permits::{self, PermitFields};
 use super::subgraph::{self, SubGraphFields};
 use super::tree::{Key, Shape, Tree};
 use super::wait::{self, WaitFields};
-use super::{duration, limits, word};
+use super::{duration, word};
 use crate::error::retry::{MAX_ATTEMPTS, MAX_DELAY};
 use crate::error::{BackoffStrategy, ErrorCategory, Jitter, RetryPolicy};
-use crate::graph::compiled::{Collect, Discover, Join, Priority, Reserve, Routing, Timeouts};
+use crate::graph::compiled::{Collect, Join, Priority, Reserve, Routing, Timeouts};
 use crate::graph::diagnose::{Place, Reporter};
 use crate::graph::suggest;
 
@@ -80,13 +81,30 @@ pub(crate) struct DocumentNode<'t> {
 #[derive(Debug)]
 pub(crate) enum Kind<'t> {
     Task(TaskFields<'t>),
-    Map { over: &'t Tree, max_concurrency: u32, collect: Collect, discover: Option<Discover>, task: TaskFields<'t> },
-    Wait { wait: WaitFields<'t>, with: Option<&'t Tree> },
-    Graph { sub: SubGraphFields, with: Option<&'t Tree> },
+    Map {
+        over: &'t Tree,
+        max_concurrency: u32,
+        collect: Collect,
+        discover: Option<DiscoverFields>,
+        task: TaskFields<'t>,
+    },
+    Wait {
+        wait: WaitFields<'t>,
+        with: Option<&'t Tree>,
+    },
+    Graph {
+        sub: SubGraphFields,
+        with: Option<&'t Tree>,
+    },
     Route,
     Transform(&'t Tree),
-    Fail { category: ErrorCategory, message: Option<&'t Tree> },
-    End { output: Option<&'t Tree> },
+    Fail {
+        category: ErrorCategory,
+        message: Option<&'t Tree>,
+    },
+    End {
+        output: Option<&'t Tree>,
+    },
 }
 
 #[derive(Debug)]
