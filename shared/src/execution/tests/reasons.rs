@@ -53,7 +53,7 @@ fn noted(mut scenario: Scenario, note: Note) -> Scenario {
     scenario
 }
 
-/// How each is entered: by what a step waits for, by what one reports, or by somebody's hand.
+/// How each is entered without anybody's hand: by what a step waits for, or by what one reports.
 fn entered(reason: WaitReason) -> Scenario {
     match reason {
         WaitReason::Approval => waits_for("{ approval: {} }"),
@@ -79,8 +79,9 @@ fn entered(reason: WaitReason) -> Scenario {
             noted(task(""), Note::Checkpoint { id, state_hash, wait: true })
         }
         WaitReason::RateLimit => {
-            let mut scenario = task("");
-            scenario.asks("ada", Steering::Wait { reason });
+            let mut scenario =
+                given("nodes: { w: { task: t, concurrency: { key: k, max: 1 }, next: { to: z } }, z: { task: t } }");
+            scenario.starts(json!({}));
             scenario
         }
     }
@@ -93,11 +94,10 @@ fn leaves(reason: WaitReason) -> &'static [&'static str] {
         WaitReason::UserInput => &["answer"],
         WaitReason::External => &["answer", "give_up"],
         WaitReason::Signal => &["signal"],
-        WaitReason::Timer | WaitReason::SubAgent => &[],
+        WaitReason::Timer | WaitReason::SubAgent | WaitReason::RateLimit => &[],
         WaitReason::CostThreshold => &["budget", "input", "resume"],
         WaitReason::MemoryPressure => &["compact", "input", "resume"],
         WaitReason::Checkpoint => &["checkpoint", "input", "resume"],
-        WaitReason::RateLimit => &["input", "resume"],
     }
 }
 
@@ -137,6 +137,13 @@ fn the_end_of_a_child_is_what_its_parent_waits_for() {
     let child = scenario.execution.awaited_children().next().expect("a child is awaited");
     scenario.when(Command::ChildEnded { child, ending: ChildEnding::Completed { output: Data::null() } });
     scenario.is(ExecutionState::Running).owes("z");
+}
+
+#[test]
+fn a_permit_is_what_an_execution_at_its_rate_waits_for() {
+    let mut scenario = entered(WaitReason::RateLimit);
+    let permit = scenario.grant("w", None);
+    scenario.when(permit).is(ExecutionState::Running).owes("w");
 }
 
 #[test]
