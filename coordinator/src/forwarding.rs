@@ -1,7 +1,7 @@
 //! Requests between coordinators: a request that reached one goes to the owner of its partition by the bus.
 //!
 //! It is answered only when what follows from it is durable, so the bus never holds the only copy of anything that was
-//! acknowledged.
+//! acknowledged. Both ways are under a seal (`seals`): whoever may only publish on the bus cannot ask for anything.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -9,10 +9,8 @@ use std::time::Duration;
 
 use stepstream_runtime::bus::{CommandRequest, CoordinatorBus};
 use stepstream_shared::id::PartitionId;
-use stepstream_shared::wire::Forwarded;
 use tokio_util::sync::CancellationToken;
 
-use crate::error::{ServiceError, answer_of};
 use crate::ownership::OwnedPartitions;
 use crate::service::Service;
 
@@ -73,11 +71,7 @@ async fn listen(service: Service, bus: Arc<dyn CoordinatorBus>, partition: Parti
 }
 
 async fn answer(service: Service, command: CommandRequest) {
-    let result = match Forwarded::decode(&command.body) {
-        Ok(forwarded) => service.carry_out(&command.tenant, forwarded).await,
-        Err(error) => Err(ServiceError::Internal(format!("a request of another coordinator is not readable: {error}"))),
-    };
-    let body = answer_of(result).encode().unwrap_or_default();
+    let body = service.passed_on(&command.tenant, &command.body).await;
     if let Err(error) = command.reply.reply(body.into()).await {
         tracing::debug!(%error, "an answer was not sent; the caller asks again under its key");
     }

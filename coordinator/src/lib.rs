@@ -20,11 +20,12 @@ pub mod reading;
 mod recovery;
 mod refusals;
 pub mod schedules;
+mod seals;
 pub mod serve;
 pub mod service;
 pub mod store;
 
 pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start};
 pub use engine::AtRest;
-pub use refusals::RefusedOutcomes;
+pub use refusals::{RefusedOutcomes, RefusedRequests};
 pub use service::{Service, ServiceError};

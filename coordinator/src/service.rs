@@ -16,15 +16,16 @@ use stepstream_shared::execution::{Command, StartRequest, Steer, Steering};
 use stepstream_shared::graph::{CompiledGraph, Source, compile};
 use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
-use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext};
+use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext, WireError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::engine::{Input, Request, RequestBody};
-use crate::error::{chain, result_of};
+use crate::error::{answer_of, chain, result_of};
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::ports::{StoreMeta, StoredGraph};
 use crate::reading::{Loaded, Reader};
-use crate::refusals::{Refusals, RefusedOutcomes};
+use crate::refusals::{Refusals, RefusedOutcomes, RefusedRequests};
+use crate::seals::Seals;
 
 pub use self::bulk::{BULK_MOST, Bulk, BulkAction, BulkPart};
 pub use self::schedules::{BACKFILL_MOST, Backfill, Backfilled, ScheduleChange};
@@ -124,6 +125,7 @@ struct Inner {
     hints: broadcast::Sender<Hint>,
     owned: OwnedPartitions,
     refusals: Refusals,
+    seals: Seals,
     in_memory: ExecutionsInMemory,
     exclusive: bool,
     /// A schedule was changed here.
@@ -145,6 +147,7 @@ impl Service {
         exclusive: bool,
     ) -> Self {
         let schedules_changed = Arc::default();
+        let seals = Seals::new(meta.mac_key);
         Service(Arc::new(Inner {
             reader,
             engine,
@@ -154,6 +157,7 @@ impl Service {
             hints,
             owned,
             refusals,
+            seals,
             in_memory,
             exclusive,
             schedules_changed,
@@ -198,6 +202,11 @@ impl Service {
     /// Outcomes that this coordinator refused since it was started.
     pub fn refused_outcomes(&self) -> RefusedOutcomes {
         self.0.refusals.counted(self.0.bus.undecodable())
+    }
+
+    /// Requests of other coordinators, or of those who say that they are, that this one refused since it was started.
+    pub fn refused_requests(&self) -> RefusedRequests {
+        self.0.refusals.requests()
     }
 
     /// Growth of the logs that this coordinator drives. May miss some: the log decides.
@@ -390,23 +399,13 @@ impl Service {
     /// Brings a request to the owner of its partition, whoever that is by then.
     async fn submit(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let partition = PartitionId::of(request.execution, self.0.meta.partitions);
-        let execution = request.execution;
         let give_up = Instant::now() + FIND_OWNER;
         let mut tried = false;
         loop {
             let outcome = if self.0.exclusive || self.0.owned.contains(partition) {
                 self.carry_out(tenant, request.clone()).await
             } else {
-                let body = request.encode().map_err(|error| ServiceError::Internal(error.to_string()))?;
-                match self.0.bus.request(tenant, partition, body.into(), ONE_TRY).await {
-                    Ok(answer) => match Answer::decode(&answer) {
-                        Ok(answer) => result_of(answer, execution),
-                        Err(error) => Err(ServiceError::Internal(format!("an answer is not readable: {error}"))),
-                    },
-                    // Trying again makes it no smaller.
-                    Err(error @ BusError::TooLarge { .. }) => Err(ServiceError::TooLarge(error.to_string())),
-                    Err(error) => Err(ServiceError::Unavailable(error.to_string())),
-                }
+                self.pass_on(tenant, partition, &request).await
             };
             match outcome {
                 // What became of a try whose answer did not come, only the log knows.
@@ -421,6 +420,45 @@ impl Service {
                 other => return other,
             }
         }
+    }
+
+    /// Asks the owner of a partition, by the bus.
+    async fn pass_on(&self, tenant: &TenantId, to: PartitionId, request: &Forwarded) -> Result<(), ServiceError> {
+        let internal = |error: WireError| ServiceError::Internal(error.to_string());
+        let body = request.encode().map_err(internal)?;
+        let (id, sealed) = self.0.seals.seal(tenant, self.0.clock.now(), body).map_err(internal)?;
+        match self.0.bus.request(tenant, to, sealed.into(), ONE_TRY).await {
+            Ok(answer) => match self.0.seals.open_answer(id, &answer).map(|answer| Answer::decode(&answer)) {
+                Some(Ok(answer)) => result_of(answer, request.execution),
+                Some(Err(error)) => Err(ServiceError::Internal(format!("an answer is not readable: {error}"))),
+                // What became of it, the log knows.
+                None => Err(ServiceError::Unavailable("an answer that no coordinator has signed".to_owned())),
+            },
+            // Trying again makes it no smaller.
+            Err(error @ BusError::TooLarge { .. }) => Err(ServiceError::TooLarge(error.to_string())),
+            Err(error) => Err(ServiceError::Unavailable(error.to_string())),
+        }
+    }
+
+    /// Carries out what another coordinator has passed on. The answer; empty for whoever is not one.
+    pub(crate) async fn passed_on(&self, tenant: &TenantId, bytes: &[u8]) -> Vec<u8> {
+        let (id, result) = match self.0.seals.open(tenant, self.0.clock.now(), bytes) {
+            Ok((id, body)) => match Forwarded::decode(&body) {
+                Ok(forwarded) => (id, self.carry_out(tenant, forwarded).await),
+                Err(error) => {
+                    let text = format!("a request of another coordinator is not readable: {error}");
+                    (id, Err(ServiceError::Internal(text)))
+                }
+            },
+            Err(bad) => {
+                tracing::warn!(%tenant, why = %bad, "a request on the bus was refused");
+                self.0.refusals.request(&bad);
+                let Some(id) = bad.id() else { return Vec::new() };
+                (id, Err(ServiceError::Unavailable(format!("another coordinator has refused the request: {bad}"))))
+            }
+        };
+        let answer = answer_of(result).encode().and_then(|answer| self.0.seals.seal_answer(id, answer));
+        answer.unwrap_or_default()
     }
 
     /// Whether the log shows that a request was carried out. For a start under a key the caller compares requests.

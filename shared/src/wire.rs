@@ -3,6 +3,7 @@
 
 mod control;
 mod forwarded;
+mod sealed;
 
 use std::fmt;
 
@@ -17,6 +18,7 @@ use crate::time::Timestamp;
 
 pub use control::Control;
 pub use forwarded::{Answer, Forwarded, ForwardedRequest};
+pub use sealed::{SealId, SealKey, Sealed};
 
 /// The version of this protocol. A message of a newer one is refused; the worker or coordinator is too old for it.
 pub const PROTOCOL: u8 = 1;
@@ -60,6 +62,14 @@ pub struct Token {
 /// A keyed BLAKE3 tag of sixteen bytes over everything else in the token and the tenant.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Mac(pub [u8; 16]);
+
+impl Mac {
+    /// Compares in constant time.
+    fn is(&self, other: &Mac) -> bool {
+        // Folding every byte keeps the time independent of where they differ.
+        self.0.iter().zip(other.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+    }
+}
 
 impl Serialize for Mac {
     fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -113,14 +123,19 @@ impl MacKey {
         ordinal: u32,
         attempt: u32,
     ) -> Mac {
+        let (incarnation, ordinal, attempt) = (incarnation.to_le_bytes(), ordinal.to_le_bytes(), attempt.to_le_bytes());
+        let tenant = tenant.as_str().as_bytes();
+        let parts: [&[u8]; 6] = [&incarnation, execution.as_bytes(), step.as_bytes(), &ordinal, &attempt, tenant];
+        self.tag(b"stepstream token 1", &parts)
+    }
+
+    /// The tag of these parts, which must not run together.
+    fn tag(&self, domain: &[u8], parts: &[&[u8]]) -> Mac {
         let mut hasher = blake3::Hasher::new_keyed(&self.0);
-        hasher.update(b"stepstream token 1");
-        hasher.update(&incarnation.to_le_bytes());
-        hasher.update(execution.as_bytes());
-        hasher.update(step.as_bytes());
-        hasher.update(&ordinal.to_le_bytes());
-        hasher.update(&attempt.to_le_bytes());
-        hasher.update(tenant.as_str().as_bytes());
+        hasher.update(domain);
+        parts.iter().for_each(|part| {
+            hasher.update(part);
+        });
         let mut tag = [0; 16];
         tag.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
         Mac(tag)
@@ -143,8 +158,7 @@ impl MacKey {
     /// Whether a coordinator of this store minted the token for this tenant. Compares in constant time.
     pub fn verify(&self, tenant: &TenantId, token: &Token) -> bool {
         let expected = self.mac(tenant, token.incarnation, token.execution, token.step, token.ordinal, token.attempt);
-        // Folding every byte keeps the time independent of where they differ.
-        expected.0.iter().zip(token.mac.0).fold(0, |difference, (a, b)| difference | (a ^ b)) == 0
+        expected.is(&token.mac)
     }
 }
 
@@ -317,7 +331,14 @@ fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, WireError> {
 }
 
 fn decode<T: for<'de> Deserialize<'de>>(bytes: &[u8], protocol: impl Fn(&T) -> u8) -> Result<T, WireError> {
-    let limit = crate::data::MAX_BYTES + ENVELOPE_BYTES;
+    decode_up_to(crate::data::MAX_BYTES + ENVELOPE_BYTES, bytes, protocol)
+}
+
+fn decode_up_to<T: for<'de> Deserialize<'de>>(
+    limit: usize,
+    bytes: &[u8],
+    protocol: impl Fn(&T) -> u8,
+) -> Result<T, WireError> {
     if bytes.len() > limit {
         return Err(WireError::TooLarge { found: bytes.len(), limit });
     }

@@ -10,7 +10,7 @@ use super::Api;
 use super::limits::READY_WITHIN;
 use super::problem::Problem;
 use super::query::Parameters;
-use crate::refusals::RefusedOutcomes;
+use crate::refusals::{RefusedOutcomes, RefusedRequests};
 
 /// What this server is.
 #[derive(Serialize, ToSchema)]
@@ -63,6 +63,7 @@ pub(super) struct Status {
     /// What an acknowledged write has survived, as read back from the store.
     durability: String,
     refused_outcomes: RefusedOutcomes,
+    refused_requests: RefusedRequests,
 }
 
 /// How this coordinator stands.
@@ -76,6 +77,7 @@ pub(super) async fn status(State(api): State<Api>, query: Parameters) -> Result<
         incarnation: api.service.incarnation(),
         durability: api.service.durability().to_owned(),
         refused_outcomes: api.service.refused_outcomes(),
+        refused_requests: api.service.refused_requests(),
     }))
 }
 
