@@ -26,6 +26,7 @@ pub mod flow;
 pub mod hash;
 mod idle;
 mod inbox;
+mod kept;
 pub mod lifecycle;
 mod limits;
 mod notes;

@@ -437,7 +437,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             Refusal::NotAssigned { .. } => ServiceError::Forbidden(refusal.to_string()),
             Refusal::UnknownNode(_) | Refusal::UnknownSignal(_) => ServiceError::NotThere(refusal.to_string()),
             Refusal::Length { .. } | Refusal::Range { .. } => ServiceError::InvalidForm(vec![refusal.to_string()]),
-            Refusal::Full { .. } => ServiceError::Full(refusal.to_string()),
+            Refusal::Full { .. } | Refusal::FullBytes { .. } => ServiceError::Full(refusal.to_string()),
             Refusal::Repeated
             | Refusal::Over(_)
             | Refusal::Withheld(_)

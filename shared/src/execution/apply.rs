@@ -6,6 +6,7 @@ mod spent;
 mod steered;
 
 use super::flow::Ending;
+use super::kept::KeptSignals;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition};
 use super::state::{Deadline, Discovery, Execution, LoopRun, MapRun, NodeRun, Ready, Step};
 use super::step::{IllegalStepTransition, StepAction, StepState};
@@ -321,7 +322,8 @@ impl Fold<'_> {
         execution.paused_at = None;
         execution.passing = None;
         execution.stopped_before = None;
-        execution.signals.clear();
+        execution.signals = KeptSignals::default();
+        execution.denied.clear();
         execution.inbox.clear();
         execution.deadlines.clear();
         execution.idle_due = None;

@@ -8,6 +8,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::compensation::Compensation;
+pub use super::kept::KeptSignal;
+use super::kept::KeptSignals;
 use super::lifecycle::{ExecutionState, WaitReason};
 use super::permits::Permits;
 use super::step::StepState;
@@ -123,8 +125,8 @@ pub struct Execution {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) waits: BTreeMap<u32, WaitRun>,
     /// Signals that no step has waited for yet, by the sequence of the event that brought them.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub(super) signals: BTreeMap<u64, KeptSignal>,
+    #[serde(default, skip_serializing_if = "KeptSignals::is_empty")]
+    pub(super) signals: KeptSignals,
     /// Messages that no step has taken yet, the most urgent first, then by the sequence of their event.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) inbox: BTreeMap<(u8, u64), Message>,
@@ -137,6 +139,9 @@ pub struct Execution {
     /// Requests that were carried out, the latest last: one that is repeated is done already.
     #[serde(default, skip_serializing_if = "VecDeque::is_empty")]
     pub(super) asked: VecDeque<ControlId>,
+    /// Controls that were denied since one was last carried out, as far as they are on record.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) denied: Vec<ControlId>,
     /// By the ordinal of the step that wants them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(super) children: BTreeMap<u32, ChildRun>,
@@ -296,17 +301,6 @@ pub struct Decision {
     pub form: Data,
     #[serde(rename = "t")]
     pub at: Timestamp,
-}
-
-/// A signal that came before its wait.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct KeptSignal {
-    #[serde(rename = "n")]
-    pub name: String,
-    #[serde(rename = "k", default, skip_serializing_if = "Option::is_none")]
-    pub correlation: Option<String>,
-    #[serde(rename = "d", default, skip_serializing_if = "Data::is_null")]
-    pub payload: Data,
 }
 
 impl WaitRun {
@@ -589,11 +583,12 @@ impl Execution {
             ready: VecDeque::new(),
             busy_maps: BTreeSet::new(),
             waits: BTreeMap::new(),
-            signals: BTreeMap::new(),
+            signals: KeptSignals::default(),
             inbox: BTreeMap::new(),
             taken: BTreeMap::new(),
             heard: VecDeque::new(),
             asked: VecDeque::new(),
+            denied: Vec::new(),
             children: BTreeMap::new(),
             depth: 0,
             usage: Usage::default(),

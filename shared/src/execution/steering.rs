@@ -2,7 +2,7 @@
 //!
 //! A request has an id. One that was carried out is not carried out again, whoever lost its answer; the last
 //! [`REMEMBERED`] are known. A request that means nothing where the execution stands changes nothing; what would have
-//! controlled it (pause, resume) is on record as denied, the rest is refused without a trace.
+//! controlled it (pause, resume) is on record as denied, [`DENIALS`] times in a row; the rest is refused without a trace.
 
 use std::time::Duration;
 
@@ -21,13 +21,16 @@ use crate::id::{ControlId, StepId};
 
 /// Requests that are known by their id: a repeated one among the last so many is done already.
 pub const REMEMBERED: usize = 1024;
+/// Controls that are put on record as denied, until one is carried out: what else is denied is only answered, so that
+/// nobody fills a log with requests that change nothing.
+pub const DENIALS: usize = 16;
 /// Guidance and evidence that expressions see: the latest.
 pub const HEARD: usize = 100;
 /// Messages that may wait in an inbox.
 pub const INBOX_MESSAGES: usize = 1000;
 /// Signals that may wait for their step.
 pub const KEPT_SIGNALS: usize = 1000;
-/// Bytes of the values of all signals that wait for their step.
+/// Bytes of all signals that wait for their step: names, keys and values.
 pub const KEPT_BYTES: usize = 8 * 1024 * 1024;
 /// Largest value in a message, in bytes.
 pub const MESSAGE_BYTES: usize = 16 * 1024;
@@ -182,6 +185,8 @@ pub enum Refusal {
     DecidedAlready { by: String },
     #[error("{what} is full: at most {limit} wait there")]
     Full { what: &'static str, limit: usize },
+    #[error("{what} is full: {found} of at most {limit} bytes wait there")]
+    FullBytes { what: &'static str, found: usize, limit: usize },
     #[error("no step of this graph takes messages of this kind (`inbox: true`)")]
     NobodyTakes,
     /// A permit that has come in vain.
@@ -281,6 +286,12 @@ impl Decision<'_> {
             _ => None,
         };
         let illegal = illegal.or_else(|| self.execution.state.after(move_).err().map(Rejection::from));
+        let execution = &*self.execution;
+        if let Some(illegal) = &illegal
+            && (execution.denied.contains(&control) || execution.denied.len() >= DENIALS)
+        {
+            return Err(illegal.clone());
+        }
         let outcome = if illegal.is_none() { ControlOutcome::Allowed } else { ControlOutcome::Denied };
         // The reason stands in the event that follows, where one does.
         let reason = match (outcome, action) {
@@ -461,11 +472,18 @@ impl Decision<'_> {
         self.not_over()?;
         self.takes_signal(&name, &payload)?;
         let signal = KeptSignal { name, correlation, payload };
-        let bytes: usize = self.execution.signals.values().map(|kept| kept.payload.len()).sum();
-        let full = self.execution.signals.len() >= KEPT_SIGNALS || bytes + signal.payload.len() > KEPT_BYTES;
+        let kept = &self.execution.signals;
+        let (what, found) = ("what is kept of signals", kept.bytes());
+        let full = match () {
+            () if kept.len() >= KEPT_SIGNALS => Some(Refusal::Full { what, limit: KEPT_SIGNALS }),
+            () if found + signal.bytes() > KEPT_BYTES => Some(Refusal::FullBytes { what, found, limit: KEPT_BYTES }),
+            () => None,
+        };
         // One that a step waits for is not kept.
-        if full && self.waits_for_signal(&signal).is_none() {
-            return Err(Refusal::Full { what: "what is kept of signals", limit: KEPT_SIGNALS }.into());
+        if let Some(full) = full
+            && self.waits_for_signal(&signal).is_none()
+        {
+            return Err(full.into());
         }
         let KeptSignal { name, correlation, payload } = signal;
         self.emit(EventData::SignalReceived { control, name, correlation, payload })?;

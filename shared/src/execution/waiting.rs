@@ -33,7 +33,7 @@ impl Decision<'_> {
             Wait::Signal { name, correlation } => {
                 let node = self.wait_node(step);
                 let mut kept = self.execution.signals.iter();
-                kept.find(|(_, signal)| matches_wait(signal, name, correlation.as_deref(), node)).map(|(at, _)| *at)
+                kept.find(|(_, signal)| matches_wait(signal, name, correlation.as_deref(), node)).map(|(at, _)| at)
             }
             _ => None,
         };
@@ -175,7 +175,7 @@ impl Decision<'_> {
 
     /// Gives a signal that has just come to the step that waits for it, if one does.
     pub(super) fn deliver_signal(&mut self, signal: u64) -> Result<(), Rejection> {
-        let Some(kept) = self.execution.signals.get(&signal) else { return Ok(()) };
+        let Some(kept) = self.execution.signals.get(signal) else { return Ok(()) };
         match self.waits_for_signal(kept) {
             Some(step) => self.hand_over(signal, step),
             None => Ok(()),
@@ -183,7 +183,7 @@ impl Decision<'_> {
     }
 
     fn hand_over(&mut self, signal: u64, step: u32) -> Result<(), Rejection> {
-        let payload = self.execution.signals.get(&signal).map(|kept| kept.payload.clone()).unwrap_or_default();
+        let payload = self.execution.signals.get(signal).map(|kept| kept.payload.clone()).unwrap_or_default();
         self.emit(EventData::SignalDelivered { signal, step })?;
         self.complete_step(step, payload, 0)
     }

@@ -6,7 +6,7 @@ use crate::event::message::Message;
 use crate::event::{ControlOutcome, Wait};
 use crate::execution::lifecycle::{ExecutionAction, ExecutionState, WaitReason};
 use crate::execution::state::{Deadline, Decision, KeptSignal, WaitRun};
-use crate::execution::steering::{HEARD, QUIET_AFTER, REMEMBERED};
+use crate::execution::steering::{DENIALS, HEARD, QUIET_AFTER, REMEMBERED};
 use crate::execution::step::{StepAction, StepState};
 use crate::graph::{NodeIx, NodeKind};
 use crate::id::ControlId;
@@ -128,8 +128,17 @@ impl Fold<'_> {
         if self.execution.state.is_terminal() {
             return self.nonsense("the execution is over");
         }
-        if outcome != ControlOutcome::Denied {
-            self.remember(control);
+        match outcome {
+            ControlOutcome::Denied => {
+                let denied = &mut self.execution.denied;
+                if denied.len() < DENIALS {
+                    denied.push(control);
+                }
+            }
+            _ => {
+                self.execution.denied.clear();
+                self.remember(control);
+            }
         }
         Ok(())
     }
@@ -223,7 +232,7 @@ impl Fold<'_> {
         if !self.execution.waits.contains_key(&step) {
             return self.nonsense("the step does not wait");
         }
-        if self.execution.signals.remove(&signal).is_none() {
+        if self.execution.signals.remove(signal).is_none() {
             return self.nonsense("no such signal is kept");
         }
         Ok(())

@@ -90,7 +90,7 @@ impl Execution {
 
     /// Signals that no step has waited for yet, in the order in which they came.
     pub fn kept_signals(&self) -> impl Iterator<Item = &KeptSignal> {
-        self.signals.values()
+        self.signals.iter().map(|(_, signal)| signal)
     }
 
     /// Messages that no step has taken yet, the most urgent first, with the sequence of their event.

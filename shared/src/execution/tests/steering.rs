@@ -7,6 +7,7 @@ use serde_json::json;
 use super::scenario::*;
 use crate::error::ErrorCategory;
 use crate::event::EventData;
+use crate::execution::steering::DENIALS;
 use crate::execution::{Command, ExecutionState, Refusal, Rejection, StartRequest, Steering, WaitReason};
 
 const TWO: &str = "nodes: { a: { task: t, next: { to: b } }, b: { task: t } }";
@@ -85,6 +86,28 @@ fn a_pause_that_is_repeated_under_its_id_is_done_and_another_one_is_denied() {
     scenario.when(Command::Steer(Box::new(other)));
     assert!(scenario.log.last().unwrap().denied.is_some());
     assert_eq!(scenario.execution.reason(), Some("lunch"));
+}
+
+#[test]
+fn what_is_denied_again_and_again_does_not_fill_the_log() {
+    let mut scenario = given(TWO);
+    scenario.starts(json!({}));
+    let same = scenario.ask("ada", resume());
+    scenario.when(Command::Steer(Box::new(same.clone())));
+    assert!(matches!(scenario.refused(Command::Steer(Box::new(same))), Rejection::Illegal(_)), "once under its id");
+    for _ in 1..DENIALS {
+        let steer = scenario.ask("ada", resume());
+        scenario.when(Command::Steer(Box::new(steer))).records("control_recorded");
+    }
+    let last = scenario.execution.sequence();
+    for _ in 0..3 {
+        assert!(matches!(scenario.asks_in_vain("ada", resume()), Rejection::Illegal(_)), "it is answered all the same");
+    }
+    assert_eq!(scenario.execution.sequence(), last);
+    // What is carried out begins a new row.
+    scenario.asks("ada", pause());
+    let steer = scenario.ask("bob", pause());
+    scenario.when(Command::Steer(Box::new(steer))).records("control_recorded");
 }
 
 #[test]

@@ -7,7 +7,8 @@ use serde_json::json;
 use super::scenario::*;
 use crate::data::Data;
 use crate::error::ErrorCategory;
-use crate::execution::{Command, ExecutionState, Refusal, Rejection, Steering, WaitReason};
+use crate::execution::steering::KEPT_BYTES;
+use crate::execution::{Command, Execution, ExecutionState, Refusal, Rejection, Steering, WaitReason};
 
 const TIMER: &str =
     "nodes: { a: { task: t, next: { to: w } }, w: { wait: { timer: 10s }, next: { to: b } }, b: { task: t } }";
@@ -132,6 +133,31 @@ fn signals_that_nobody_takes_fill_what_is_kept_of_them() {
     }
     let full = refusal(scenario.asks_in_vain("ada", signal("go", None, json!(1000))));
     assert!(matches!(full, Refusal::Full { limit: 1000, .. }), "{full}");
+}
+
+#[test]
+fn the_bytes_of_kept_signals_are_bounded_exactly_names_and_keys_included() {
+    let mut scenario = given("nodes: { a: { task: t, next: { to: w } }, w: { wait: { signal: go } } }");
+    scenario.starts(json!({}));
+    let text = |bytes: usize| json!("x".repeat(bytes));
+    // Three MiB twice, and what is missing to eight: a text of this length has five bytes more when it is stored.
+    let (name, key, head, part) = (2, 4, 5, 3 * 1024 * 1024);
+    for _ in 0..2 {
+        scenario.asks("ada", signal("go", Some("four"), text(part)));
+    }
+    let left = KEPT_BYTES - 2 * (name + key + head + part);
+    let room = left - name - head;
+    let full = refusal(scenario.asks_in_vain("ada", signal("go", None, text(room + 1))));
+    assert_eq!(
+        full,
+        Refusal::FullBytes { what: "what is kept of signals", found: KEPT_BYTES - left, limit: KEPT_BYTES }
+    );
+    scenario.asks("ada", signal("go", None, text(room)));
+    assert!(matches!(refusal(scenario.asks_in_vain("ada", signal("go", None, json!(1)))), Refusal::FullBytes { .. }));
+    // What a step has taken makes room, also after the state was kept as a snapshot.
+    let kept = Execution::from_snapshot(&scenario.execution.to_snapshot()).unwrap();
+    assert_eq!(kept, scenario.execution);
+    scenario.completes("a").is(ExecutionState::Completed);
 }
 
 #[test]
