@@ -4,6 +4,7 @@
 //! may begin with a snapshot ([`Reader::load_present`]); what checks a log never does ([`Reader::verify`]).
 
 mod children;
+mod paging;
 #[cfg(test)]
 mod recorded;
 mod snapshot;
@@ -21,6 +22,7 @@ use stepstream_shared::graph::{CompiledGraph, GraphDigest, Graphs};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 pub use self::children::{Child, Children};
+pub use self::paging::LogPage;
 pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};
 pub use self::waits::{KeptSignal, StepWait, Waits};
 
@@ -90,6 +92,7 @@ pub struct Loaded {
 pub struct Reader {
     store: Arc<dyn EventStore>,
     compiled: Arc<Mutex<GraphCache>>,
+    known: Arc<Mutex<paging::KnownLogs>>,
 }
 
 #[derive(Default)]
@@ -100,7 +103,7 @@ struct GraphCache {
 
 impl Reader {
     pub fn new(store: Arc<dyn EventStore>) -> Self {
-        Reader { store, compiled: Arc::default() }
+        Reader { store, compiled: Arc::default(), known: Arc::default() }
     }
 
     pub fn store(&self) -> &Arc<dyn EventStore> {
@@ -198,6 +201,7 @@ impl Reader {
             head: genesis(tenant, execution),
             last_first_seq: 0,
             snapshot: 0,
+            bytes: 0,
             verify: false,
             execution: Execution::empty(execution, tenant.clone()),
             graph: None,
@@ -213,15 +217,13 @@ impl Reader {
         after: u64,
         limit: usize,
     ) -> Result<Vec<Value>, ReadError> {
-        let mut cursor = self.cursor(tenant, execution);
+        let mut page = self.page(tenant, execution, after);
         let mut found = Vec::new();
         while found.len() < limit {
-            let Some(mut more) = cursor.next_json(after).await? else { break };
+            let Some(mut more) = page.next_json().await? else { break };
             found.append(&mut more);
         }
-        if cursor.execution.sequence() == 0 {
-            return Err(ReadError::NotFound(execution));
-        }
+        page.end()?;
         found.truncate(limit);
         Ok(found)
     }
@@ -264,6 +266,23 @@ pub struct Appended {
     pub events: Vec<Event>,
 }
 
+/// What a row holds.
+fn decoded(execution: ExecutionId, stored: &StoredAppend) -> Result<Appended, ReadError> {
+    let unreadable = |source| ReadError::Codec { execution, after: stored.first_seq.saturating_sub(1), source };
+    let recorded = codec::decode(&stored.body).map_err(unreadable)?;
+    let envelope = recorded.envelope.clone();
+    let events: Vec<Event> = recorded.into_events(stored.first_seq).collect();
+    if events.last().map(|event| event.sequence) != Some(stored.last_seq) {
+        return Err(unreadable(CodecError::Malformed("the row and its events disagree about the sequence".into())));
+    }
+    Ok(Appended { hash: stored.hash, envelope, events })
+}
+
+/// An event of an append as an outside object, by a state that has it applied.
+fn shown(event: &Event, index: u32, of: &Appended, execution: &Execution, graph: &CompiledGraph) -> Value {
+    event_json(event, index, &of.hash, &of.envelope, execution, graph)
+}
+
 /// A walk through the log of one execution, folding as it goes. When the log grows, it can go on.
 pub struct LogCursor {
     reader: Reader,
@@ -274,6 +293,8 @@ pub struct LogCursor {
     head: ChainHash,
     last_first_seq: u64,
     snapshot: u64,
+    /// Of the rows that were folded.
+    bytes: usize,
     verify: bool,
     execution: Execution,
     graph: Option<Arc<CompiledGraph>>,
@@ -288,25 +309,24 @@ impl LogCursor {
         if stored.first_seq != self.read_to + 1 || stored.last_seq < stored.first_seq {
             return Err(ReadError::Gap { execution: self.id, after: self.read_to, found: stored.first_seq });
         }
-        let unreadable = |source| ReadError::Codec { execution: self.id, after: self.read_to, source };
         if self.verify {
-            codec::verify(&self.head, &stored.body, &stored.hash).map_err(unreadable)?;
+            codec::verify(&self.head, &stored.body, &stored.hash).map_err(|source| ReadError::Codec {
+                execution: self.id,
+                after: self.read_to,
+                source,
+            })?;
         }
-        let recorded = codec::decode(&stored.body).map_err(unreadable)?;
-        let envelope = recorded.envelope.clone();
-        let events: Vec<Event> = recorded.into_events(stored.first_seq).collect();
-        if events.last().map(|event| event.sequence) != Some(stored.last_seq) {
-            return Err(unreadable(CodecError::Malformed("the row and its events disagree about the sequence".into())));
-        }
+        let appended = decoded(self.id, &stored)?;
+        self.bytes += stored.body.len();
         self.read_to = stored.last_seq;
         self.head = stored.hash;
         self.last_first_seq = stored.first_seq;
-        if let Some(Event { data: EventData::ExecutionCreated { graph, .. }, .. }) = events.first() {
+        if let Some(Event { data: EventData::ExecutionCreated { graph, .. }, .. }) = appended.events.first() {
             let graph = self.reader.graph(&self.tenant, *graph).await?;
             self.graphs.insert(graph.clone());
             self.graph = Some(graph);
         }
-        Ok(Some(Appended { hash: stored.hash, envelope, events }))
+        Ok(Some(appended))
     }
 
     /// Reads ahead, unless that was done already.
@@ -349,7 +369,7 @@ impl LogCursor {
             if event.sequence > after
                 && let Some(graph) = &self.graph
             {
-                found.push(event_json(event, index, &appended.hash, &appended.envelope, &self.execution, graph));
+                found.push(shown(event, index, &appended, &self.execution, graph));
             }
         }
         Ok(Some(found))

@@ -112,10 +112,10 @@ fn wants_feed(headers: &HeaderMap) -> bool {
 
 /// Events are turned into text one by one as they are read, so that a page of large ones ends before it is too large.
 async fn page(api: &Api, tenant: &TenantId, id: ExecutionId, after: u64, limit: u32) -> Result<Response, Problem> {
-    let mut cursor = api.service.reader().cursor(tenant, id);
+    let mut log = api.service.reader().page(tenant, id, after);
     let mut body = String::from("{\"items\":[");
     let (mut count, mut last, mut more) = (0, after, false);
-    'reading: while let Some(events) = cursor.next_json(after).await? {
+    'reading: while let Some(events) = log.next_json().await? {
         for event in events {
             if count == limit || (count > 0 && body.len() >= api.limits.page_bytes) {
                 more = true;
@@ -129,9 +129,7 @@ async fn page(api: &Api, tenant: &TenantId, id: ExecutionId, after: u64, limit: 
             count += 1;
         }
     }
-    if cursor.execution().sequence() == 0 {
-        return Err(ReadError::NotFound(id).into());
-    }
+    log.end()?;
     let next_after = if more { last.to_string() } else { "null".to_owned() };
     body.push_str("],\"next_after\":");
     body.push_str(&next_after);
