@@ -14,26 +14,29 @@ use utoipa::ToSchema;
 
 use super::Api;
 use super::problem::Problem;
+use super::query::Parameters;
 use super::request::{Caller, IdempotencyKey, OfExecution, Tenant};
 use crate::service::Ask;
 
-/// A request to an execution, before its body is read.
+/// A request to an execution, before its body is read. It takes no parameters behind a `?`.
 pub(super) struct Asking {
+    api: Api,
     tenant: TenantId,
     pub(super) execution: ExecutionId,
     pub(super) by: String,
     key: Option<String>,
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Asking {
+impl FromRequestParts<Api> for Asking {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+    async fn from_request_parts(parts: &mut Parts, state: &Api) -> Result<Self, Problem> {
         let Tenant(tenant) = Tenant::from_request_parts(parts, state).await?;
         let OfExecution(execution) = OfExecution::from_request_parts(parts, state).await?;
         let IdempotencyKey(key) = IdempotencyKey::from_request_parts(parts, state).await?;
         let Caller(by) = Caller::from_request_parts(parts, state).await?;
-        Ok(Asking { tenant, execution, by, key })
+        Parameters::from_request_parts(parts, state).await?.finish()?;
+        Ok(Asking { api: state.clone(), tenant, execution, by, key })
     }
 }
 
@@ -46,8 +49,8 @@ pub(super) struct Asked {
 
 impl Asking {
     /// Carries it out, durably.
-    pub(super) async fn carry_out(self, api: &Api, what: Steering) -> Result<Response, Problem> {
-        let Asking { tenant, execution, by, key } = self;
+    pub(super) async fn carry_out(self, what: Steering) -> Result<Response, Problem> {
+        let Asking { api, tenant, execution, by, key } = self;
         api.service.steer(&tenant, execution, Ask { what, by, idempotency_key: key }).await?;
         Ok((StatusCode::ACCEPTED, Json(Asked { execution_id: execution })).into_response())
     }

@@ -1,13 +1,10 @@
 //! Nodes before which an execution is paused.
 
-use axum::extract::State;
 use axum::response::Response;
 use stepstream_shared::execution::Steering;
 
-use super::Api;
 use super::asking::{Asked, Asking};
 use super::problem::Problem;
-use super::query::Parameters;
 use super::request::OfNode;
 
 /// Pause an execution before a node runs.
@@ -29,14 +26,8 @@ use super::request::OfNode;
         (status = 409, description = "It is over", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn set(
-    State(api): State<Api>,
-    asking: Asking,
-    OfNode(node): OfNode,
-    query: Parameters,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    asking.carry_out(&api, Steering::Breakpoint { node, on: true }).await
+pub(super) async fn set(asking: Asking, OfNode(node): OfNode) -> Result<Response, Problem> {
+    asking.carry_out(Steering::Breakpoint { node, on: true }).await
 }
 
 /// Do not pause an execution before a node any more.
@@ -58,12 +49,6 @@ pub(super) async fn set(
         (status = 409, description = "It is over", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn remove(
-    State(api): State<Api>,
-    asking: Asking,
-    OfNode(node): OfNode,
-    query: Parameters,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    asking.carry_out(&api, Steering::Breakpoint { node, on: false }).await
+pub(super) async fn remove(asking: Asking, OfNode(node): OfNode) -> Result<Response, Problem> {
+    asking.carry_out(Steering::Breakpoint { node, on: false }).await
 }

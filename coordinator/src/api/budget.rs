@@ -1,17 +1,14 @@
 //! What an execution may spend.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use stepstream_shared::cost::Money;
 use stepstream_shared::execution::Steering;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::asking::{Asked, Asking};
 use super::body::Json;
 use super::problem::Problem;
-use super::query::Parameters;
 
 /// Another budget: money, tokens or both; what is not given stays as it is.
 #[derive(Deserialize, ToSchema)]
@@ -41,13 +38,7 @@ pub(super) struct Budget {
         (status = 409, description = "It is over", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn set(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    Json(body): Json<Budget>,
-) -> Result<Response, Problem> {
-    query.finish()?;
+pub(super) async fn set(asking: Asking, Json(body): Json<Budget>) -> Result<Response, Problem> {
     let Budget { max_cost, max_tokens } = body;
-    asking.carry_out(&api, Steering::Budget { max_cost, max_tokens }).await
+    asking.carry_out(Steering::Budget { max_cost, max_tokens }).await
 }

@@ -1,17 +1,14 @@
 //! Executions from outside while they run: cancelled, paused, resumed, held.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
 use stepstream_shared::execution::{Steering, WaitReason};
 use utoipa::ToSchema;
 
-use super::Api;
 use super::asking::{Asked, Asking, data};
 use super::body::{Json, OptionalJson};
 use super::problem::Problem;
-use super::query::Parameters;
 
 /// Why this is asked for.
 #[derive(Deserialize, Default, ToSchema)]
@@ -64,14 +61,8 @@ pub(super) struct GivenInput {
         (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn cancel(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    asking.carry_out(&api, Steering::Cancel { reason: body.or("cancelled by request") }).await
+pub(super) async fn cancel(asking: Asking, OptionalJson(body): OptionalJson<Reason>) -> Result<Response, Problem> {
+    asking.carry_out(Steering::Cancel { reason: body.or("cancelled by request") }).await
 }
 
 /// Pause an execution.
@@ -91,14 +82,8 @@ pub(super) async fn cancel(
         (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn pause(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    asking.carry_out(&api, Steering::Pause { reason: body.or("paused by request") }).await
+pub(super) async fn pause(asking: Asking, OptionalJson(body): OptionalJson<Reason>) -> Result<Response, Problem> {
+    asking.carry_out(Steering::Pause { reason: body.or("paused by request") }).await
 }
 
 /// Resume a paused or held execution.
@@ -118,14 +103,8 @@ pub(super) async fn pause(
         (status = 413, description = "The reason is too large", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn resume(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    OptionalJson(body): OptionalJson<Reason>,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    asking.carry_out(&api, Steering::Resume { reason: body.reason }).await
+pub(super) async fn resume(asking: Asking, OptionalJson(body): OptionalJson<Reason>) -> Result<Response, Problem> {
+    asking.carry_out(Steering::Resume { reason: body.reason }).await
 }
 
 /// Hold a running execution for a reason of one's own.
@@ -143,14 +122,8 @@ pub(super) async fn resume(
         (status = 409, description = "It is not running", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn hold(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    Json(body): Json<Hold>,
-) -> Result<Response, Problem> {
-    query.finish()?;
-    asking.carry_out(&api, Steering::Wait { reason: body.reason }).await
+pub(super) async fn hold(asking: Asking, Json(body): Json<Hold>) -> Result<Response, Problem> {
+    asking.carry_out(Steering::Wait { reason: body.reason }).await
 }
 
 /// Give a held execution the input that it waits for.
@@ -166,13 +139,7 @@ pub(super) async fn hold(
         (status = 409, description = "It is not held", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn input(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    OptionalJson(body): OptionalJson<GivenInput>,
-) -> Result<Response, Problem> {
-    query.finish()?;
+pub(super) async fn input(asking: Asking, OptionalJson(body): OptionalJson<GivenInput>) -> Result<Response, Problem> {
     let input = data(&body.input, "input")?;
-    asking.carry_out(&api, Steering::Input { input }).await
+    asking.carry_out(Steering::Input { input }).await
 }

@@ -1,6 +1,5 @@
 //! What steps wait for, brought: signals, decisions, answers.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,11 +7,9 @@ use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::execution::Steering;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::asking::{Asked, Asking, data};
 use super::body::Json;
 use super::problem::{Fault, Problem};
-use super::query::Parameters;
 
 /// Something has happened.
 #[derive(Deserialize, ToSchema)]
@@ -89,16 +86,10 @@ pub(super) struct GivenError {
         (status = 429, description = "Too many are kept", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn signal(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    Json(body): Json<Signal>,
-) -> Result<Response, Problem> {
-    query.finish()?;
+pub(super) async fn signal(asking: Asking, Json(body): Json<Signal>) -> Result<Response, Problem> {
     let payload = data(&body.payload, "payload")?;
     let what = Steering::Signal { name: body.name, correlation: body.correlation, payload };
-    asking.carry_out(&api, what).await
+    asking.carry_out(what).await
 }
 
 /// Approve or reject what a step asks for.
@@ -124,16 +115,10 @@ pub(super) async fn signal(
             content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn decide(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    Json(body): Json<Decision>,
-) -> Result<Response, Problem> {
-    query.finish()?;
+pub(super) async fn decide(asking: Asking, Json(body): Json<Decision>) -> Result<Response, Problem> {
     let form = data(&body.form, "form")?;
     let Decision { step, approve, comment, .. } = body;
-    asking.carry_out(&api, Steering::Decide { step, approve, comment, form }).await
+    asking.carry_out(Steering::Decide { step, approve, comment, form }).await
 }
 
 /// Bring what a step waits for from a person (`input`) or a program (`external`).
@@ -156,13 +141,7 @@ pub(super) async fn decide(
             content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn answer(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    Json(body): Json<Answer>,
-) -> Result<Response, Problem> {
-    query.finish()?;
+pub(super) async fn answer(asking: Asking, Json(body): Json<Answer>) -> Result<Response, Problem> {
     let what = match body {
         Answer { step, value: Value::Null, error: Some(GivenError { category, message }) } => {
             Steering::GiveUp { step, error: ExecutionError::new(category, message) }
@@ -173,5 +152,5 @@ pub(super) async fn answer(
         }
         Answer { step, value, error: None } => Steering::Answer { step, value: data(&value, "value")? },
     };
-    asking.carry_out(&api, what).await
+    asking.carry_out(what).await
 }

@@ -1,6 +1,5 @@
 //! Messages to a running execution: its inbox.
 
-use axum::extract::State;
 use axum::response::Response;
 use serde::Deserialize;
 use serde_json::Value;
@@ -11,11 +10,9 @@ use stepstream_shared::event::message::{
 use stepstream_shared::execution::Steering;
 use utoipa::ToSchema;
 
-use super::Api;
 use super::asking::{Asked, Asking, data};
 use super::body::Json;
 use super::problem::Problem;
-use super::query::Parameters;
 
 /// A message, most urgent kinds first.
 #[derive(Deserialize, ToSchema)]
@@ -144,13 +141,7 @@ impl MessageBody {
         (status = 429, description = "The inbox is full", body = Problem, content_type = "application/problem+json"),
     ),
 )]
-pub(super) async fn send(
-    State(api): State<Api>,
-    asking: Asking,
-    query: Parameters,
-    Json(body): Json<MessageBody>,
-) -> Result<Response, Problem> {
-    query.finish()?;
+pub(super) async fn send(asking: Asking, Json(body): Json<MessageBody>) -> Result<Response, Problem> {
     let what = body.steering(&asking.by)?;
-    asking.carry_out(&api, what).await
+    asking.carry_out(what).await
 }
