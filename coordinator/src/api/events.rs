@@ -14,7 +14,6 @@ use super::problem::Problem;
 use super::query::Parameters;
 use super::request::{LastEventId, OfExecution, Tenant};
 use super::{Api, feed};
-use crate::reading::ReadError;
 
 /// One event. What else it holds depends on its type.
 #[derive(ToSchema)]
