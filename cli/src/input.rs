@@ -5,7 +5,9 @@ use std::path::Path;
 
 use serde_json::Value;
 use stepstream_shared::data::{Data, MAX_BYTES};
-use stepstream_shared::graph::{CompiledGraph, MAX_DOCUMENT_BYTES, Source, compile, wfcommons};
+use stepstream_shared::graph::{
+    CompiledGraph, LimitOverrides, MAX_DOCUMENT_BYTES, Source, compile, read_limits, wfcommons,
+};
 
 use crate::exit::{Exit, Problem, chain};
 
@@ -44,6 +46,16 @@ pub fn recording(path: &Path) -> Result<Document, Problem> {
 /// The inputs of an execution, as the option says: JSON, `@FILE` or `-` for standard input. Nothing is the empty object.
 pub fn inputs(option: Option<&str>) -> Result<Value, Problem> {
     option.map_or_else(|| Ok(Value::Object(serde_json::Map::new())), |given| json(given, "--input"))
+}
+
+/// Limits in the place of a graph's, as the option says: text or `@FILE`. Nothing is those of the graph.
+pub fn limits(given: Option<&str>) -> Result<LimitOverrides, Problem> {
+    let Some(given) = given else { return Ok(LimitOverrides::default()) };
+    let (name, text) = match given.strip_prefix('@') {
+        Some(file) => (file, read(Path::new(file), MAX_DOCUMENT_BYTES as u64, "document")?),
+        None => ("--limits", given.to_owned()),
+    };
+    read_limits(&Source { name, text: &text }).map_err(|problems| Problem::usage(problems.to_string()))
 }
 
 /// A value, as an option of this name says. Nothing is null.

@@ -16,6 +16,7 @@ pub struct Start {
     inputs: Value,
     breakpoints: Vec<String>,
     metadata: Map<String, Value>,
+    limits: Map<String, Value>,
     key: Option<String>,
     by: Option<String>,
 }
@@ -40,8 +41,15 @@ impl Start {
     }
 
     fn graph(graph: Value) -> Self {
-        let (breakpoints, metadata) = (Vec::new(), Map::new());
-        Start { graph, inputs: Value::Object(Map::new()), breakpoints, metadata, key: None, by: None }
+        Start {
+            graph,
+            inputs: Value::Object(Map::new()),
+            breakpoints: Vec::new(),
+            metadata: Map::new(),
+            limits: Map::new(),
+            key: None,
+            by: None,
+        }
     }
 
     /// What the graph takes; without it, the empty object.
@@ -68,6 +76,12 @@ impl Start {
         self
     }
 
+    /// A limit in the place of the graph's, by the name that a document has for it: `max_steps`, `cost_usd`.
+    pub fn limit(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.limits.insert(name.into(), value.into());
+        self
+    }
+
     /// In whose name; without it, the server calls whoever asks `api`.
     pub fn by(mut self, name: impl Into<String>) -> Self {
         self.by = Some(name.into());
@@ -82,6 +96,9 @@ impl Start {
         }
         if !self.metadata.is_empty() {
             body["metadata"] = Value::Object(self.metadata.clone());
+        }
+        if !self.limits.is_empty() {
+            body["limits"] = Value::Object(self.limits.clone());
         }
         body
     }

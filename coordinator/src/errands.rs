@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
-use stepstream_shared::event::{ChildEnding, ParentLink, ParentType};
-use stepstream_shared::execution::{ChildSpec, Execution, ExecutionState, Steering};
+use stepstream_shared::event::{ChildEnding, ParentLink, Spent};
+use stepstream_shared::execution::{Bequest, ChildSpec, Execution, ExecutionState, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::wire::ForwardedRequest;
 use tokio::sync::{Semaphore, mpsc};
@@ -39,8 +39,24 @@ pub(crate) enum What {
     },
     /// Has it ended? Its end may have been told to nobody.
     LookAfter(ExecutionId),
+    /// A child that inherits the inbox is to have these messages.
+    HandOn(Bequest),
     /// The child has ended: the parent is to know.
-    Tell(ExecutionId, Box<ChildEnding>),
+    Tell(ExecutionId, Box<Ended>),
+}
+
+/// How a child has ended, and what it used.
+#[derive(Debug, Clone)]
+pub(crate) struct Ended {
+    pub(crate) ending: ChildEnding,
+    pub(crate) used: Spent,
+}
+
+impl Ended {
+    /// There never was a child.
+    fn unborn(ending: ChildEnding) -> Self {
+        Ended { ending, used: Spent::default() }
+    }
 }
 
 /// Runs errands until `shutdown`; those that are left are owed still.
@@ -86,24 +102,21 @@ async fn one(service: &Service, errand: Errand) -> Result<(), ServiceError> {
             look_after(service, &tenant, parent, child).await
         }
         What::LookAfter(child) => look_after(service, &tenant, parent, child).await,
-        What::Tell(child, ending) => tell(service, &tenant, parent, child, *ending).await,
+        What::HandOn(bequest) => hand_on(service, &tenant, parent, bequest).await,
+        What::Tell(child, ended) => tell(service, &tenant, parent, child, *ended).await,
     }
 }
 
 async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: ChildSpec) -> Result<(), ServiceError> {
-    let ChildSpec { ordinal: _, step, child, graph, input, depth, held } = spec;
+    let ChildSpec { ordinal: _, step, child, graph, input, depth, limits, share, held } = spec;
     let refused = |category, code: &str, error: &ServiceError| {
         let message = format!("the child cannot be started: {error}");
-        ChildEnding::Failed { error: ExecutionError::new(category, message).with_code(ErrorCode::new(code)).cut() }
+        let error = ExecutionError::new(category, message).with_code(ErrorCode::new(code)).cut();
+        Ended::unborn(ChildEnding::Failed { error })
     };
-    let ending = match service.reader().find_graph(tenant, &graph).await.map_err(ServiceError::from) {
+    let ended = match service.reader().find_graph(tenant, &graph).await.map_err(ServiceError::from) {
         Ok(compiled) => {
-            let link = ParentLink {
-                parent_id: step.to_string(),
-                parent_type: ParentType::StepExecution,
-                execution: Some(parent),
-                depth,
-            };
+            let link = ParentLink::of_step(parent, step, depth, share);
             let what = ForwardedRequest::Start {
                 graph: compiled.digest,
                 inputs: input,
@@ -112,6 +125,7 @@ async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: 
                 breakpoints: Vec::new(),
                 parent: Some(link),
                 planning: held,
+                limits,
             };
             match service.between(tenant, child, Some(step.to_string()), what).await {
                 // It is there: it was asked for before.
@@ -133,7 +147,36 @@ async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: 
         }
         Err(other) => return Err(other),
     };
-    tell(service, tenant, parent, child, ending).await
+    tell(service, tenant, parent, child, ended).await
+}
+
+/// Brings messages to a child, and tells the parent that it has them.
+async fn hand_on(
+    service: &Service,
+    tenant: &TenantId,
+    parent: ExecutionId,
+    bequest: Bequest,
+) -> Result<(), ServiceError> {
+    let Bequest { child, mut messages } = bequest;
+    loop {
+        let what = ForwardedRequest::Inherit { from: parent, messages: messages.clone() };
+        match service.between(tenant, child, None, what).await {
+            Ok(()) => {
+                let messages = messages.into_iter().map(|(sequence, _)| sequence).collect();
+                let what = ForwardedRequest::InboxForwarded { child, messages };
+                return match service.between(tenant, parent, None, what).await {
+                    // It is over, or has heard of the child's end: nobody keeps the message for it any more.
+                    Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) => Ok(()),
+                    other => other,
+                };
+            }
+            // There may be room for one.
+            Err(ServiceError::Full(_) | ServiceError::TooLarge(_)) if messages.len() > 1 => messages.truncate(1),
+            // It has ended, which the parent may not have been told.
+            Err(ServiceError::Conflict(_)) => return look_after(service, tenant, parent, child).await,
+            Err(other) => return Err(other),
+        }
+    }
 }
 
 async fn tell(
@@ -141,16 +184,17 @@ async fn tell(
     tenant: &TenantId,
     parent: ExecutionId,
     child: ExecutionId,
-    ending: ChildEnding,
+    ended: Ended,
 ) -> Result<(), ServiceError> {
-    let told = service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending }).await;
+    let Ended { ending, used } = ended;
+    let told = service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending, used }).await;
     let told = match told {
         // What it gave is more than coordinators can say to each other.
         Err(ServiceError::TooLarge(why)) => {
             let error =
                 ExecutionError::new(ErrorCategory::QuotaExceeded, why).with_code(ErrorCode::new("payload_limit"));
             let ending = ChildEnding::Failed { error: error.cut() };
-            service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending }).await
+            service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending, used }).await
         }
         other => other,
     };
@@ -173,22 +217,23 @@ async fn look_after(
     }
     let loaded = service.load(tenant, child, None).await?;
     match ending_of(&loaded.execution) {
-        Some(ending) => tell(service, tenant, parent, child, ending).await,
+        Some(ended) => tell(service, tenant, parent, child, ended).await,
         None => Ok(()),
     }
 }
 
 /// How an execution has ended, for whoever waits for it.
-pub(crate) fn ending_of(execution: &Execution) -> Option<ChildEnding> {
-    match execution.state() {
-        ExecutionState::Completed => Some(ChildEnding::Completed { output: execution.output().clone() }),
+pub(crate) fn ending_of(execution: &Execution) -> Option<Ended> {
+    let ending = match execution.state() {
+        ExecutionState::Completed => ChildEnding::Completed { output: execution.output().clone() },
         ExecutionState::Failed => {
             let unknown = || ExecutionError::new(ErrorCategory::KernelInternal, "it failed and did not say why");
-            Some(ChildEnding::Failed { error: execution.error().cloned().unwrap_or_else(unknown) })
+            ChildEnding::Failed { error: execution.error().cloned().unwrap_or_else(unknown) }
         }
         ExecutionState::Cancelled => {
-            Some(ChildEnding::Cancelled { reason: execution.reason().unwrap_or_default().to_owned() })
+            ChildEnding::Cancelled { reason: execution.reason().unwrap_or_default().to_owned() }
         }
-        _ => None,
-    }
+        _ => return None,
+    };
+    Some(Ended { ending, used: execution.spent() })
 }

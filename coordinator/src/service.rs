@@ -13,7 +13,7 @@ use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
 use stepstream_shared::execution::{Command, StartRequest, Steer, Steering};
-use stepstream_shared::graph::{CompiledGraph, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, LimitOverrides, Source, compile};
 use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext, WireError};
@@ -61,6 +61,8 @@ pub struct Start {
     pub metadata: Option<Data>,
     /// Nodes before which it is to be paused.
     pub breakpoints: Vec<String>,
+    /// In the place of what the graph says.
+    pub limits: LimitOverrides,
 }
 
 /// What somebody asks of an execution that exists.
@@ -97,15 +99,23 @@ pub struct Registered {
 }
 
 /// What tells a repeated request from another one under the same key.
-fn request_hash(graph: &CompiledGraph, named: Option<&str>, inputs: &Data, breakpoints: &[String]) -> Vec<u8> {
+fn request_hash(
+    graph: &CompiledGraph,
+    named: Option<&str>,
+    inputs: &Data,
+    breakpoints: &[String],
+    limits: &LimitOverrides,
+) -> Vec<u8> {
     let mut hasher = blake3::Hasher::new();
     let (kind, graph): (&[u8], &[u8]) = match named {
         Some(name) => (b"named", name.as_bytes()),
         None => (b"document", graph.digest.as_bytes()),
     };
-    // Requests without breakpoints have the hash that they had before there were any.
+    // Requests without breakpoints or limits have the hash that they had before there were any.
+    let limits = if limits.is_none() { None } else { Some(limits.to_json().to_string()) };
+    let marked = limits.iter().flat_map(|limits| [b"".as_slice(), limits.as_bytes()]);
     let breakpoints = breakpoints.iter().map(|node| node.as_bytes());
-    for part in [kind, graph, inputs.as_msgpack()].into_iter().chain(breakpoints) {
+    for part in [kind, graph, inputs.as_msgpack()].into_iter().chain(breakpoints).chain(marked) {
         hasher.update(&(part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
@@ -241,7 +251,7 @@ impl Service {
 
     /// Brings an execution into being; durable when this returns.
     pub async fn start(&self, tenant: &TenantId, start: Start) -> Result<Started, ServiceError> {
-        let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata, breakpoints } = start;
+        let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata, breakpoints, limits } = start;
         let Some(key) = key else {
             let execution = self.fresh_id();
             let what = ForwardedRequest::Start {
@@ -252,6 +262,7 @@ impl Service {
                 breakpoints,
                 parent: None,
                 planning: false,
+                limits,
             };
             self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
             return Ok(Started { execution, created: true });
@@ -265,7 +276,7 @@ impl Service {
         // The id is derived from the key, so that the log itself keeps one key from making two executions.
         let execution =
             ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
-        let request_hash = request_hash(&graph, named.as_deref(), &inputs, &breakpoints);
+        let request_hash = request_hash(&graph, named.as_deref(), &inputs, &breakpoints, &limits);
         let give_up = Instant::now() + FIND_OWNER;
         loop {
             let what = ForwardedRequest::Start {
@@ -276,6 +287,7 @@ impl Service {
                 breakpoints: breakpoints.clone(),
                 parent: None,
                 planning: false,
+                limits: limits.clone(),
             };
             let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
             match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
@@ -469,7 +481,9 @@ impl Service {
             ForwardedRequest::Steer(_)
             | ForwardedRequest::ChildStarted { .. }
             | ForwardedRequest::ChildEnded { .. }
-            | ForwardedRequest::PermitGranted { .. } => None,
+            | ForwardedRequest::PermitGranted { .. }
+            | ForwardedRequest::InboxForwarded { .. }
+            | ForwardedRequest::Inherit { .. } => None,
         };
         let loaded = self.load(tenant, request.execution, to).await;
         match (&request.what, loaded) {
@@ -480,7 +494,9 @@ impl Service {
             (
                 ForwardedRequest::ChildStarted { .. }
                 | ForwardedRequest::ChildEnded { .. }
-                | ForwardedRequest::PermitGranted { .. },
+                | ForwardedRequest::PermitGranted { .. }
+                | ForwardedRequest::InboxForwarded { .. }
+                | ForwardedRequest::Inherit { .. },
                 Ok(_),
             ) => false,
             (_, Err(_)) => false,
@@ -491,7 +507,16 @@ impl Service {
     pub(crate) async fn carry_out(&self, tenant: &TenantId, request: Forwarded) -> Result<(), ServiceError> {
         let Forwarded { protocol: _, execution, actor, key, trace, what } = request;
         let body = match what {
-            ForwardedRequest::Start { graph, inputs, request_hash, metadata, breakpoints, parent, planning } => {
+            ForwardedRequest::Start {
+                graph,
+                inputs,
+                request_hash,
+                metadata,
+                breakpoints,
+                parent,
+                planning,
+                limits,
+            } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;
                 let request = StartRequest {
                     graph: graph.digest,
@@ -502,14 +527,22 @@ impl Service {
                     request_hash,
                     metadata,
                     breakpoints,
+                    limits,
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
             }
             ForwardedRequest::ChildStarted { child } => {
                 RequestBody::Command { name: "child_started", command: Command::ChildStarted { child } }
             }
-            ForwardedRequest::ChildEnded { child, ending } => {
-                RequestBody::Command { name: "child_ended", command: Command::ChildEnded { child, ending } }
+            ForwardedRequest::ChildEnded { child, ending, used } => {
+                RequestBody::Command { name: "child_ended", command: Command::ChildEnded { child, ending, used } }
+            }
+            ForwardedRequest::InboxForwarded { child, messages } => {
+                let command = Command::InboxForwarded { child, messages };
+                RequestBody::Command { name: "inbox_forwarded", command }
+            }
+            ForwardedRequest::Inherit { from, messages } => {
+                RequestBody::Command { name: "inherit", command: Command::Inherit { from, messages } }
             }
             ForwardedRequest::PermitGranted { step, attempt, from } => {
                 RequestBody::Command { name: "permit_granted", command: Command::PermitGranted { step, attempt, from } }

@@ -15,7 +15,7 @@ pub mod wait;
 
 use serde::{Deserialize, Serialize};
 
-pub use child::{CancellationPolicy, ChildEnding, ChildState};
+pub use child::{CancellationPolicy, ChildEnding, ChildState, Share, Spent};
 pub use codec::{CodecError, Encoded, Recorded};
 pub use control::{ControlAction, ControlOutcome};
 pub use decision::{DecisionAlternative, DecisionInputs, DecisionRecord, DecisionType, ModelContext};

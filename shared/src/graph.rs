@@ -5,6 +5,7 @@ pub mod compiled;
 pub mod diagnose;
 pub(crate) mod document;
 pub mod expression;
+mod overrides;
 mod policy;
 pub mod render;
 mod room;
@@ -16,14 +17,15 @@ pub(crate) use compile::input_problems as form_problems;
 pub use compile::{Source, compile};
 pub use diagnose::{Diagnostic, Diagnostics, Place};
 pub(crate) use document::parse_duration;
-pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS};
+pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS, read_limits};
+pub use overrides::LimitOverrides;
 pub use policy::LongRunningPolicy;
 pub use schema::json_schema;
 
 pub use compiled::{
-    Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits, Graphs, Join,
-    Loop, LoopIx, Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule, Reserve, Routing, SubGraph,
-    Task, Timeouts, WaitFor, WaitNode,
+    Allocation, Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits,
+    Graphs, Join, Loop, LoopIx, Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule, Reserve,
+    Routing, Spawn, SubGraph, Task, Timeouts, WaitFor, WaitNode,
 };
 
 #[cfg(test)]

@@ -62,6 +62,7 @@ impl Fixture {
             trace: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }

@@ -13,6 +13,7 @@ use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
+use stepstream_shared::event::message::{GuidancePriority, GuidanceSource, Message};
 use stepstream_shared::execution::{ExecutionState, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_tests::poll::until;
@@ -65,6 +66,7 @@ impl House {
             trace: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }
@@ -260,5 +262,74 @@ async fn an_end_cancels_the_children_that_it_leaves_behind() {
     house.coordinator.service.steer(&house.tenant, top, Ask::new("ada", done)).await.unwrap();
     assert_eq!(house.ends(top).await, (ExecutionState::Completed, json!(7)));
     assert_eq!(house.ends(leaf).await.0, ExecutionState::Cancelled);
+    house.closes().await;
+}
+
+const LISTENS: &str = "nodes: { w: { wait: { signal: go }, next: { to: a } }, a: { task: echo, inbox: true, with: { n: \"=size(inbox.guidance)\" } } }";
+
+fn says(content: &str) -> Ask {
+    let message = Message::Guidance {
+        from: GuidanceSource::User,
+        content: content.to_owned(),
+        context: Data::null(),
+        priority: GuidancePriority::Medium,
+    };
+    Ask::new("ada", Steering::Send { message })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_comes_for_a_parent_comes_for_its_child_and_its_grandchild_once_each() {
+    let house = House::new().await;
+    house.knows("leaf", LISTENS).await;
+    house.knows("middle", "nodes: { k: { graph: leaf, spawn: { inherit_inbox: true } } }").await;
+    house.knows("top", "nodes: { k: { graph: middle, spawn: { inherit_inbox: true } } }").await;
+    let top = house.begins("top", json!({})).await;
+    let middle = house.children(top, 1).await[0];
+    let leaf = house.children(middle, 1).await[0];
+    for n in 0..150 {
+        house.coordinator.service.steer(&house.tenant, top, says(&format!("{n}"))).await.unwrap();
+    }
+    let held = async |house: &House| {
+        until("all messages are there", async || {
+            let loaded = house.coordinator.service.load(&house.tenant, leaf, None).await.unwrap();
+            (loaded.execution.inbox().count() == 150).then_some(())
+        })
+        .await;
+    };
+    held(&house).await;
+    // Whoever goes on with the family brings nothing again.
+    let house = House::over(house.closes().await).await;
+    house.coordinator.service.steer(&house.tenant, top, says("last")).await.unwrap();
+    until("the last one, too", async || {
+        let loaded = house.coordinator.service.load(&house.tenant, leaf, None).await.unwrap();
+        (loaded.execution.inbox().count() == 151).then_some(())
+    })
+    .await;
+    let go = Steering::Signal { name: "go".to_owned(), correlation: None, payload: Data::null() };
+    house.coordinator.service.steer(&house.tenant, leaf, Ask::new("ada", go)).await.unwrap();
+    assert_eq!(house.ends(top).await, (ExecutionState::Completed, json!({"n": 100})));
+    house.ends(leaf).await;
+    house.closes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_child_spends_its_parents_money_and_its_parent_hears_what_it_used() {
+    let house = House::new().await;
+    house
+        .knows("leaf", "nodes: { a: { task: note, with: { notes: [ { usage: { model: m, prompt_tokens: 30, completion_tokens: 10 } } ] } } }")
+        .await;
+    house.knows("middle", "nodes: { k: { graph: leaf } }").await;
+    house
+        .knows(
+            "top",
+            "limits: { max_tokens: 50 }\nnodes: { k: { graph: middle, spawn: { allocation: rest }, next: { to: l } }, l: { graph: middle, spawn: { allocation: rest }, next: { catch: any, to: s } }, s: { transform: \"=error.code\" } }",
+        )
+        .await;
+    let top = house.begins("top", json!({})).await;
+    let (state, said) = house.ends(top).await;
+    let loaded = house.coordinator.service.load(&house.tenant, top, None).await.unwrap();
+    let usage = loaded.execution.usage().clone();
+    // What was left for the second one was a quarter of what it used.
+    assert_eq!((usage.tokens(), usage.of_children.tokens(), usage.reserved_tokens), (80, 80, 0), "{state} {said}");
     house.closes().await;
 }

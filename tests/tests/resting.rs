@@ -144,6 +144,7 @@ impl World {
             trace: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         let started = engine.service.start(&self.tenant, start).await.unwrap();
         (started.execution, started.created)
@@ -355,6 +356,7 @@ async fn ten_thousand_at_rest_are_in_nobodys_memory() {
             trace: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         first.service.start(&world.tenant, start)
     });

@@ -53,6 +53,7 @@ impl House {
             trace: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }

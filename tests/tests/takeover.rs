@@ -81,6 +81,7 @@ impl Fleet {
             actor: Actor::User("test".to_owned()),
             trace: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         service.start(tenant, start).await.unwrap().execution
     }

@@ -146,6 +146,7 @@ impl Driver for Embedded {
             trace: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: stepstream_shared::graph::LimitOverrides::default(),
         };
         let started = self.service.start(&TenantId::default_tenant(), start).await?;
         if let Some(ended) = self.ends.wait(started.execution) {

@@ -10,7 +10,7 @@ use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::{Actor, Causation, Envelope, EventData, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest};
-use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::ClaimId;
 
@@ -44,6 +44,7 @@ pub(super) fn write(args: &BenchArgs) -> Result<Log> {
         request_hash: None,
         metadata: None,
         breakpoints: Vec::new(),
+        limits: LimitOverrides::default(),
     }));
     let mut take = |command: Command, execution: &mut Execution| -> Result<()> {
         let decided = execution.decide_in_place(&set, command, clock.now())?;

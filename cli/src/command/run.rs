@@ -10,7 +10,7 @@ use stepstream_coordinator::Recover;
 use stepstream_coordinator::Service;
 use stepstream_coordinator::service::Start;
 use stepstream_shared::event::Actor;
-use stepstream_shared::graph::{CompiledGraph, NodeKind};
+use stepstream_shared::graph::{CompiledGraph, LimitOverrides, NodeKind};
 use stepstream_shared::id::TenantId;
 use stepstream_worker::{Registry, builtin};
 
@@ -72,6 +72,10 @@ pub struct RunArgs {
     /// Stay when it waits for somebody outside, or for long: for timers and deadlines that this process is to see
     #[arg(long, conflicts_with = "detach")]
     wait: bool,
+
+    /// Limits in the place of the graph's, as its `limits` has them: '{"cost_usd": "2.00", "wall_time": "1h"}' or @FILE
+    #[arg(long, value_name = "JSON|@FILE")]
+    limits: Option<String>,
 
     /// Pause before this node runs; may be given several times
     #[arg(long = "break", value_name = "NODE")]
@@ -136,8 +140,9 @@ pub async fn run(args: RunArgs, app: &App) -> Result<Exit, Problem> {
             .hint(format!("its nodes are {}", nodes.join(", "))));
     }
     let value = input::inputs(args.input.as_deref())?;
+    let limits = input::limits(args.limits.as_deref())?;
     let data = input::checked(&graph, &value)?;
-    let job = Job { args, app, place, document, graph };
+    let job = Job { args, app, place, document, graph, limits };
     match job.place.target.clone() {
         Target::Data(dir) => job.embedded(&dir, data).await,
         Target::Server(url) => job.server(&url, &value).await,
@@ -151,6 +156,7 @@ struct Job<'a> {
     place: Place,
     document: Document,
     graph: CompiledGraph,
+    limits: LimitOverrides,
 }
 
 impl Job<'_> {
@@ -186,6 +192,7 @@ impl Job<'_> {
             trace: None,
             metadata: Some(rights::recorded(allow_process)?),
             breakpoints: self.args.breakpoints.clone(),
+            limits: self.limits.clone(),
         };
         let started = here.or_trouble(here.service.start(tenant, start)).await?;
         let id = started.execution;
@@ -214,6 +221,9 @@ impl Job<'_> {
             let mut start = ServerStart::of(&graph.graph_id).inputs(inputs.clone());
             for node in &self.args.breakpoints {
                 start = start.breakpoint(node);
+            }
+            for (name, value) in self.limits.to_json().as_object().into_iter().flatten() {
+                start = start.limit(name, value.clone());
             }
             if let Some(key) = &self.args.idempotency_key {
                 start = start.key(key);

@@ -12,7 +12,7 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::ExecutionError;
 use stepstream_shared::event::{Actor, Ending};
 use stepstream_shared::execution::{ExecutionState, WaitReason};
-use stepstream_shared::graph::{CompiledGraph, GraphDigest, NodeIx};
+use stepstream_shared::graph::{CompiledGraph, GraphDigest, LimitOverrides, NodeIx, Source, read_limits};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use utoipa::ToSchema;
@@ -58,6 +58,11 @@ pub(super) struct StartBody {
     #[serde(default)]
     #[schema(required = false)]
     metadata: serde_json::Map<String, Value>,
+    /// Limits that hold for this execution in the place of its graph's, under the names that a document has for them:
+    /// `max_steps`, `wall_time`, `cost_usd`, `max_tokens`, `on_limit` …
+    #[serde(default)]
+    #[schema(value_type = Option<Object>, required = false)]
+    limits: Option<serde_json::Map<String, Value>>,
 }
 
 /// A graph by name or in full.
@@ -252,11 +257,12 @@ pub(super) async fn start(
 ) -> Result<Response, Problem> {
     query.finish()?;
     let inputs = data(&body.inputs, "inputs")?;
+    let limits = limits(body.limits)?;
     let named = body.graph.as_str().map(str::to_owned);
     let graph = resolve(&api, &tenant, body.graph).await?;
     let metadata = metadata(body.metadata)?;
     let (actor, breakpoints) = (Actor::User(by), body.breakpoints);
-    let start = Start { graph, named, inputs, idempotency_key, actor, trace, metadata, breakpoints };
+    let start = Start { graph, named, inputs, idempotency_key, actor, trace, metadata, breakpoints, limits };
     let Started { execution, created } = api.service.start(&tenant, start).await?;
     let status = if created { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/v1/executions/{execution}"))];
@@ -275,6 +281,16 @@ fn metadata(fields: serde_json::Map<String, Value>) -> Result<Option<Data>, Prob
         )));
     }
     Ok(Some(metadata))
+}
+
+/// Limits in the place of a graph's.
+fn limits(given: Option<serde_json::Map<String, Value>>) -> Result<LimitOverrides, Problem> {
+    let Some(given) = given else { return Ok(LimitOverrides::default()) };
+    let text = Value::Object(given).to_string();
+    read_limits(&Source { name: "limits.json", text: &text }).map_err(|problems| {
+        let faults = problems.iter().map(|problem| Fault::at("#/limits", problem.message.clone()));
+        Problem::invalid_limits(faults.collect())
+    })
 }
 
 async fn resolve(api: &Api, tenant: &TenantId, argument: Value) -> Result<Arc<CompiledGraph>, Problem> {

@@ -115,6 +115,11 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "invalid-body", "The body is malformed", detail).with(vec![fault])
     }
 
+    pub(super) fn invalid_limits(faults: Vec<Fault>) -> Self {
+        let detail = sentence(&faults);
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-limits", "The limits are none", detail).with(faults)
+    }
+
     pub(super) fn unreadable_body(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, "unreadable-body", "The body did not arrive", detail)
     }

@@ -444,6 +444,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             | Refusal::NotWaiting(_)
             | Refusal::WhichRound { .. }
             | Refusal::NobodyTakes
+            | Refusal::NotItsParent(_)
             | Refusal::OtherWait { .. }
             | Refusal::DecidedAlready { .. }
             | Refusal::WaitsForStep { .. } => ServiceError::Conflict(refusal.to_string()),

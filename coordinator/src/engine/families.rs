@@ -1,8 +1,10 @@
 //! What executions owe to each other: children to be started, cancelled and heard of, parents to be told.
 
+use std::mem::Discriminant;
 use std::time::Duration;
 
 use stepstream_shared::id::ExecutionId;
+use stepstream_shared::time::Timestamp;
 
 use super::Engine;
 use crate::errands::{Errand, What, ending_of};
@@ -11,6 +13,21 @@ use crate::errands::{Errand, What, ending_of};
 const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often those are looked at that owe errands.
 const LOOK: Duration = Duration::from_secs(5);
+
+/// An errand that was run for a child.
+pub(super) struct Asked {
+    kind: Discriminant<What>,
+    /// Of messages that are handed on: the first one.
+    of: Option<u64>,
+    at: Timestamp,
+}
+
+fn first_message(what: &What) -> Option<u64> {
+    match what {
+        What::HandOn(bequest) => bequest.messages.first().map(|(sequence, _)| *sequence),
+        _ => None,
+    }
+}
 
 impl Engine {
     /// Runs the errands that an execution owes now. Only when all that it decided is durable.
@@ -28,8 +45,8 @@ impl Engine {
             }
             let Some(execution) = self.live.get(&id).map(|live| &live.execution) else { return };
             let parent = execution.parent().and_then(|link| link.execution);
-            if let (Some(parent), Some(ending)) = (parent, ending_of(execution)) {
-                let what = What::Tell(id, Box::new(ending));
+            if let (Some(parent), Some(ended)) = (parent, ending_of(execution)) {
+                let what = What::Tell(id, Box::new(ended));
                 self.errand(Errand { tenant, parent, what });
             }
             return;
@@ -50,22 +67,31 @@ impl Engine {
                 owed.push((child, What::LookAfter(child)));
             }
         }
+        for bequest in execution.owed_messages() {
+            owed.push((bequest.child, What::HandOn(bequest)));
+        }
         if owed.is_empty() {
             return;
         }
         self.parents.insert(id);
         let mut due = Vec::new();
         for (child, what) in owed {
-            let kind = std::mem::discriminant(&what);
-            let asked = live.errands.get(&child).filter(|(before, _)| *before == kind).map(|(_, at)| *at);
-            // A child that was just started needs no looking after yet.
-            let first = matches!(what, What::LookAfter(_)) && live.errands.contains_key(&child) && asked.is_none();
-            if first || asked.is_none_or(|at| at.after(AGAIN_AFTER) <= now) {
-                live.errands.insert(child, (kind, now));
-                if !first {
-                    due.push(what);
+            let asked = Asked { kind: std::mem::discriminant(&what), of: first_message(&what), at: now };
+            let before = live.errands.entry(child).or_default();
+            let known = !before.is_empty();
+            match before.iter_mut().find(|last| last.kind == asked.kind) {
+                // Messages behind those that were handed on are handed on at once.
+                Some(last) if last.of == asked.of && last.at.after(AGAIN_AFTER) > now => continue,
+                Some(last) => *last = asked,
+                None => {
+                    before.push(asked);
+                    // A child that was just started needs no looking after yet.
+                    if known && matches!(what, What::LookAfter(_)) {
+                        continue;
+                    }
                 }
             }
+            due.push(what);
         }
         for what in due {
             self.errand(Errand { tenant: tenant.clone(), parent: id, what });

@@ -10,7 +10,7 @@ use stepstream_shared::graph::{CompiledGraph, Graphs};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use stepstream_shared::time::Timestamp;
 
-use crate::errands::What;
+use super::families::Asked;
 use crate::ports::{Agenda, AgendaMove, Summary};
 use crate::reading::Loaded;
 
@@ -54,7 +54,7 @@ pub(super) struct Live {
     /// it, whoever drove it before knew.
     pub(super) doubtful: HashSet<u32>,
     /// What was last run for its children, and when.
-    pub(super) errands: HashMap<ExecutionId, (std::mem::Discriminant<What>, Timestamp)>,
+    pub(super) errands: HashMap<ExecutionId, Vec<Asked>>,
     /// Attempts for which a permit was asked, and when that was last.
     pub(super) asked: HashMap<u32, (u32, Timestamp)>,
 }

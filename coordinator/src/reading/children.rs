@@ -1,6 +1,7 @@
 //! The children of an execution, as people and programs outside read them.
 
 use serde::Serialize;
+use stepstream_shared::cost::Money;
 use stepstream_shared::event::CancellationPolicy;
 use stepstream_shared::graph::NodeIx;
 use stepstream_shared::id::{ExecutionId, StepId};
@@ -44,6 +45,18 @@ pub struct Child {
     /// `cascade_cancel`, `wait_for_children` or `detach`.
     #[schema(value_type = String)]
     pub on_cancel: CancellationPolicy,
+    /// What comes for the parent comes for the child, too.
+    pub inherit_inbox: bool,
+    /// What it may spend of the parent's purse, in USD; null where nothing is set aside.
+    #[schema(value_type = Option<String>, required)]
+    pub share_cost_usd: Option<Money>,
+    /// Tokens that it may use of the parent's.
+    #[schema(required)]
+    pub share_tokens: Option<u64>,
+    /// What it used, with its own children, once it has ended.
+    #[schema(value_type = String)]
+    pub used_cost_usd: Money,
+    pub used_tokens: u64,
 }
 
 impl Reader {
@@ -66,6 +79,11 @@ impl Reader {
                 state: listed.map_or_else(|| child.state().name().to_owned(), |listed| listed.summary.state),
                 background: child.is_background(),
                 on_cancel: child.on_cancel(),
+                inherit_inbox: child.inherits_inbox(),
+                share_cost_usd: child.share().cost,
+                share_tokens: child.share().tokens,
+                used_cost_usd: child.used().cost,
+                used_tokens: child.used().tokens(),
             });
         }
         Ok(Children {

@@ -8,7 +8,7 @@ use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest};
-use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
@@ -78,6 +78,7 @@ impl Recorded {
             request_hash: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: LimitOverrides::default(),
         };
         recorded.act(Command::Create(Box::new(start))).await;
         while recorded.execution.has_more() {

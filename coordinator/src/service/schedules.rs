@@ -9,7 +9,7 @@ use stepstream_runtime::random;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::{Actor, ParentLink, ParentType};
 use stepstream_shared::execution::Steering;
-use stepstream_shared::graph::Source;
+use stepstream_shared::graph::{LimitOverrides, Source};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId, TriggerId};
 use stepstream_shared::schedule::{
     Definition, Firing, FiringKind, MAX_NOTE_BYTES, MAX_PENDING, Pending, ScheduleState, triggered_id,
@@ -330,12 +330,7 @@ impl Service {
         let inputs = firing.inputs().map_err(|error| ServiceError::InvalidInputs(vec![error.to_string()]))?;
         let metadata =
             Data::from_json(&firing.metadata()).map_err(|error| ServiceError::Internal(error.to_string()))?;
-        let parent = ParentLink {
-            parent_id: firing.id.to_string(),
-            parent_type: ParentType::ScheduleEvent,
-            execution: None,
-            depth: 0,
-        };
+        let parent = ParentLink::of(ParentType::ScheduleEvent, firing.id.to_string());
         let what = ForwardedRequest::Start {
             graph: graph.digest,
             inputs,
@@ -344,6 +339,7 @@ impl Service {
             breakpoints: Vec::new(),
             parent: Some(parent),
             planning: false,
+            limits: LimitOverrides::default(),
         };
         // With a key, because the id may be there already.
         let key = Some(format!("{}/{}", firing.id, firing.time.as_micros()));

@@ -65,3 +65,42 @@ async fn a_family_is_paused_resumed_and_cancelled_by_one_request_from_its_head_d
     let nobody = json!({"action": "pause", "filter": {"subtree_of": "exec_3MQOCdW5DQwrvxy1zXOEluqLN0s"}});
     assert_eq!(server.post("/v1/controls", &nobody).await.status, 404);
 }
+
+#[tokio::test]
+async fn limits_of_a_start_and_shares_of_a_purse_are_told() {
+    let server = Server::new().await;
+    server.register("stepstream: 1\nname: leaf\nversion: 1.0.0\nnodes: { w: { wait: { signal: go } } }").await;
+    server
+        .register("stepstream: 1\nname: top\nnodes: { k: { graph: leaf, spawn: { inherit_inbox: true, policies: { max_steps: 3 } } } }")
+        .await;
+    let begin = async |limits: Value| {
+        server.post("/v1/executions", &json!({"graph": "top", "inputs": {}, "limits": limits})).await
+    };
+    for wrong in [json!({"cost_usd": 1.5}), json!({"max_steps": 0}), json!({"cost": "1"})] {
+        let detail = begin(wrong).await.refused(400, "invalid-limits");
+        assert!(!detail.is_empty());
+    }
+    let begun = begin(json!({"cost_usd": "3.00", "max_tokens": 100})).await;
+    assert_eq!(begun.status, 202);
+    let top = begun.json()["execution_id"].as_str().unwrap().to_owned();
+    let child = with_waiting_child(&server, &top).await["items"][0].clone();
+    assert_eq!(
+        (&child["share_cost_usd"], &child["share_tokens"], &child["inherit_inbox"]),
+        (&json!("1.50"), &json!(50), &json!(true))
+    );
+    let of = |id: &str| format!("/v1/executions/{id}/events");
+    let created = server.get(&of(&top)).await.json()["items"][0].clone();
+    assert_eq!(created["limits"], json!({"cost_usd": "3.00", "max_tokens": 100}));
+    let id = child["execution_id"].as_str().unwrap();
+    let created = server.get(&of(id)).await.json()["items"][0].clone();
+    assert_eq!((&created["limits"], &created["share"]["cost_usd"]), (&json!({"max_steps": 3}), &json!("1.50")));
+    // The same key and other limits are another request.
+    let keyed = async |limits: Value| {
+        let body = json!({"graph": "top", "inputs": {}, "limits": limits});
+        server.post_with("/v1/executions", &[("idempotency-key", "one")], &body).await
+    };
+    assert_eq!(keyed(json!({"max_steps": 9})).await.status, 202);
+    assert_eq!(keyed(json!({"max_steps": 9})).await.status, 200);
+    keyed(json!({"max_steps": 8})).await.refused(422, "idempotency-key-reused");
+    server.stop().await;
+}

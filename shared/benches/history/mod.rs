@@ -9,7 +9,7 @@ use serde_json::json;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::{Actor, Causation, Envelope, Event};
 use stepstream_shared::execution::{Command, Decided, Execution, StartRequest};
-use stepstream_shared::graph::{Graphs, Source, compile};
+use stepstream_shared::graph::{Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
@@ -37,6 +37,7 @@ pub fn begin(document: &str, inputs: &serde_json::Value) -> History {
         request_hash: None,
         metadata: None,
         breakpoints: Vec::new(),
+        limits: LimitOverrides::default(),
     };
     let mut history = History { graphs, appends: Vec::new(), execution: empty() };
     history.take(Command::Create(Box::new(request)));

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::parts::is_default;
+use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
 
@@ -27,6 +29,42 @@ impl CancellationPolicy {
             CancellationPolicy::CascadeCancel => "cascade_cancel",
             CancellationPolicy::WaitForChildren => "wait_for_children",
             CancellationPolicy::Detach => "detach",
+        }
+    }
+}
+
+/// What a child may spend of its parent's purse: set aside there until the child has ended. `None`: no bound from there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Share {
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<Money>,
+    /// Prompt and completion together.
+    #[serde(rename = "t", default, skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+}
+
+/// What an execution has used, with all that its children have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Spent {
+    #[serde(rename = "p", default, skip_serializing_if = "is_default")]
+    pub prompt_tokens: u64,
+    #[serde(rename = "c", default, skip_serializing_if = "is_default")]
+    pub completion_tokens: u64,
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    pub cost: Money,
+}
+
+impl Spent {
+    pub const fn tokens(&self) -> u64 {
+        self.prompt_tokens.saturating_add(self.completion_tokens)
+    }
+
+    #[must_use]
+    pub const fn plus(self, other: Spent) -> Spent {
+        Spent {
+            prompt_tokens: self.prompt_tokens.saturating_add(other.prompt_tokens),
+            completion_tokens: self.completion_tokens.saturating_add(other.completion_tokens),
+            cost: self.cost.plus(other.cost),
         }
     }
 }

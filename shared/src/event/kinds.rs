@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
-use crate::graph::GraphDigest;
+use crate::graph::{GraphDigest, LimitOverrides};
 use crate::id::{ArtifactId, ControlId, ExecutionId};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
-use super::child::{CancellationPolicy, ChildState};
+use super::child::{CancellationPolicy, ChildState, Share, Spent};
 use super::control::{ControlAction, ControlOutcome};
 use super::decision::DecisionRecord;
 use super::limit::Violation;
@@ -49,6 +49,9 @@ pub enum EventData {
         request_hash: Option<Vec<u8>>,
         #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
         metadata: Option<Data>,
+        /// In the place of what the graph says.
+        #[serde(rename = "k", default, skip_serializing_if = "LimitOverrides::is_none")]
+        limits: LimitOverrides,
     },
     #[serde(rename = "xs")]
     ExecutionStarted {},
@@ -280,6 +283,12 @@ pub enum EventData {
         background: bool,
         #[serde(rename = "p", default, skip_serializing_if = "is_default")]
         on_cancel: CancellationPolicy,
+        /// What comes for this execution comes for the child, too.
+        #[serde(rename = "m", default, skip_serializing_if = "is_default")]
+        inherit_inbox: bool,
+        /// What is set aside for it.
+        #[serde(rename = "h", default, skip_serializing_if = "is_default")]
+        share: Share,
     },
     /// The child exists.
     #[serde(rename = "kb")]
@@ -294,6 +303,9 @@ pub enum EventData {
         step: u32,
         #[serde(rename = "t")]
         state: ChildState,
+        /// Taken from the purse of this execution in the place of what was set aside.
+        #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+        used: Spent,
     },
     /// Kept until a step waits for it.
     #[serde(rename = "gr")]
@@ -338,6 +350,19 @@ pub enum EventData {
         control: ControlId,
         #[serde(rename = "m")]
         message: Message,
+        /// It came for the parent, whose event of this sequence has it.
+        #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+        inherited: Option<u64>,
+    },
+    /// A child that inherits the inbox has copies of these messages.
+    #[serde(rename = "mf")]
+    InboxForwarded {
+        /// The one that wanted the child.
+        #[serde(rename = "s")]
+        step: u32,
+        /// Sequences of the events by which they were received, in that order.
+        #[serde(rename = "m")]
+        messages: Vec<u64>,
     },
     /// A step that asked for its inbox has these messages, and nobody after it.
     #[serde(rename = "md")]

@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::child::Share;
 use crate::data::Data;
 use crate::error::ExecutionError;
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, StepId};
 
 pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
@@ -144,6 +145,27 @@ pub struct ParentLink {
     /// How deep the child lies under the execution that nobody started.
     #[serde(rename = "d", default, skip_serializing_if = "is_default")]
     pub depth: u32,
+    /// What the child may spend of its parent's purse.
+    #[serde(rename = "b", default, skip_serializing_if = "is_default")]
+    pub share: Share,
+}
+
+impl ParentLink {
+    /// Of something that is no execution.
+    pub fn of(parent_type: ParentType, parent_id: String) -> Self {
+        ParentLink { parent_id, parent_type, execution: None, depth: 0, share: Share::default() }
+    }
+
+    /// Of a child that a step of another execution wants.
+    pub fn of_step(parent: ExecutionId, step: StepId, depth: u32, share: Share) -> Self {
+        ParentLink {
+            parent_id: step.to_string(),
+            parent_type: ParentType::StepExecution,
+            execution: Some(parent),
+            depth,
+            share,
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -4,7 +4,8 @@ use serde_json::{Map, Value, json};
 
 use super::decision::decision_id;
 use super::{
-    Actor, ApprovalPolicy, Causation, ChainHash, Ending, Envelope, Event, EventData, Input, Undone, Wait, event_id,
+    Actor, ApprovalPolicy, Causation, ChainHash, Ending, Envelope, Event, EventData, Input, Share, Spent, Undone, Wait,
+    event_id,
 };
 use crate::execution::Execution;
 use crate::graph::{CompiledGraph, NodeIx};
@@ -110,7 +111,9 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
         json!(names.collect::<Vec<_>>())
     };
     match data {
-        EventData::ExecutionCreated { graph, graph_name, inputs, planning, parent, origin, metadata, .. } => {
+        EventData::ExecutionCreated {
+            graph, graph_name, inputs, planning, parent, origin, metadata, limits, ..
+        } => {
             put("graph", json!(graph_name));
             put("graph_id", json!(graph));
             put("inputs", json!(inputs));
@@ -122,7 +125,9 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                     "parent",
                     json!({"parent_id": parent.parent_id, "parent_type": parent.parent_type, "execution_id": parent.execution, "depth": parent.depth}),
                 );
+                put("share", share(parent.share));
             }
+            put("limits", if limits.is_none() { Value::Null } else { limits.to_json() });
             if let Some(origin) = origin {
                 put("origin", json!({"execution_id": origin.execution, "sequence": origin.sequence}));
             }
@@ -166,18 +171,25 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("attempt", json!(attempt));
             put("from", json!(from));
         }
-        EventData::ChildSpawned { child, graph, background, on_cancel, .. } => {
+        EventData::ChildSpawned { child, graph, background, on_cancel, inherit_inbox, share: given, .. } => {
             put("child_execution_id", json!(child));
             put("graph", json!(graph));
             put("background", json!(background));
             put("on_cancel", json!(on_cancel));
+            put("inherit_inbox", if *inherit_inbox { json!(true) } else { Value::Null });
+            put("share", share(*given));
         }
         EventData::ChildStarted { step } => {
             put("child_execution_id", json!(execution.child_of(*step)));
         }
-        EventData::ChildFinished { step, state } => {
+        EventData::ChildFinished { step, state, used } => {
             put("child_execution_id", json!(execution.child_of(*step)));
             put("state", json!(state.name()));
+            if *used != Spent::default() {
+                put("prompt_tokens", json!(used.prompt_tokens));
+                put("completion_tokens", json!(used.completion_tokens));
+                put("cost_usd", json!(used.cost));
+            }
         }
         EventData::SignalReceived { control, name, correlation, payload } => {
             put("control_id", json!(control));
@@ -193,9 +205,17 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("comment", json!(comment));
             put("form", json!(form));
         }
-        EventData::InboxReceived { control, message } => {
+        EventData::InboxReceived { control, message, inherited } => {
             put("message_id", json!(control));
             put("message", message.to_json());
+            if let Some(sequence) = inherited {
+                let parent = execution.parent().and_then(|parent| parent.execution);
+                put("inherited_from", json!({"execution_id": parent, "sequence": sequence}));
+            }
+        }
+        EventData::InboxForwarded { step, messages } => {
+            put("child_execution_id", json!(execution.child_of(*step)));
+            put("message_sequences", json!(messages));
         }
         EventData::InboxDelivered { messages, .. } => put("message_sequences", json!(messages)),
         EventData::ExecutionCompleted { output } => put("output", json!(output)),
@@ -318,6 +338,14 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("data", json!(data));
         }
     }
+}
+
+/// What a child may spend; null where nothing bounds it from there.
+fn share(share: Share) -> Value {
+    if share == Share::default() {
+        return Value::Null;
+    }
+    json!({"cost_usd": share.cost, "tokens": share.tokens})
 }
 
 fn compensation(undone: &Option<Undone>) -> Value {

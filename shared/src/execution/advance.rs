@@ -13,7 +13,7 @@ use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::{Ending, EventData, Input, NewStep, SkipReason};
 use crate::graph::expression::{ExpressionError, OutputView, Reference, Template};
-use crate::graph::{CompiledGraph, Edge, EdgeKind, Join, Loop, Node, NodeIx, NodeKind, Routing};
+use crate::graph::{CompiledGraph, Edge, EdgeKind, Join, Loop, Node, NodeIx, NodeKind, Reserve, Routing};
 
 /// Events after which one append stops taking in more consequences; a tick at once goes on with the rest. Keeps a row
 /// of the log, and the time that one decision takes, bounded whatever the graph's width.
@@ -58,13 +58,14 @@ impl Decision<'_> {
                     }
                     return self.settle_down();
                 }
-                if let Ready::Run(ix) = ready
-                    && let Some(NodeKind::Task(task)) = self.graph.node(NodeIx(ix)).map(|node| &node.kind)
-                    && !self.execution.has_lost(ix)
-                {
-                    match self.room_for(task)? {
+                let needs = match ready {
+                    Ready::Run(ix) if !self.execution.has_lost(ix) => self.needs_of(ix),
+                    _ => None,
+                };
+                if let Some(needs) = needs {
+                    match self.room_for(needs)? {
                         Room::Enough => self.follow(ready)?,
-                        Room::No(Some(error)) => self.refuse_to_run(ix, error)?,
+                        Room::No(Some(error)) => self.refuse_to_run(ready.node(), error)?,
                         Room::Later | Room::No(None) => return self.settle_down(),
                     }
                 } else {
@@ -106,6 +107,15 @@ impl Decision<'_> {
 
     pub(super) fn is_full(&self) -> bool {
         self.events.len() >= EVENTS_PER_APPEND || self.bytes >= BYTES_PER_APPEND || self.work.get() >= WORK_PER_APPEND
+    }
+
+    /// What a node takes from the budget, if it takes anything.
+    fn needs_of(&self, ix: u32) -> Option<Reserve> {
+        match &self.graph.node(NodeIx(ix))?.kind {
+            NodeKind::Task(task) => Some(task.reserve),
+            NodeKind::Graph(sub) => Some(Self::need_of(&sub.spawn)),
+            _ => None,
+        }
     }
 
     /// What expressions see at a node that is about to run.
@@ -340,7 +350,7 @@ impl Decision<'_> {
         if !self.may_have_step(ordinal, Some(map_step))? {
             return Ok(true);
         }
-        let refused = match self.room_for(&map.task)? {
+        let refused = match self.room_for(map.task.reserve)? {
             Room::Enough => None,
             Room::No(Some(error)) => Some(error),
             Room::Later | Room::No(None) => return Ok(false),

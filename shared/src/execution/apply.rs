@@ -1,17 +1,20 @@
 //! How each event changes an execution. The only code that does; what steers an execution stands in `steered`.
 
 mod children;
+mod inheritance;
 mod permits;
 mod spent;
 mod steered;
 
+use std::collections::BTreeSet;
+
 use super::flow::Ending;
 use super::kept::KeptSignals;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition};
-use super::state::{Deadline, Discovery, Execution, LoopRun, MapRun, NodeRun, Ready, Step};
+use super::state::{ChildRun, Deadline, Discovery, Execution, LoopRun, MapRun, NodeRun, Ready, Step};
 use super::step::{IllegalStepTransition, StepAction, StepState};
 use crate::data::Data;
-use crate::event::{Event, EventData, Input, NewStep, SkipReason};
+use crate::event::{ChildState, Event, EventData, Input, NewStep, SkipReason, Spent};
 use crate::graph::{Collect, CompiledGraph, GraphDigest, Graphs, NodeIx, NodeKind, Task};
 use crate::time::Timestamp;
 
@@ -105,6 +108,7 @@ impl Execution {
             origin,
             request_hash,
             metadata: _,
+            limits,
         } = data
         else {
             return;
@@ -115,6 +119,7 @@ impl Execution {
         self.state = if *planning { ExecutionState::Planning } else { ExecutionState::Created };
         self.parent.clone_from(parent);
         self.depth = parent.as_ref().map_or(0, |parent| parent.depth);
+        self.limits.clone_from(limits);
         self.origin.clone_from(origin);
         self.request_hash.clone_from(request_hash);
         self.created_at = at;
@@ -142,7 +147,7 @@ impl Fold<'_> {
             EventData::ExecutionStarted {} => {
                 self.move_to(ExecutionAction::Start)?;
                 self.execution.started_at = Some(self.at);
-                if let Some(limit) = self.graph.limits.wall_time {
+                if let Some(limit) = self.execution.limits(self.graph).wall_time {
                     let due = self.execution.own_time(self.at).after(limit);
                     self.execution.deadlines.insert((due, Deadline::WallTime));
                 }
@@ -156,11 +161,23 @@ impl Fold<'_> {
             EventData::InputReceived { input, step, control } => self.input_received(input, *step, *control),
             EventData::ControlRecorded { control, outcome, .. } => self.controlled(*control, *outcome),
             EventData::BreakpointSet { node, on, control } => self.breakpoint(*node, *on, *control),
-            EventData::ChildSpawned { step, child, graph, background, on_cancel } => {
-                self.child_spawned(*step, *child, graph, *background, *on_cancel)
+            EventData::ChildSpawned { step, child, graph, background, on_cancel, inherit_inbox, share } => {
+                let spawned = ChildRun {
+                    id: *child,
+                    graph: graph.clone(),
+                    background: *background,
+                    on_cancel: *on_cancel,
+                    state: ChildState::Wanted,
+                    input: Data::null(),
+                    inherit_inbox: *inherit_inbox,
+                    owed: BTreeSet::new(),
+                    share: *share,
+                    used: Spent::default(),
+                };
+                self.child_spawned(*step, spawned)
             }
             EventData::ChildStarted { step } => self.child_started(*step),
-            EventData::ChildFinished { step, state } => self.child_finished(*step, *state),
+            EventData::ChildFinished { step, state, used } => self.child_finished(*step, *state, *used),
             EventData::StepWaiting { step, wait } => self.step_waits(*step, wait),
             EventData::PermitGranted { step, attempt, from } => self.permit_granted(*step, *attempt, *from),
             EventData::SignalReceived { control, name, correlation, payload } => {
@@ -170,7 +187,10 @@ impl Fold<'_> {
             EventData::ApprovalDecided { control, step, by, approved, comment, form } => {
                 self.decided(*control, *step, by, *approved, comment.as_deref(), form)
             }
-            EventData::InboxReceived { control, message } => self.inbox_received(*control, message),
+            EventData::InboxReceived { control, message, inherited } => {
+                self.inbox_received(*control, message, *inherited)
+            }
+            EventData::InboxForwarded { step, messages } => self.inbox_forwarded(*step, messages),
             EventData::InboxDelivered { step, messages } => self.inbox_delivered(*step, messages),
             EventData::ExecutionCompleted { output } => {
                 self.end(ExecutionAction::Complete)?;
@@ -325,6 +345,7 @@ impl Fold<'_> {
         execution.signals = KeptSignals::default();
         execution.denied.clear();
         execution.inbox.clear();
+        execution.forget_relayed();
         execution.deadlines.clear();
         execution.idle_due = None;
         execution.ready.clear();

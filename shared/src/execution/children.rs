@@ -9,9 +9,9 @@ use super::state::{ChildRun, Execution, step_id};
 use super::steering::Refusal;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
-use crate::event::child::{CancellationPolicy, ChildEnding, ChildState};
+use crate::event::child::{CancellationPolicy, ChildEnding, ChildState, Share, Spent};
 use crate::event::{EventData, Input, Wait};
-use crate::graph::{NodeIx, SubGraph};
+use crate::graph::{LimitOverrides, NodeIx, NodeKind, SubGraph};
 use crate::id::{ExecutionId, StepId};
 
 /// How deep executions may start executions: one that nobody started lies at 0.
@@ -31,6 +31,10 @@ pub struct ChildSpec {
     pub input: Data,
     /// How deep it lies.
     pub depth: u32,
+    /// In the place of the limits of its graph.
+    pub limits: LimitOverrides,
+    /// What it may spend of the purse of this execution.
+    pub share: Share,
     /// It is to be there, and do nothing: its parent is about to end.
     pub held: bool,
 }
@@ -77,6 +81,11 @@ impl Execution {
                 graph: child.graph.clone(),
                 input: child.input.clone(),
                 depth: self.depth + 1,
+                limits: match &node.kind {
+                    NodeKind::Graph(sub) => sub.spawn.policies.clone(),
+                    _ => LimitOverrides::default(),
+                },
+                share: child.share,
                 held: child.on_cancel == CancellationPolicy::CascadeCancel
                     && (self.is_ending() || self.is_orphan(*ordinal, child)),
             })
@@ -91,6 +100,8 @@ impl Execution {
         open.filter(move |(ordinal, child)| {
             self.open.contains(ordinal)
                 || (ending && child.on_cancel != CancellationPolicy::Detach)
+                // What is set aside for it is what the next step waits for.
+                || (self.usage.short && child.share != Share::default())
                 || (child.on_cancel == CancellationPolicy::CascadeCancel && self.is_orphan(**ordinal, child))
         })
         .map(|(_, child)| child.id)
@@ -133,7 +144,8 @@ impl Execution {
     pub(super) fn looks_after_children(&self) -> bool {
         let goes_on = self.state == ExecutionState::Running
             || (self.waits_on_steps && matches!(self.state, ExecutionState::Waiting(_)));
-        goes_on && !self.children.is_empty() && (self.wants_a_child() || self.awaited_children().next().is_some())
+        !self.children.is_empty()
+            && (self.owes_messages() || (goes_on && (self.wants_a_child() || self.awaited_children().next().is_some())))
     }
 
     /// Some child is to be started yet.
@@ -162,16 +174,24 @@ impl Decision<'_> {
             "stepstream 2026 child execution",
             &[self.execution.tenant.as_str().as_bytes(), self.execution.id.as_bytes(), id.as_bytes()],
         );
-        let (graph, background, on_cancel) = (sub.reference.clone(), sub.background, sub.on_cancel);
-        self.emit(EventData::ChildSpawned { step, child, graph, background, on_cancel })?;
-        if background {
+        let share = self.share_for(&sub.spawn);
+        self.emit(EventData::ChildSpawned {
+            step,
+            child,
+            graph: sub.reference.clone(),
+            background: sub.spawn.background,
+            on_cancel: sub.spawn.on_cancel,
+            inherit_inbox: sub.spawn.inherit_inbox,
+            share,
+        })?;
+        if sub.spawn.background {
             let told = Data::from_json(&serde_json::json!({ "execution_id": child })).unwrap_or_default();
             return self.complete_step(step, told, 0);
         }
         self.emit(EventData::StepWaiting { step, wait: Wait::Child { execution: child } })
     }
 
-    fn step_of_child(&self, child: ExecutionId) -> Result<(u32, ChildState), Rejection> {
+    pub(super) fn step_of_child(&self, child: ExecutionId) -> Result<(u32, ChildState), Rejection> {
         let found = self.execution.children.iter().find(|(_, run)| run.id == child);
         found.map(|(step, run)| (*step, run.state)).ok_or_else(|| Refusal::NotWaiting(child.to_string()).into())
     }
@@ -185,16 +205,26 @@ impl Decision<'_> {
         self.emit(EventData::ChildStarted { step })
     }
 
-    pub(super) fn child_ended(&mut self, child: ExecutionId, ending: ChildEnding) -> Result<(), Rejection> {
+    pub(super) fn child_ended(
+        &mut self,
+        child: ExecutionId,
+        ending: ChildEnding,
+        used: Spent,
+    ) -> Result<(), Rejection> {
         self.not_over()?;
         let (step, state) = self.step_of_child(child)?;
         if state.is_over() {
             return Err(Refusal::Repeated.into());
         }
-        self.emit(EventData::ChildFinished { step, state: ending.state() })?;
-        if !self.execution.waits.contains_key(&step) {
-            return Ok(()); // Nobody waits for what it gave: it went on in the background, or its step was closed.
+        self.emit(EventData::ChildFinished { step, state: ending.state(), used })?;
+        // Otherwise nobody waits for what it gave: it went on in the background, or its step was closed.
+        if self.execution.waits.contains_key(&step) {
+            self.take_ending(step, child, ending)?;
         }
+        if self.execution.state.is_terminal() { Ok(()) } else { self.look_at_usage() }
+    }
+
+    fn take_ending(&mut self, step: u32, child: ExecutionId, ending: ChildEnding) -> Result<(), Rejection> {
         match ending {
             ChildEnding::Completed { output } => self.complete_step(step, output, 0),
             ChildEnding::Failed { error } => {

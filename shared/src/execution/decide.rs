@@ -11,8 +11,8 @@ use super::step::StepState;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
 use crate::event::child::ChildEnding;
-use crate::event::{Ending, Event, EventData, Note, Origin, ParentLink, SkipReason};
-use crate::graph::{CompiledGraph, GraphDigest, Graphs, Task};
+use crate::event::{Ending, Event, EventData, Message, Note, Origin, ParentLink, SkipReason, Spent};
+use crate::graph::{CompiledGraph, GraphDigest, Graphs, LimitOverrides, Task};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
@@ -49,6 +49,18 @@ pub enum Command {
     ChildEnded {
         child: ExecutionId,
         ending: ChildEnding,
+        /// By it and its own children.
+        used: Spent,
+    },
+    /// A child that inherits the inbox has these messages, by the sequence of their events.
+    InboxForwarded {
+        child: ExecutionId,
+        messages: Vec<u64>,
+    },
+    /// Messages that came for the parent, by the sequence of their events there.
+    Inherit {
+        from: ExecutionId,
+        messages: Vec<(u64, Message)>,
     },
     /// The permit that an attempt asked for is there, at once or from a moment on.
     PermitGranted {
@@ -115,6 +127,8 @@ pub struct StartRequest {
     pub metadata: Option<Data>,
     /// Nodes before which it is to be paused.
     pub breakpoints: Vec<String>,
+    /// In the place of what the graph says.
+    pub limits: LimitOverrides,
 }
 
 /// Why a command was refused. Nothing has changed.
@@ -255,7 +269,9 @@ impl Decision<'_> {
             Command::Noted { notes, result } if notes.is_empty() => return self.take(*result),
             Command::Noted { notes, result } => self.noted(notes, *result)?,
             Command::ChildStarted { child } => self.child_started(child)?,
-            Command::ChildEnded { child, ending } => self.child_ended(child, ending)?,
+            Command::ChildEnded { child, ending, used } => self.child_ended(child, ending, used)?,
+            Command::InboxForwarded { child, messages } => self.inbox_forwarded(child, &messages)?,
+            Command::Inherit { from, messages } => self.inherit(from, messages)?,
             Command::PermitGranted { step, attempt, from } => self.permit_granted(step, attempt, from)?,
             Command::Steer(steer) => {
                 if !self.steer(*steer)? {
@@ -336,6 +352,7 @@ impl Decision<'_> {
             origin: request.origin,
             request_hash: request.request_hash,
             metadata: request.metadata,
+            limits: request.limits,
         })?;
         for node in breakpoints {
             self.emit(EventData::BreakpointSet { node, on: true, control: None })?;
@@ -488,7 +505,7 @@ impl Decision<'_> {
 
     /// The graph asks to be looked at when so many attempts in a row have failed.
     fn pause_after_failures(&mut self) -> Result<(), Rejection> {
-        let Some(limit) = self.graph.limits.pause_after_failures else { return Ok(()) };
+        let Some(limit) = self.execution.limits(self.graph).pause_after_failures else { return Ok(()) };
         if self.execution.failures_in_a_row < limit
             || self.execution.state != ExecutionState::Running
             || self.execution.is_ending()

@@ -18,6 +18,7 @@ const fn is_progress(event: &EventData) -> bool {
         EventData::ControlRecorded { .. }
             | EventData::BreakpointSet { .. }
             | EventData::InboxReceived { .. }
+            | EventData::InboxForwarded { .. }
             | EventData::LimitWarned { .. }
             | EventData::LimitReached { .. }
     )
@@ -26,7 +27,7 @@ const fn is_progress(event: &EventData) -> bool {
 impl Execution {
     /// Sets the moment anew at which nothing will have happened for too long.
     pub(super) fn watch_idleness(&mut self, graph: &CompiledGraph, event: &EventData, at: Timestamp) {
-        let Some(limit) = graph.limits.idle_timeout else { return };
+        let Some(limit) = self.limits(graph).idle_timeout else { return };
         let reached = matches!(event, EventData::LimitReached { limit: Violation::IdleTimeout, .. });
         // A pause stops the clock that this is kept by; it need not be set anew.
         let runs = matches!(self.state, ExecutionState::Running | ExecutionState::Paused);
@@ -47,7 +48,7 @@ impl Execution {
 impl Decision<'_> {
     /// Nothing has happened for as long as the graph allows.
     pub(super) fn idle_for_too_long(&mut self) -> Result<(), Rejection> {
-        let Some(limit) = self.graph.limits.idle_timeout else { return Ok(()) };
+        let Some(limit) = self.execution.limits(self.graph).idle_timeout else { return Ok(()) };
         // Undoing takes the time that it takes.
         if self.execution.compensation.is_some() || self.execution.state != ExecutionState::Running {
             return Ok(());

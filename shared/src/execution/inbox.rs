@@ -9,10 +9,10 @@ use crate::event::EventData;
 use crate::event::message::Message;
 
 /// Messages that one step takes: its job carries them.
-const MESSAGES_PER_STEP: usize = 100;
+pub(super) const MESSAGES_PER_STEP: usize = 100;
 
 /// Their values and texts together, in bytes: a job has to fit into a message of the bus.
-const BYTES_PER_STEP: usize = 256 * 1024;
+pub(super) const BYTES_PER_STEP: usize = 256 * 1024;
 
 impl Decision<'_> {
     /// A step that asks for its inbox has what is in it, the most urgent first; nobody after it has the same.

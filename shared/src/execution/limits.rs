@@ -11,7 +11,7 @@ use super::steering::Refusal;
 use crate::cost::Money;
 use crate::error::{ErrorCode, ExecutionError};
 use crate::event::{EventData, Violation};
-use crate::graph::{OnLimit, Task};
+use crate::graph::{OnLimit, Reserve};
 use crate::id::ControlId;
 
 /// A limit, and how far it is used.
@@ -35,14 +35,14 @@ pub(super) enum Room {
 
 impl Decision<'_> {
     fn measured(&self) -> [Option<Measured>; 2] {
-        let (usage, limits) = (&self.execution.usage, &self.graph.limits);
-        let cost = usage.max_cost.or(limits.max_cost).map(|max| Measured {
+        let (usage, limits) = (&self.execution.usage, self.execution.limits(self.graph));
+        let cost = limits.max_cost.map(|max| Measured {
             limit: Violation::CostLimit,
             spent: usage.cost.micros(),
             reserved: usage.reserved.micros(),
             max: max.micros(),
         });
-        let tokens = usage.max_tokens.or(limits.max_tokens).map(|max| Measured {
+        let tokens = limits.max_tokens.map(|max| Measured {
             limit: Violation::TokenLimit,
             spent: usage.tokens(),
             reserved: usage.reserved_tokens,
@@ -51,12 +51,12 @@ impl Decision<'_> {
         [cost, tokens]
     }
 
-    /// Whether the budget has room for one more step of this task.
-    pub(super) fn room_for(&mut self, task: &Task) -> Result<Room, Rejection> {
+    /// Whether the budget has room for one more step that needs so much.
+    pub(super) fn room_for(&mut self, reserve: Reserve) -> Result<Room, Rejection> {
         for measured in self.measured().into_iter().flatten() {
             let needs = match measured.limit {
-                Violation::CostLimit => task.reserve.cost.micros(),
-                _ => task.reserve.tokens,
+                Violation::CostLimit => reserve.cost.micros(),
+                _ => reserve.tokens,
             };
             // What reserves nothing may run until the budget is used up.
             let least = needs.max(1);
@@ -90,7 +90,7 @@ impl Decision<'_> {
         current: u64,
         max: u64,
     ) -> Result<Option<ExecutionError>, Rejection> {
-        let on_limit = self.graph.limits.on_limit;
+        let on_limit = self.execution.limits(self.graph).on_limit;
         let error = limit_error(limit, current, max);
         if self.execution.state != ExecutionState::Running && on_limit != OnLimit::FailStep {
             return Ok(None); // Whoever lets it go on finds the limit again.
@@ -114,7 +114,7 @@ impl Decision<'_> {
 
     /// Warns of a limit that is nearly used up, once.
     pub(super) fn warn_once(&mut self, limit: Violation, current: u64, max: u64) -> Result<(), Rejection> {
-        let near = u128::from(current) * 100 >= u128::from(max) * u128::from(self.graph.limits.warn_at);
+        let near = u128::from(current) * 100 >= u128::from(max) * u128::from(self.execution.limits(self.graph).warn_at);
         if near && !self.execution.usage.warned.contains(&limit) {
             self.emit(EventData::LimitWarned { limit, current, max })?;
         }
@@ -123,7 +123,7 @@ impl Decision<'_> {
 
     /// Whether one more step may be scheduled. Warns of what the document allows; the installation's own bound is far.
     pub(super) fn may_have_step(&mut self, ordinal: u32, map_step: Option<u32>) -> Result<bool, Rejection> {
-        let max = self.graph.limits.max_steps;
+        let max = self.execution.limits(self.graph).max_steps;
         let (current, limit) = (u64::from(ordinal) + 1, Violation::StepLimit);
         if ordinal >= max {
             self.emit(EventData::LimitReached { limit, current, max: u64::from(max), held: false })?;
@@ -139,7 +139,8 @@ impl Decision<'_> {
     /// Warns when most of the wall time is over: with the first decision behind that moment, because a timer of its own
     /// would wake every execution for it.
     pub(super) fn look_at_the_clock(&mut self) -> Result<(), Rejection> {
-        let (Some(limit), Some(started)) = (self.graph.limits.wall_time, self.execution.started_at) else {
+        let (Some(limit), Some(started)) = (self.execution.limits(self.graph).wall_time, self.execution.started_at)
+        else {
             return Ok(());
         };
         if self.execution.state.is_terminal() || self.execution.compensation.is_some() {
@@ -155,7 +156,7 @@ impl Decision<'_> {
 
     /// The execution has run for as long as it may.
     pub(super) fn out_of_time(&mut self) -> Result<(), Rejection> {
-        let max = self.graph.limits.wall_time.unwrap_or_default();
+        let max = self.execution.limits(self.graph).wall_time.unwrap_or_default();
         let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
         let (limit, current) = (Violation::WallTimeLimit, max);
         self.emit(EventData::LimitReached { limit, current, max, held: false })?;
@@ -164,11 +165,12 @@ impl Decision<'_> {
 
     /// A step has reported what it used: warned of once, asked about once.
     pub(super) fn look_at_usage(&mut self) -> Result<(), Rejection> {
+        let limits = self.execution.limits(self.graph);
         for Measured { limit, spent, max, .. } in self.measured().into_iter().flatten() {
             self.warn_once(limit, spent, max)?;
         }
         let (limit, current) = (Violation::CostThreshold, self.execution.usage.cost.micros());
-        if let Some(alert) = self.graph.limits.cost_alert
+        if let Some(alert) = limits.cost_alert
             && current >= alert.micros()
             && self.execution.state == ExecutionState::Running
             && self.execution.compensation.is_none()

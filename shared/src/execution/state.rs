@@ -16,9 +16,9 @@ use super::step::StepState;
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
-use crate::event::child::{CancellationPolicy, ChildState};
+use crate::event::child::{CancellationPolicy, ChildState, Share, Spent};
 use crate::event::{Input, Message, Origin, ParentLink, SkipReason, Violation, Wait};
-use crate::graph::GraphDigest;
+use crate::graph::{GraphDigest, LimitOverrides};
 use crate::id::{ControlId, ExecutionId, StepId, TenantId};
 use crate::time::Timestamp;
 
@@ -148,6 +148,15 @@ pub struct Execution {
     /// How deep it lies under the execution that nobody started.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub(super) depth: u32,
+    /// Messages that children are to be given yet, by the sequence of their event.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) relayed: BTreeMap<u64, Relayed>,
+    /// Of the messages that its parent has received: up to which one it has them, by the sequence there.
+    #[serde(default, skip_serializing_if = "is_zero_u64")]
+    pub(super) inherited_to: u64,
+    /// In the place of what the graph says.
+    #[serde(default, skip_serializing_if = "LimitOverrides::is_none")]
+    pub(super) limits: LimitOverrides,
     /// Tokens and money.
     #[serde(default, skip_serializing_if = "Usage::is_none")]
     pub(super) usage: Usage,
@@ -192,6 +201,31 @@ pub struct ChildRun {
     /// Kept until it is started.
     #[serde(rename = "i", default, skip_serializing_if = "Data::is_null")]
     pub(super) input: Data,
+    #[serde(rename = "m", default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) inherit_inbox: bool,
+    /// Messages that it is to be given, by the sequence of their event here; those themselves are in `relayed`.
+    #[serde(rename = "f", default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) owed: BTreeSet<u64>,
+    /// Set aside until it has ended.
+    #[serde(rename = "h", default, skip_serializing_if = "is_default")]
+    pub(super) share: Share,
+    /// Once it has ended.
+    #[serde(rename = "u", default, skip_serializing_if = "is_default")]
+    pub(super) used: Spent,
+}
+
+/// A message on its way to children.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Relayed {
+    #[serde(rename = "m")]
+    pub(super) message: Message,
+    /// Children that are to be given it.
+    #[serde(rename = "n")]
+    pub(super) to: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl ChildRun {
@@ -216,6 +250,26 @@ impl ChildRun {
     /// As far as this execution has been told.
     pub fn state(&self) -> ChildState {
         self.state
+    }
+
+    /// What comes for this execution comes for the child, too.
+    pub fn inherits_inbox(&self) -> bool {
+        self.inherit_inbox
+    }
+
+    /// Messages that are on their way to it.
+    pub fn messages_owed(&self) -> usize {
+        self.owed.len()
+    }
+
+    /// What it may spend of the purse of this execution.
+    pub fn share(&self) -> Share {
+        self.share
+    }
+
+    /// What it used, once it has ended.
+    pub fn used(&self) -> Spent {
+        self.used
     }
 }
 
@@ -244,7 +298,10 @@ pub struct Usage {
     pub completion_tokens: u64,
     #[serde(rename = "u", default, skip_serializing_if = "Money::is_zero")]
     pub cost: Money,
-    /// Set aside for open steps.
+    /// Of these, what children have used that have ended.
+    #[serde(rename = "k", default, skip_serializing_if = "is_default")]
+    pub of_children: Spent,
+    /// Set aside for open steps and for children that have not ended.
     #[serde(rename = "r", default, skip_serializing_if = "Money::is_zero")]
     pub reserved: Money,
     #[serde(rename = "o", default, skip_serializing_if = "is_zero_u64")]
@@ -591,6 +648,9 @@ impl Execution {
             denied: Vec::new(),
             children: BTreeMap::new(),
             depth: 0,
+            relayed: BTreeMap::new(),
+            inherited_to: 0,
+            limits: LimitOverrides::default(),
             usage: Usage::default(),
             permits: Permits::default(),
             decisions: Decisions::default(),

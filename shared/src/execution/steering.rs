@@ -17,7 +17,7 @@ use crate::error::ExecutionError;
 use crate::event::message::{InboxAction, Message};
 use crate::event::{ControlAction, ControlOutcome, Ending, EventData, SkipReason, Wait};
 use crate::graph::NodeIx;
-use crate::id::{ControlId, StepId};
+use crate::id::{ControlId, ExecutionId, StepId};
 
 /// Requests that are known by their id: a repeated one among the last so many is done already.
 pub const REMEMBERED: usize = 1024;
@@ -192,6 +192,8 @@ pub enum Refusal {
     /// A permit that has come in vain.
     #[error("it is {0} and has no use for a permit now")]
     Withheld(ExecutionState),
+    #[error("{0} is not its parent")]
+    NotItsParent(ExecutionId),
     #[error("it waits for `{node}` ({reason}), which ends by what it waits for")]
     WaitsForStep { node: String, reason: WaitReason },
 }
@@ -433,19 +435,21 @@ impl Decision<'_> {
         }
         if self.lets_go_on(&message) {
             if self.graph.takes_messages() && self.execution.inbox.len() < INBOX_MESSAGES {
-                self.emit(EventData::InboxReceived { control, message })?;
+                self.emit(EventData::InboxReceived { control, message, inherited: None })?;
             }
             return self.emit(EventData::InputReceived { input: Data::null(), step: None, control: Some(control) });
         }
-        let heard = matches!(message, Message::Guidance { .. } | Message::Evidence { .. });
-        if !self.graph.takes_messages() {
-            if !heard {
-                return Err(Refusal::NobodyTakes.into());
-            }
-        } else if self.execution.inbox.len() >= INBOX_MESSAGES {
+        if !self.is_taken(&message) {
+            return Err(Refusal::NobodyTakes.into());
+        }
+        if self.graph.takes_messages() && self.execution.inbox.len() >= INBOX_MESSAGES {
             return Err(Refusal::Full { what: "the inbox", limit: INBOX_MESSAGES }.into());
         }
-        self.emit(EventData::InboxReceived { control, message })
+        if self.execution.relayed.len() >= INBOX_MESSAGES && self.execution.heirs().next().is_some() {
+            let what = "what waits for the children that inherit the inbox";
+            return Err(Refusal::Full { what, limit: INBOX_MESSAGES }.into());
+        }
+        self.emit(EventData::InboxReceived { control, message, inherited: None })
     }
 
     /// Whether the message does what the execution is held for: its context is made smaller, where it is saved.

@@ -13,11 +13,12 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::LimitOverrides;
 use super::expression::{Expression, Template};
 use super::policy::LongRunningPolicy;
 use crate::cost::Money;
 use crate::error::{ErrorCategory, RetryPolicy};
-use crate::event::{ApprovalPolicy, CancellationPolicy};
+use crate::event::{ApprovalPolicy, CancellationPolicy, Share};
 use crate::id::GraphId;
 
 /// The content address of a graph document: BLAKE3 over its canonical JSON, cut to twenty bytes. Printed `graph_…`.
@@ -103,7 +104,8 @@ impl GraphLimits {
 }
 
 /// What becomes of an execution whose budget is used up.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum OnLimit {
     /// It fails.
     #[default]
@@ -225,9 +227,56 @@ pub struct SubGraph {
     pub reference: String,
     /// The inputs of the child. `None`: those of this execution.
     pub with: Option<Template>,
+    pub spawn: Spawn,
+}
+
+/// How a child is started, and what it has of its parent.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Spawn {
     /// The step gives `{execution_id}` at once and the child goes on by itself.
     pub background: bool,
     pub on_cancel: CancellationPolicy,
+    /// What comes for the parent comes for the child, too.
+    pub inherit_inbox: bool,
+    /// In the place of the limits of the child's graph.
+    pub policies: LimitOverrides,
+    /// What it is given of the parent's purse; where nothing is said, by `allocation`.
+    pub budget: Share,
+    pub allocation: Allocation,
+}
+
+/// How much a child is given of what is left in its parent's purse. By the names of the original specification, but for
+/// the last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Allocation {
+    /// Half.
+    #[default]
+    EqualSplit,
+    /// Four fifths.
+    Priority,
+    /// All of it.
+    Rest,
+}
+
+impl Allocation {
+    pub const ALL: [Allocation; 3] = [Allocation::EqualSplit, Allocation::Priority, Allocation::Rest];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Allocation::EqualSplit => "equal_split",
+            Allocation::Priority => "priority",
+            Allocation::Rest => "rest",
+        }
+    }
+
+    /// Of what is left, rounded up.
+    pub const fn of(self, left: u64) -> u64 {
+        match self {
+            Allocation::EqualSplit => left - left / 2,
+            Allocation::Priority => left - left / 5,
+            Allocation::Rest => left,
+        }
+    }
 }
 
 /// A node that waits.
@@ -417,6 +466,11 @@ impl CompiledGraph {
     /// Some task is given the messages that come for the execution.
     pub fn takes_messages(&self) -> bool {
         self.nodes.iter().any(|node| matches!(&node.kind, NodeKind::Task(task) if task.inbox))
+    }
+
+    /// Some child is given what comes for the execution.
+    pub fn hands_messages_on(&self) -> bool {
+        self.nodes.iter().any(|node| matches!(&node.kind, NodeKind::Graph(sub) if sub.spawn.inherit_inbox))
     }
 
     /// Why the inputs do not fit the schema that the document declares; empty when they do. At most twenty reasons.

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::compiled::Priority;
+use super::compiled::{Allocation, Priority};
 use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_PERMITS, MAX_STEPS};
 use super::policy::{MAX_DEPTH, MAX_FOUND};
 use crate::error::ErrorCategory;
@@ -44,6 +44,10 @@ pub fn json_schema() -> Json {
                 "mode": { "const": "child" },
                 "background": { "type": "boolean", "description": "The step does not wait for the child." },
                 "on_cancel": { "enum": ["cascade_cancel", "wait_for_children", "detach"], "default": "cascade_cancel" },
+                "inherit_inbox": { "type": "boolean", "description": "What comes for this execution comes for the child, too." },
+                "policies": { "$ref": "#/$defs/limits", "description": "In the place of the limits of the child's graph." },
+                "budget": { "$ref": "#/$defs/reserve", "description": "What the child is given of the purse of this execution." },
+                "allocation": { "enum": Allocation::ALL.map(Allocation::name), "default": "equal_split", "description": "How much of what is left it is given where `budget` says nothing: half, four fifths, all." },
             },
         },
     });
@@ -74,6 +78,17 @@ pub fn json_schema() -> Json {
             "name": { "$ref": "#/$defs/callable" },
             "version": { "type": "string", "pattern": "^[A-Za-z0-9_.+-]{1,64}$", "default": "1" },
             "inputs": { "type": ["object", "boolean"], "description": "A JSON Schema that inputs must match." },
+            "limits": { "$ref": "#/$defs/limits" },
+            "nodes": {
+                "type": "object",
+                "minProperties": 1,
+                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
+                "additionalProperties": { "oneOf": nodes },
+            },
+            "output": { "description": "The output of the execution; strings that start with `=` are CEL." },
+        },
+        "$defs": {
+            "callable": { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$" },
             "limits": {
                 "type": "object",
                 "additionalProperties": false,
@@ -90,16 +105,6 @@ pub fn json_schema() -> Json {
                     "pause_after_failures": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS, "description": "So many attempts that fail in a row pause the execution." },
                 },
             },
-            "nodes": {
-                "type": "object",
-                "minProperties": 1,
-                "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
-                "additionalProperties": { "oneOf": nodes },
-            },
-            "output": { "description": "The output of the execution; strings that start with `=` are CEL." },
-        },
-        "$defs": {
-            "callable": { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$" },
             "expression": { "type": "string", "pattern": "^=[^=]", "description": "CEL after `=`." },
             "duration": { "type": "string", "pattern": "^([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?$", "minLength": 2 },
             "join": { "oneOf": [

@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{PROTOCOL, TraceContext, WireError, decode, encode, holds_values};
 use crate::data::Data;
-use crate::event::{Actor, ChildEnding, ParentLink};
+use crate::event::{Actor, ChildEnding, Message, ParentLink, Spent};
 use crate::execution::Steer;
-use crate::graph::GraphDigest;
+use crate::graph::{GraphDigest, LimitOverrides};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -44,11 +44,12 @@ pub enum ForwardedRequest {
         /// It is to be there and not to begin.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         planning: bool,
+        /// In the place of what the graph says.
+        #[serde(default, skip_serializing_if = "LimitOverrides::is_none")]
+        limits: LimitOverrides,
     },
     /// To a parent: the child is there.
     ChildStarted { child: ExecutionId },
-    /// To a parent: the child has ended.
-    ChildEnded { child: ExecutionId, ending: ChildEnding },
     /// The permit that an attempt waits for is there.
     PermitGranted {
         step: u32,
@@ -56,6 +57,17 @@ pub enum ForwardedRequest {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         from: Option<Timestamp>,
     },
+    /// To a parent: the child has ended.
+    ChildEnded {
+        child: ExecutionId,
+        ending: ChildEnding,
+        #[serde(default)]
+        used: Spent,
+    },
+    /// To a parent: the child has copies of these of its messages, by the sequence of their events.
+    InboxForwarded { child: ExecutionId, messages: Vec<u64> },
+    /// To a child: messages that came for its parent.
+    Inherit { from: ExecutionId, messages: Vec<(u64, Message)> },
     /// Something is asked of an execution that exists.
     Steer(Steer),
 }
@@ -101,7 +113,12 @@ impl Forwarded {
             ForwardedRequest::Start { inputs, metadata, .. } => holds_values([inputs].into_iter().chain(metadata))?,
             ForwardedRequest::Steer(steer) => holds_values(steer.what.values())?,
             ForwardedRequest::ChildEnded { ending, .. } => holds_values(ending.value())?,
-            ForwardedRequest::ChildStarted { .. } | ForwardedRequest::PermitGranted { .. } => {}
+            ForwardedRequest::Inherit { messages, .. } => {
+                holds_values(messages.iter().filter_map(|(_, message)| message.payload()))?;
+            }
+            ForwardedRequest::ChildStarted { .. }
+            | ForwardedRequest::PermitGranted { .. }
+            | ForwardedRequest::InboxForwarded { .. } => {}
         }
         Ok(forwarded)
     }

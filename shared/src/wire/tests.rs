@@ -70,6 +70,7 @@ fn forwarded(inputs: Data) -> Forwarded {
         breakpoints: Vec::new(),
         parent: None,
         planning: false,
+        limits: crate::graph::LimitOverrides::default(),
     };
     let actor = Actor::User("api".to_owned());
     Forwarded { protocol: PROTOCOL, execution: ExecutionId::from_bytes([1; 20]), actor, key: None, trace: None, what }

@@ -12,7 +12,7 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, Undone, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest, WaitReason};
-use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{ClaimId, TraceContext};
@@ -252,6 +252,7 @@ fn record(name: &str, text: &str, id: [u8; 20], commands: Vec<Command>) -> (Exec
         request_hash: Some(vec![5; 32]),
         metadata: None,
         breakpoints: Vec::new(),
+        limits: LimitOverrides::default(),
     };
     let commands = std::iter::once(Command::Create(Box::new(request))).chain(commands);
     let mut execution = Execution::empty(id, tenant.clone());

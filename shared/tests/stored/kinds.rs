@@ -8,10 +8,10 @@ use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
     ApprovalPolicy, CancellationPolicy, ChildState, ControlAction, ControlOutcome, DecisionAlternative, DecisionInputs,
     DecisionRecord, DecisionType, Ending, EventData, GoalStatus, Input, Message, ModelContext, NewStep, Origin,
-    ParentLink, ParentType, SkipReason, StepSourceType, Violation, Wait,
+    ParentLink, ParentType, Share, SkipReason, Spent, StepSourceType, Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
-use stepstream_shared::graph::GraphDigest;
+use stepstream_shared::graph::{GraphDigest, LimitOverrides};
 use stepstream_shared::id::{ArtifactId, ControlId, ExecutionId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
@@ -42,10 +42,12 @@ pub(crate) fn all() -> Vec<EventData> {
                 parent_type: ParentType::StepExecution,
                 execution: None,
                 depth: 0,
+                share: Share::default(),
             }),
             origin: Some(Origin { execution: ExecutionId::from_bytes([12; 20]), sequence: 40, hash: vec![13; 32] }),
             request_hash: Some(vec![14; 32]),
             metadata: Some(data(json!({"team": "orders"}))),
+            limits: LimitOverrides::default(),
         },
         EventData::ExecutionStarted {},
         EventData::ExecutionPaused { reason: text("lunch"), breakpoint: None },
@@ -130,9 +132,11 @@ pub(crate) fn all() -> Vec<EventData> {
             graph: text("settle-orders@2"),
             background: true,
             on_cancel: CancellationPolicy::Detach,
+            inherit_inbox: false,
+            share: Share::default(),
         },
         EventData::ChildStarted { step: 6 },
-        EventData::ChildFinished { step: 6, state: ChildState::Cancelled },
+        EventData::ChildFinished { step: 6, state: ChildState::Cancelled, used: Spent::default() },
         EventData::SignalReceived {
             control: ControlId::from_bytes([17; 20]),
             name: text("order.paid"),
@@ -157,7 +161,9 @@ pub(crate) fn all() -> Vec<EventData> {
                 confidence: Some(0.75),
                 impact: EvidenceImpact::ContradictsPlan,
             },
+            inherited: None,
         },
+        EventData::InboxForwarded { step: 6, messages: vec![14, 300] },
         EventData::InboxDelivered { step: 6, messages: vec![14, 300] },
         EventData::MapExpanded { step: 5, items: data(json!([{"id": 1}, {"id": 2}])) },
         EventData::ArtifactStored {

@@ -6,7 +6,7 @@ use serde_json::json;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::{Actor, Causation, Envelope, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest};
-use stepstream_shared::graph::{Graphs, Source, compile};
+use stepstream_shared::graph::{Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
@@ -48,6 +48,7 @@ fn a_no_op_step_costs_at_most_300_stored_bytes() {
         request_hash: None,
         metadata: None,
         breakpoints: Vec::new(),
+        limits: LimitOverrides::default(),
     };
     let start = row(&mut execution, Command::Create(Box::new(request)));
     let completed = |step, output| Command::Completed {

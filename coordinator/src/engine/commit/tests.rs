@@ -3,7 +3,7 @@ use std::sync::Arc;
 use serde_json::json;
 use stepstream_shared::data::Data;
 use stepstream_shared::execution::StartRequest;
-use stepstream_shared::graph::{Graphs, Source, compile};
+use stepstream_shared::graph::{Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
 
@@ -31,6 +31,7 @@ impl Run {
             request_hash: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: LimitOverrides::default(),
         };
         run.hears(Command::Create(Box::new(request)));
         run

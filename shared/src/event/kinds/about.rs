@@ -39,6 +39,7 @@ impl EventData {
             EventData::ApprovalDecided { .. } => "approval_decided",
             EventData::InboxReceived { .. } => "inbox_received",
             EventData::InboxDelivered { .. } => "inbox_delivered",
+            EventData::InboxForwarded { .. } => "inbox_forwarded",
             EventData::MapExpanded { .. } => "map_expanded",
             EventData::ArtifactStored { .. } => "artifact_stored",
             EventData::StepDiscovered { .. } => "step_discovered",
@@ -73,6 +74,7 @@ impl EventData {
             | EventData::SignalDelivered { step, .. }
             | EventData::ApprovalDecided { step, .. }
             | EventData::InboxDelivered { step, .. }
+            | EventData::InboxForwarded { step, .. }
             | EventData::MapExpanded { step, .. }
             | EventData::ArtifactStored { step, .. } => Some(*step),
             EventData::ExecutionFailed { step, .. }
@@ -163,6 +165,7 @@ impl EventData {
             | EventData::ChildFinished { .. }
             | EventData::SignalDelivered { .. }
             | EventData::InboxDelivered { .. }
+            | EventData::InboxForwarded { .. }
             | EventData::ExecutionCancelled { .. }
             | EventData::CompensationStarted { ending: Ending::Cancelled { .. } }
             | EventData::StepScheduled { .. }

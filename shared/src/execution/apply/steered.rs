@@ -258,12 +258,22 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn inbox_received(&mut self, control: ControlId, message: &Message) -> Result<(), ApplyError> {
+    pub(super) fn inbox_received(
+        &mut self,
+        control: ControlId,
+        message: &Message,
+        inherited: Option<u64>,
+    ) -> Result<(), ApplyError> {
         if self.execution.state.is_terminal() {
             return self.nonsense("the execution is over");
         }
-        self.remember(control);
+        match inherited {
+            Some(of) if of <= self.execution.inherited_to => return self.nonsense("it has the message already"),
+            Some(of) => self.execution.inherited_to = of,
+            None => self.remember(control),
+        }
         let sequence = self.sequence;
+        self.pass_on(sequence, message);
         // What only expressions read does not wait for a step.
         if self.graph.takes_messages() {
             self.execution.inbox.insert((message.order(), sequence), message.clone());

@@ -6,7 +6,7 @@ use super::scenario::*;
 use crate::data::Data;
 use crate::error::ErrorCategory;
 use crate::event::child::ChildEnding;
-use crate::event::{ParentLink, ParentType};
+use crate::event::{ParentLink, ParentType, Share, Spent};
 use crate::execution::{ChildSpec, Command, ExecutionState, Rejection, StartRequest, Steering, WaitReason};
 use crate::id::ExecutionId;
 
@@ -45,7 +45,9 @@ fn a_step_wants_a_child_waits_for_it_and_gives_what_it_gave() {
     let child = scenario.starts_children()[0];
     assert!(scenario.wanted().is_empty());
     assert_eq!(scenario.execution.awaited_children().collect::<Vec<_>>(), [child]);
-    scenario.when(Command::ChildEnded { child, ending: done(&json!("settled")) }).then_gives(json!("settled"));
+    scenario
+        .when(Command::ChildEnded { child, ending: done(&json!("settled")), used: Spent::default() })
+        .then_gives(json!("settled"));
 }
 
 #[test]
@@ -54,10 +56,14 @@ fn what_is_told_twice_is_taken_once() {
     scenario.starts(json!({}));
     let child = scenario.starts_children()[0];
     assert!(matches!(scenario.refused(Command::ChildStarted { child }), Rejection::Refused(_)));
-    scenario.when(Command::ChildEnded { child, ending: done(&json!(1)) });
-    let again = Command::ChildEnded { child, ending: done(&json!(2)) };
+    scenario.when(Command::ChildEnded { child, ending: done(&json!(1)), used: Spent::default() });
+    let again = Command::ChildEnded { child, ending: done(&json!(2)), used: Spent::default() };
     assert!(matches!(scenario.refused(again), Rejection::Refused(_)));
-    let stranger = Command::ChildEnded { child: ExecutionId::from_bytes([9; 20]), ending: done(&json!(2)) };
+    let stranger = Command::ChildEnded {
+        child: ExecutionId::from_bytes([9; 20]),
+        ending: done(&json!(2)),
+        used: Spent::default(),
+    };
     assert!(matches!(scenario.refused(stranger), Rejection::Refused(_)));
 }
 
@@ -66,7 +72,7 @@ fn a_childs_end_may_be_told_before_its_beginning() {
     let mut scenario = given(ONE);
     scenario.starts(json!({})).completes("a");
     let child = scenario.wanted()[0].child;
-    scenario.when(Command::ChildEnded { child, ending: done(&json!(1)) }).then_gives(json!(1));
+    scenario.when(Command::ChildEnded { child, ending: done(&json!(1)), used: Spent::default() }).then_gives(json!(1));
 }
 
 #[test]
@@ -75,12 +81,12 @@ fn a_child_that_fails_or_is_cancelled_fails_its_step_and_an_edge_may_take_it() {
     scenario.starts(json!({})).completes("a");
     let child = scenario.starts_children()[0];
     let ending = ChildEnding::Failed { error: error(ErrorCategory::NetworkError) };
-    scenario.when(Command::ChildEnded { child, ending }).is(ExecutionState::Failed);
+    scenario.when(Command::ChildEnded { child, ending, used: Spent::default() }).is(ExecutionState::Failed);
     let mut scenario = given(ONE);
     scenario.starts(json!({})).completes("a");
     let child = scenario.starts_children()[0];
     let ending = ChildEnding::Cancelled { reason: "no more".to_owned() };
-    scenario.when(Command::ChildEnded { child, ending }).then_gives(json!("child_cancelled"));
+    scenario.when(Command::ChildEnded { child, ending, used: Spent::default() }).then_gives(json!("child_cancelled"));
 }
 
 #[test]
@@ -105,8 +111,12 @@ fn a_cancelled_parent_ends_when_its_children_have_ended() {
     assert_eq!(scenario.execution.cancelled_children(), [children[1]]);
     assert_eq!(scenario.execution.awaited_children().collect::<Vec<_>>(), [children[1], children[2]]);
     let ending = ChildEnding::Cancelled { reason: "no more".to_owned() };
-    scenario.when(Command::ChildEnded { child: children[1], ending }).is(ExecutionState::Running);
-    scenario.when(Command::ChildEnded { child: children[2], ending: done(&json!(1)) }).is(ExecutionState::Cancelled);
+    scenario
+        .when(Command::ChildEnded { child: children[1], ending, used: Spent::default() })
+        .is(ExecutionState::Running);
+    scenario
+        .when(Command::ChildEnded { child: children[2], ending: done(&json!(1)), used: Spent::default() })
+        .is(ExecutionState::Cancelled);
     assert_eq!(scenario.execution.reason(), Some("no more"));
 }
 
@@ -119,7 +129,7 @@ fn a_child_that_was_wanted_when_its_parent_ends_is_made_only_to_be_cancelled() {
     let child = scenario.starts_children()[0];
     assert_eq!(scenario.execution.cancelled_children(), [child]);
     let ending = ChildEnding::Cancelled { reason: "no more".to_owned() };
-    scenario.when(Command::ChildEnded { child, ending }).is(ExecutionState::Cancelled);
+    scenario.when(Command::ChildEnded { child, ending, used: Spent::default() }).is(ExecutionState::Cancelled);
 }
 
 #[test]
@@ -130,6 +140,7 @@ fn executions_start_executions_so_deep_and_no_deeper() {
         parent_type: ParentType::StepExecution,
         execution: Some(ExecutionId::from_bytes([1; 20])),
         depth: 16,
+        share: Share::default(),
     };
     let request = StartRequest { parent: Some(parent), ..scenario.request(&json!({})) };
     scenario.when(Command::Create(Box::new(request))).then_fails_with("child_depth_limit");
@@ -141,7 +152,11 @@ fn a_paused_parent_starts_no_children_and_hears_of_those_there_are() {
     scenario.starts(json!({}));
     let child = scenario.starts_children()[0];
     scenario.when(Command::Pause { reason: "lunch".to_owned() });
-    scenario.when(Command::ChildEnded { child, ending: ChildEnding::Completed { output: Data::null() } });
+    scenario.when(Command::ChildEnded {
+        child,
+        ending: ChildEnding::Completed { output: Data::null() },
+        used: Spent::default(),
+    });
     assert!(scenario.wanted().is_empty());
     scenario.when(Command::Resume);
     assert_eq!(scenario.wanted().len(), 1);
@@ -167,5 +182,5 @@ fn the_child_of_a_branch_that_lost_is_cancelled_before_the_parent_completes() {
     assert_eq!(scenario.execution.cancelled_children(), [child]);
     assert_eq!(scenario.execution.awaited_children().collect::<Vec<_>>(), [child]);
     let ending = ChildEnding::Cancelled { reason: "lost".to_owned() };
-    scenario.when(Command::ChildEnded { child, ending }).then_gives(json!(7));
+    scenario.when(Command::ChildEnded { child, ending, used: Spent::default() }).then_gives(json!(7));
 }

@@ -8,7 +8,7 @@ use super::scenario::*;
 use crate::cost::Money;
 use crate::data::Data;
 use crate::event::Note;
-use crate::event::child::ChildEnding;
+use crate::event::child::{ChildEnding, Spent};
 use crate::event::message::{InboxAction, Message};
 use crate::execution::{Command, ExecutionState, Steering, WaitReason};
 
@@ -125,7 +125,11 @@ fn every_reason_to_wait_is_reached_and_left_only_by_its_event() {
         scenario.asks("ada", Steering::Cancel { reason: "enough".to_owned() });
         if reason == WaitReason::SubAgent {
             let child = scenario.execution.awaited_children().next().expect("its child is told first");
-            scenario.when(Command::ChildEnded { child, ending: ChildEnding::Cancelled { reason: "told".to_owned() } });
+            scenario.when(Command::ChildEnded {
+                child,
+                ending: ChildEnding::Cancelled { reason: "told".to_owned() },
+                used: Spent::default(),
+            });
         }
         scenario.is(ExecutionState::Cancelled);
     }
@@ -135,7 +139,11 @@ fn every_reason_to_wait_is_reached_and_left_only_by_its_event() {
 fn the_end_of_a_child_is_what_its_parent_waits_for() {
     let mut scenario = entered(WaitReason::SubAgent);
     let child = scenario.execution.awaited_children().next().expect("a child is awaited");
-    scenario.when(Command::ChildEnded { child, ending: ChildEnding::Completed { output: Data::null() } });
+    scenario.when(Command::ChildEnded {
+        child,
+        ending: ChildEnding::Completed { output: Data::null() },
+        used: Spent::default(),
+    });
     scenario.is(ExecutionState::Running).owes("z");
 }
 

@@ -12,7 +12,7 @@ use crate::execution::{
     Command, Decided, Execution, ExecutionState, JobSpec, Rejection, Rest, StartRequest, Steer, Steering, Step,
     StepState,
 };
-use crate::graph::{CompiledGraph, Graphs, NodeIx, Source, compile};
+use crate::graph::{CompiledGraph, Graphs, LimitOverrides, NodeIx, Source, compile};
 use crate::id::{ControlId, ExecutionId, TenantId};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
@@ -72,6 +72,7 @@ impl Scenario {
             request_hash: None,
             metadata: None,
             breakpoints: Vec::new(),
+            limits: LimitOverrides::default(),
         }
     }
 
@@ -176,6 +177,7 @@ impl Scenario {
             _ if runs && (jobs > 0 || execution.has_more()) => Rest::Owes,
             _ if !execution.owed_children(&self.graph).is_empty() => Rest::Owes,
             _ if !execution.owed_permits().is_empty() => Rest::Owes,
+            _ if !execution.owed_messages().is_empty() => Rest::Owes,
             _ if hears && execution.awaited_children().next().is_some() => Rest::Owes,
             Some(due) => Rest::Until(due),
             None => Rest::Command,

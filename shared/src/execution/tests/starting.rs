@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::scenario::*;
-use crate::event::{EventData, Input, Origin, ParentLink, ParentType};
+use crate::event::{EventData, Input, Origin, ParentLink, ParentType, Share};
 use crate::execution::{Command, ExecutionState, Rejection};
 use crate::graph::{GraphDigest, Graphs};
 use crate::id::ExecutionId;
@@ -81,6 +81,7 @@ fn what_started_an_execution_stands_in_its_first_event_and_in_its_state() {
         parent_type: ParentType::StepExecution,
         execution: None,
         depth: 0,
+        share: Share::default(),
     };
     let origin = Origin { execution: ExecutionId::from_bytes([1; 20]), sequence: 9, hash: vec![1; 32] };
     let request = crate::execution::StartRequest {

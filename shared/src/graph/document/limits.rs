@@ -4,9 +4,11 @@ use super::fields::{Fields, Known, number};
 use super::tree::{Shape, Tree};
 use super::{MAX_STEPS, duration, word};
 use crate::cost::Money;
+use crate::event::child::Share;
 use crate::graph::compiled::{Discover, GraphLimits, OnLimit, Reserve};
-use crate::graph::diagnose::Reporter;
+use crate::graph::diagnose::{Diagnostics, Reporter};
 use crate::graph::policy::{LongRunningPolicy, MAX_DEPTH, MAX_FOUND};
+use crate::graph::{LimitOverrides, Source};
 
 const LIMITS: Known = Known {
     what: "limits",
@@ -33,38 +35,72 @@ pub(crate) fn read(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
         limits.cost_alert = policy.cost_alert();
         limits.idle_timeout = policy.idle_timeout();
     }
-    if let Some(tree) = fields.take("idle_timeout") {
-        limits.idle_timeout = duration::read(tree, "idle_timeout", duration::Zero::Refused, reporter);
-    }
-    if let Some(tree) = fields.take("max_steps") {
-        limits.max_steps = number(tree, "max_steps", 1..=MAX_STEPS, reporter).unwrap_or(MAX_STEPS);
-    }
-    if let Some(tree) = fields.take("wall_time") {
-        limits.wall_time = duration::read(tree, "wall_time", duration::Zero::Refused, reporter);
-    }
-    if let Some(tree) = fields.take("max_tokens") {
-        limits.max_tokens = tokens(tree, "max_tokens", reporter);
-    }
+    each(&mut fields, reporter).over(&limits)
+}
+
+/// A policy bounds what maps may find, which is a part of the graph: nobody else can choose it.
+const OVERRIDES: Known = Known {
+    what: "limits",
+    fields: &[
+        "idle_timeout",
+        "max_steps",
+        "wall_time",
+        "max_tokens",
+        "cost_usd",
+        "cost_alert_usd",
+        "warn_at",
+        "on_limit",
+        "pause_after_failures",
+    ],
+    later: &["policy", "max_memory_mb", "max_concurrent_executions"],
+};
+
+/// Limits in the place of a graph's: `policies` of a child, `limits` of a start.
+pub(crate) fn overrides(tree: &Tree, what: &'static str, reporter: &mut Reporter<'_>) -> LimitOverrides {
+    let fields = Fields::of(tree, &Known { what, ..OVERRIDES }, reporter);
+    fields.map(|mut fields| each(&mut fields, reporter)).unwrap_or_default()
+}
+
+fn each(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> LimitOverrides {
+    let mut limits = LimitOverrides::default();
+    let micros = |time: std::time::Duration| u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+    let idle = fields.take("idle_timeout");
+    let idle = idle.and_then(|tree| duration::read(tree, "idle_timeout", duration::Zero::Refused, reporter));
+    limits.idle_timeout_us = idle.map(micros);
+    limits.max_steps = fields.take("max_steps").and_then(|tree| number(tree, "max_steps", 1..=MAX_STEPS, reporter));
+    let wall_time =
+        fields.take("wall_time").and_then(|tree| duration::read(tree, "wall_time", duration::Zero::Refused, reporter));
+    limits.wall_time_us = wall_time.map(micros);
+    limits.max_tokens = fields.take("max_tokens").and_then(|tree| tokens(tree, "max_tokens", reporter));
     limits.max_cost = fields.take("cost_usd").and_then(|tree| money(tree, "cost_usd", reporter));
-    if let Some(tree) = fields.take("cost_alert_usd") {
-        limits.cost_alert = money(tree, "cost_alert_usd", reporter);
-    }
-    if let Some(tree) = fields.take("warn_at") {
-        limits.warn_at = number(tree, "warn_at", 1..=100, reporter).unwrap_or(limits.warn_at);
-    }
-    if let Some(tree) = fields.take("on_limit") {
+    limits.cost_alert = fields.take("cost_alert_usd").and_then(|tree| money(tree, "cost_alert_usd", reporter));
+    limits.warn_at = fields.take("warn_at").and_then(|tree| number(tree, "warn_at", 1..=100, reporter));
+    limits.on_limit = fields.take("on_limit").and_then(|tree| {
         let words = [
             ("stop", OnLimit::Stop),
             ("pause", OnLimit::Pause),
             ("approve", OnLimit::Approve),
             ("fail_step", OnLimit::FailStep),
         ];
-        limits.on_limit = word(tree, "on_limit", &words, reporter).copied().unwrap_or_default();
-    }
-    if let Some(tree) = fields.take("pause_after_failures") {
-        limits.pause_after_failures = number(tree, "pause_after_failures", 1..=MAX_STEPS, reporter);
-    }
+        word(tree, "on_limit", &words, reporter).copied()
+    });
+    limits.pause_after_failures = fields
+        .take("pause_after_failures")
+        .and_then(|tree| number(tree, "pause_after_failures", 1..=MAX_STEPS, reporter));
     limits
+}
+
+/// Limits that somebody gives an execution when it is started, in YAML or JSON.
+///
+/// # Errors
+/// Everything that is wrong with them, with its place.
+pub fn read_limits(source: &Source<'_>) -> Result<LimitOverrides, Diagnostics> {
+    let mut reporter = Reporter::new(source.name, source.text);
+    let limits = super::parse(source, &mut reporter).map(|tree| overrides(&tree, "`limits`", &mut reporter));
+    match limits {
+        Some(limits) if reporter.is_clean() => Ok(limits),
+        _ => Err(reporter.finish()),
+    }
 }
 
 const RESERVE: Known = Known { what: "`reserve`", fields: &["cost_usd", "tokens"], later: &[] };
@@ -79,6 +115,21 @@ pub(crate) fn reserve(tree: &Tree, reporter: &mut Reporter<'_>) -> Reserve {
 
 fn policy(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<LongRunningPolicy> {
     word(tree, "policy", &LongRunningPolicy::ALL.map(|policy| (policy.name(), policy)), reporter).copied()
+}
+
+const BUDGET: Known = Known { what: "`budget`", fields: &["cost_usd", "tokens"], later: &[] };
+
+/// What a child is given of its parent's purse.
+pub(crate) fn budget(tree: &Tree, reporter: &mut Reporter<'_>) -> Share {
+    let Some(mut fields) = Fields::of(tree, &BUDGET, reporter) else { return Share::default() };
+    let cost = fields.take("cost_usd").and_then(|tree| Some((tree, money(tree, "cost_usd", reporter)?)));
+    if let Some((tree, Money::ZERO)) = cost {
+        reporter.report(tree.place, "out-of-range", "a child without any money: `cost_usd` is above 0");
+    }
+    Share {
+        cost: cost.map(|(_, money)| money),
+        tokens: fields.take("tokens").and_then(|tree| tokens(tree, "tokens", reporter)),
+    }
 }
 
 const DISCOVER: Known =

@@ -12,7 +12,7 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::event::{Actor, Causation, Envelope, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest, WaitReason};
-use stepstream_shared::graph::{CompiledGraph, Graphs, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::PartitionId;
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;
@@ -324,6 +324,7 @@ async fn walk(store: &SharedStore, graph: &Arc<CompiledGraph>, seed: u64) {
                 request_hash: None,
                 metadata: None,
                 breakpoints: Vec::new(),
+                limits: LimitOverrides::default(),
             })),
             0..=2 => Command::Completed { step, attempt, worker, claim, output: Data::null(), duration_us: 1 },
             3..=5 => {

@@ -213,6 +213,8 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
                     ", spawn: { on_cancel: wait_for_children }",
                     ", spawn: { on_cancel: detach }",
                     ", spawn: { background: true, on_cancel: detach }",
+                    ", spawn: { inherit_inbox: true, allocation: rest }",
+                    ", spawn: { background: true, inherit_inbox: true, budget: { cost_usd: '0.0001' } }",
                 ]);
                 format!("graph: below{spawn}")
             }

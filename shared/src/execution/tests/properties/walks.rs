@@ -9,7 +9,7 @@ use super::choices::Choices;
 use crate::error::{ErrorCategory, ExecutionError};
 use crate::event::child::ChildEnding;
 use crate::event::message::{GuidancePriority, GuidanceSource, Message};
-use crate::event::{EventData, GoalStatus, Note, Wait};
+use crate::event::{EventData, GoalStatus, Note, Spent, Wait};
 use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
 use crate::id::ExecutionId;
 use crate::wire::ClaimId;
@@ -198,13 +198,24 @@ fn child_command(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
         return Command::ChildStarted { child: ExecutionId::from_bytes([1; 20]) };
     }
     let child = *choices.one(&children);
-    match choices.below(5) {
+    let cost = crate::cost::Money::from_micros(choices.below(400) as u64);
+    let used = Spent { prompt_tokens: choices.below(9) as u64, completion_tokens: 0, cost };
+    let ended = |ending| Command::ChildEnded { child, ending, used };
+    match choices.below(7) {
         0 | 1 => Command::ChildStarted { child },
-        2 | 3 => Command::ChildEnded { child, ending: ChildEnding::Completed { output: data(&output(choices)) } },
-        _ if choices.rarely(2) => {
-            Command::ChildEnded { child, ending: ChildEnding::Failed { error: failure(choices) } }
+        2 | 3 => ended(ChildEnding::Completed { output: data(&output(choices)) }),
+        4 | 5 => {
+            // Of what is on its way, some has arrived, and something that nobody sent.
+            let owed = scenario.execution.owed_messages();
+            let owed = owed.into_iter().find(|bequest| bequest.child == child);
+            let mut messages: Vec<u64> =
+                owed.map(|bequest| bequest.messages.iter().map(|(at, _)| *at).collect()).unwrap_or_default();
+            messages.truncate(choices.below(4));
+            messages.push(choices.below(50) as u64);
+            Command::InboxForwarded { child, messages }
         }
-        _ => Command::ChildEnded { child, ending: ChildEnding::Cancelled { reason: "because".to_owned() } },
+        _ if choices.rarely(2) => ended(ChildEnding::Failed { error: failure(choices) }),
+        _ => ended(ChildEnding::Cancelled { reason: "because".to_owned() }),
     }
 }
 
@@ -301,7 +312,11 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
                     }
                     (None, due) if awaited.is_some() && (due.is_none() || !choices.rarely(3)) => {
                         let (child, output) = (awaited.expect("a child is awaited"), data(&output(choices)));
-                        scenario.when(Command::ChildEnded { child, ending: ChildEnding::Completed { output } })
+                        scenario.when(Command::ChildEnded {
+                            child,
+                            ending: ChildEnding::Completed { output },
+                            used: Spent::default(),
+                        })
                     }
                     (None, _) if permit.is_some() => {
                         let spec = permit.expect("a permit is asked for");
@@ -375,6 +390,7 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
         | EventData::StepWaiting { step, .. }
         | EventData::SignalDelivered { step, .. }
         | EventData::ApprovalDecided { step, .. }
+        | EventData::InboxForwarded { step, .. }
         | EventData::InboxDelivered { step, .. } => *step = small(a),
         EventData::PermitGranted { step, attempt, from } => {
             *step = small(a);
