@@ -1,6 +1,8 @@
 //! The servers' client, and what its errors mean to a command.
 
-pub use stepstream_client::{Asker, Client, Many, ManyAction, Message, Start as ServerStart, State as ServerState};
+pub use stepstream_client::{
+    Asker, Client, Content, Many, ManyAction, Message, Start as ServerStart, State as ServerState,
+};
 use stepstream_client::{Error, Refusal, RefusalKind};
 
 use crate::exit::{Exit, Problem};

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod answer;
+pub mod artifacts;
 mod asking;
 pub mod bench;
 pub mod breakpoint;

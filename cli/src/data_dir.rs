@@ -4,9 +4,13 @@ use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
+use stepstream_runtime::artifact::ArtifactStore;
+
+use crate::command::artifacts::store_problem;
 use crate::exit::{Exit, Problem};
 
 const LOG_FILE: &str = "stepstream.db";
+const ARTIFACTS_FOLDER: &str = "artifacts";
 const LOCK_FILE: &str = "lock";
 /// Longest process id that is read back from a lock file.
 const PID_BYTES: u64 = 20;
@@ -54,6 +58,16 @@ impl DataDir {
     pub fn log(&self) -> PathBuf {
         self.path.join(LOG_FILE)
     }
+
+    /// The artifacts of this directory, in a folder that is made where there is none.
+    pub fn artifacts(&self) -> Result<ArtifactStore, Problem> {
+        ArtifactStore::in_folder(&artifacts_of(&self.path)).map_err(|error| store_problem(&error))
+    }
+}
+
+/// Where the artifacts of a data directory are.
+pub fn artifacts_of(path: &Path) -> PathBuf {
+    path.join(ARTIFACTS_FOLDER)
 }
 
 /// The log of a directory that is only read.

@@ -9,10 +9,11 @@ use std::time::Duration;
 
 use stepstream_coordinator::store::SqliteStore;
 use stepstream_coordinator::{Coordinator, Options, Recover, Service, ServiceError};
+use stepstream_runtime::artifact::ArtifactStore;
 use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_shared::id::TenantId;
-use stepstream_worker::{Worker, builtin};
+use stepstream_worker::{Artifacts, Worker, builtin};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -57,6 +58,7 @@ pub struct Embedded {
     pub trouble: Trouble,
     coordinator: Coordinator,
     bus: InProcessBus,
+    artifacts: ArtifactStore,
     worker: Option<(Shutdown, JoinHandle<()>, Stop)>,
     stop: CancellationToken,
     store: Arc<SqliteStore>,
@@ -72,11 +74,18 @@ impl Embedded {
         let (watched, trouble) = WatchedStore::new(store.clone());
         let bus = InProcessBus::new(InProcessOptions::default());
         let stop = CancellationToken::new();
-        let options = Options { name: "embedded".to_owned(), exclusive: true, recover, ..Options::default() };
+        let artifacts = dir.artifacts()?;
+        let options = Options {
+            name: "embedded".to_owned(),
+            exclusive: true,
+            recover,
+            artifacts: Some(stepstream_coordinator::artifacts::Artifacts::new(artifacts.clone())),
+            ..Options::default()
+        };
         let coordinator =
             stepstream_coordinator::start(options, Arc::new(watched), Arc::new(bus.clone()), stop.clone()).await?;
         let service = coordinator.service.clone();
-        Ok(Embedded { service, trouble, coordinator, bus, worker: None, stop, store, _dir: dir })
+        Ok(Embedded { service, trouble, coordinator, bus, artifacts, worker: None, stop, store, _dir: dir })
     }
 
     /// The answer to a request, unless the store cannot write: then that, instead of trying until somebody gives up.
@@ -96,6 +105,7 @@ impl Embedded {
         let stock = builtin::Options { allow_process: plan.allow_process, jq_program: None };
         let worker = Worker::builder()
             .bus(Arc::new(self.bus.clone()))
+            .artifacts(Artifacts::new(self.artifacts.clone()))
             .tenant(plan.tenant)
             .queues(plan.queues)
             .slots(plan.slots)

@@ -142,7 +142,10 @@ impl From<ReadError> for Problem {
 impl From<ServiceError> for Problem {
     fn from(error: ServiceError) -> Self {
         let exit = match &error {
-            ServiceError::NotFound(_) | ServiceError::GraphNotFound(_) | ServiceError::NotThere(_) => Exit::NotFound,
+            ServiceError::NotFound(_)
+            | ServiceError::GraphNotFound(_)
+            | ServiceError::NotThere(_)
+            | ServiceError::Gone(_) => Exit::NotFound,
             ServiceError::BadGraph(_)
             | ServiceError::BadSchedule(_)
             | ServiceError::InvalidInputs(_)
@@ -152,7 +155,7 @@ impl From<ServiceError> for Problem {
             ServiceError::Forbidden(_) => Exit::Refused,
             ServiceError::Unavailable(_) => Exit::Unreachable,
             ServiceError::Corrupt(_) => Exit::Diverged,
-            ServiceError::Internal(_) => Exit::Refused,
+            ServiceError::Internal(_) | ServiceError::NoArtifacts => Exit::Refused,
         };
         Problem::new(exit, error.to_string())
     }

@@ -109,6 +109,10 @@ enum Command {
     Tree(command::tree::TreeArgs),
     /// Show what happened in an execution, in order
     Events(command::events::EventsArgs),
+    /// List the bytes that steps have stored outside the log
+    Artifacts(command::artifacts::ArtifactsArgs),
+    /// Read an artifact
+    Artifact(command::artifacts::ArtifactArgs),
     /// Fold an execution from its log, and check the log
     Replay(command::replay::ReplayArgs),
     /// Register graphs, so that executions and other graphs can name them
@@ -247,6 +251,8 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Register(args) => command::register::run(args, app).await,
         Command::Get(args) => command::get::run(args, app).await,
         Command::Events(args) => command::events::run(args, app).await,
+        Command::Artifacts(args) => command::artifacts::list(args, app).await,
+        Command::Artifact(args) => command::artifacts::run(args, app).await,
         Command::Replay(args) => command::replay::run(args, app).await,
         Command::Schedule(args) => command::schedule::run(args, app).await,
         Command::Validate(args) => command::validate::run(&args, app),

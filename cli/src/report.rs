@@ -40,6 +40,9 @@ pub struct Report {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Compensation>,
     pub events: u64,
+    /// Bytes outside the log.
+    #[serde(default, skip_serializing_if = "Artifacts::is_none")]
+    pub artifacts: Artifacts,
     /// From its creation until its end, or until its last event where it has not ended.
     pub duration_ms: u64,
     pub created_at: String,
@@ -51,6 +54,20 @@ pub struct Steps {
     pub failed: u64,
     pub skipped: u64,
     pub total: u64,
+}
+
+/// What is on record of bytes outside the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Artifacts {
+    pub count: u64,
+    /// Of all contents together.
+    pub bytes: u64,
+}
+
+impl Artifacts {
+    pub fn is_none(&self) -> bool {
+        *self == Artifacts::default()
+    }
 }
 
 /// What became of the steps that undo others.
@@ -116,6 +133,7 @@ impl Report {
             },
             compensation: Compensation::of(execution),
             events: execution.sequence(),
+            artifacts: Artifacts { count: execution.artifact_count() as u64, bytes: execution.artifact_bytes() },
             duration_ms: u64::try_from(until.since(execution.created_at()).as_millis()).unwrap_or(u64::MAX),
             created_at: execution.created_at().to_string(),
         }

@@ -66,7 +66,7 @@ pub enum RefusalKind {
     Invalid,
     /// Whoever asks may not.
     Forbidden,
-    /// There is no such execution, graph, step or signal.
+    /// There is no such execution, graph, step, signal or artifact, or its bytes were collected.
     NotFound,
     /// It means nothing as the execution stands, or the key was used for another request.
     Conflict,
@@ -129,7 +129,7 @@ impl Refusal {
             (_, "corrupt") => RefusalKind::Corrupt,
             (_, "idempotency-key-reused") | (409, _) => RefusalKind::Conflict,
             (401 | 403, _) => RefusalKind::Forbidden,
-            (404, _) => RefusalKind::NotFound,
+            (404 | 410, _) => RefusalKind::NotFound,
             (408 | 502 | 503 | 504, _) => RefusalKind::Unavailable,
             (413 | 429 | 507, _) => RefusalKind::Exhausted,
             (400..=499, _) => RefusalKind::Invalid,

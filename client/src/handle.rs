@@ -49,6 +49,10 @@ impl Handle {
         Handle { client, id, by: None, key: None }
     }
 
+    pub(crate) fn client(&self) -> &Client {
+        &self.client
+    }
+
     pub fn id(&self) -> ExecutionId {
         self.id
     }

@@ -32,6 +32,7 @@
 //! ```
 
 mod answer;
+mod artifacts;
 mod client;
 mod decision;
 mod error;
@@ -47,6 +48,7 @@ mod steering;
 mod waits;
 
 pub use answer::Answer;
+pub use artifacts::{Artifact, Artifacts, Content};
 pub use client::Client;
 pub use decision::Decision;
 pub use error::{Error, Fault, Refusal, RefusalKind};

@@ -9,6 +9,7 @@
 //! another type is refused, because a misspelt option that is ignored does the wrong thing in silence.
 
 mod admission;
+mod artifacts;
 mod asking;
 mod body;
 mod breakpoints;
@@ -115,6 +116,7 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(budget::set))
         .routes(routes!(breakpoints::set, breakpoints::remove))
         .routes(routes!(children::get))
+        .routes(routes!(artifacts::list))
         .routes(routes!(waits::get))
         .routes(routes!(events::get))
         .routes(routes!(steps::list))
@@ -129,9 +131,12 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(document::get))
 }
 
-/// Routes that answer when something has happened.
+/// Routes that answer when something has happened, or for as long as there is something to send.
 fn held() -> OpenApiRouter<Api> {
-    OpenApiRouter::default().routes(routes!(executions::wait))
+    OpenApiRouter::default()
+        .routes(routes!(executions::wait))
+        .routes(routes!(artifacts::get))
+        .routes(routes!(artifacts::get_by_digest))
 }
 
 /// Routes for those who start and stop this process.

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgGroup, Args};
+use stepstream_runtime::artifact::ArtifactsUrl;
 use stepstream_runtime::telemetry::LogFormat;
+use stepstream_shared::artifact::{DEFAULT_INLINE_BYTES, inline_bytes};
 
 /// Longest lease: a dead coordinator's executions rest for as long.
 const MAX_LEASE: Duration = Duration::from_secs(300);
@@ -65,6 +67,14 @@ pub struct CoordinatorArgs {
     /// Publish events to the stream EVENTS as they happen
     #[arg(long, env = "STEPSTREAM_FEED")]
     pub feed: bool,
+
+    /// Where artifacts are: a folder that all programs see, or s3://bucket/prefix with the AWS_ variables; none if absent
+    #[arg(long, value_name = "URL", env = "STEPSTREAM_ARTIFACTS")]
+    pub artifacts: Option<ArtifactsUrl>,
+
+    /// Inputs and signals of more bytes than this are put into the artifact store, if there is one
+    #[arg(long, value_name = "BYTES", env = "STEPSTREAM_INLINE_BYTES", default_value_t = DEFAULT_INLINE_BYTES, value_parser = inline_bytes)]
+    pub inline_bytes: usize,
 
     /// Time to finish what is in flight after SIGTERM
     #[arg(long, value_name = "DURATION", env = "STEPSTREAM_GRACE", default_value = "25s", value_parser = duration)]

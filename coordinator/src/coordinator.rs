@@ -11,6 +11,7 @@ use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::Artifacts;
 use crate::engine::{AtRest, Engine, HINTS, Input, Parts, Settings};
 use crate::errands::ERRANDS;
 use crate::keeper::Keeper;
@@ -57,6 +58,8 @@ pub struct Options {
     pub feed: bool,
     /// When executions at rest leave memory. Matters only if all are recovered.
     pub at_rest: AtRest,
+    /// Where artifacts are, if anywhere.
+    pub artifacts: Option<Artifacts>,
 }
 
 impl Default for Options {
@@ -70,6 +73,7 @@ impl Default for Options {
             redispatch_after: Duration::from_secs(30),
             feed: false,
             at_rest: AtRest::default(),
+            artifacts: None,
         }
     }
 }
@@ -141,6 +145,7 @@ pub async fn start(
         refusals,
         in_memory,
         options.exclusive,
+        options.artifacts,
     );
     let queue = QueueId { tenant: TenantId::default_tenant(), name: DEFAULT_QUEUE.to_owned() };
     if let Err(error) = bus.declare_queue(&queue).await {

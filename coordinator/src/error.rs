@@ -1,5 +1,6 @@
 //! Why a request was not carried out, and how that travels between coordinators.
 
+use stepstream_runtime::artifact::ArtifactError;
 use stepstream_shared::id::ExecutionId;
 use stepstream_shared::wire::Answer;
 
@@ -40,6 +41,12 @@ pub enum ServiceError {
     /// The execution is there; what it was asked about is not.
     #[error("{0}")]
     NotThere(String),
+    /// It is on record, and was taken away since.
+    #[error("{0}")]
+    Gone(String),
+    /// Nobody told this coordinator where artifacts are.
+    #[error("this coordinator has no artifact store: start it with --artifacts")]
+    NoArtifacts,
     /// The execution holds as much of this as it may.
     #[error("{0}")]
     Full(String),
@@ -90,6 +97,24 @@ impl From<ReadError> for ServiceError {
     }
 }
 
+impl From<ArtifactError> for ServiceError {
+    fn from(error: ArtifactError) -> Self {
+        let text = error.to_string();
+        match error {
+            ArtifactError::NotFound(digest) => ServiceError::Gone(format!(
+                "{digest} is not in the artifact store (any more): it was collected; its record stays"
+            )),
+            ArtifactError::Corrupt { .. } => ServiceError::Corrupt(text),
+            ArtifactError::TooLarge { .. } => ServiceError::TooLarge(text),
+            ArtifactError::Full(_) => ServiceError::Exhausted(text),
+            ArtifactError::Unavailable(_) => ServiceError::Unavailable(text),
+            ArtifactError::Denied(_) | ArtifactError::Content(_) | ArtifactError::BadUrl(_) => {
+                ServiceError::Internal(text)
+            }
+        }
+    }
+}
+
 impl From<StoreError> for ServiceError {
     fn from(error: StoreError) -> Self {
         ServiceError::from_store(&error)
@@ -121,7 +146,8 @@ pub(crate) fn answer_of(result: Result<(), ServiceError>) -> Answer {
         Err(ServiceError::TooLarge(text)) => Answer::TooLarge(text),
         Err(ServiceError::InvalidForm(problems)) => Answer::InvalidForm(problems),
         Err(ServiceError::Forbidden(text)) => Answer::Forbidden(text),
-        Err(ServiceError::NotThere(text)) => Answer::NotThere(text),
+        Err(ServiceError::NotThere(text) | ServiceError::Gone(text)) => Answer::NotThere(text),
+        Err(error @ ServiceError::NoArtifacts) => Answer::Internal(error.to_string()),
         Err(ServiceError::Full(text)) => Answer::Full(text),
         Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
         Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),

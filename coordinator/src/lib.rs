@@ -4,6 +4,7 @@
 //! are the core's ([`stepstream_shared::execution`]); here is the loop around them, and the adapters.
 
 pub mod api;
+pub mod artifacts;
 pub mod config;
 pub mod coordinator;
 mod engine;

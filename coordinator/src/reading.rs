@@ -3,6 +3,7 @@
 //! Whatever is shown of an execution is folded from its log by the same function that the engine uses. The engine itself
 //! may begin with a snapshot ([`Reader::load_present`]); what checks a log never does ([`Reader::verify`]).
 
+mod artifacts;
 mod children;
 mod paging;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use stepstream_shared::execution::{ApplyError, Execution};
 use stepstream_shared::graph::{CompiledGraph, GraphDigest, Graphs};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
+pub use self::artifacts::{ArtifactItem, ArtifactList};
 pub use self::children::{Child, Children};
 pub use self::paging::LogPage;
 pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};

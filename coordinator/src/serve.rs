@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepstream_runtime::artifact::{ArtifactError, ArtifactsUrl};
 use stepstream_runtime::bus::BusError;
 use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
 use stepstream_runtime::shutdown::Shutdown;
@@ -13,6 +14,7 @@ use stepstream_runtime::telemetry::{self, Telemetry};
 use tokio::net::TcpListener;
 
 use crate::api::{self, ApiLimits};
+use crate::artifacts::Artifacts;
 use crate::config::{CoordinatorArgs, StoreChoice};
 use crate::coordinator::Options;
 use crate::ports::{EventStore, StoreError};
@@ -63,12 +65,17 @@ async fn try_serve(args: CoordinatorArgs) -> Result<ExitCode, (u8, String)> {
         () = shutdown.requested() => return Ok(ExitCode::SUCCESS),
     };
     let Opened { store, bus } = opened;
+    let artifacts = match &args.artifacts {
+        Some(url) => Some(url.open().map_err(|error| no_artifacts(url, &error))?),
+        None => None,
+    };
 
     let options = Options {
         name: name.clone(),
         lease: args.lease,
         redispatch_after: args.redispatch_after,
         feed: args.feed,
+        artifacts: artifacts.map(|store| Artifacts::new(store).inline_bytes(args.inline_bytes)),
         ..Options::default()
     };
     let coordinator = crate::start(options, store, Arc::new(bus.clone()), shutdown.token())
@@ -130,6 +137,15 @@ async fn open(args: &CoordinatorArgs, choice: StoreChoice, name: &str) -> Result
         (code, format!("NATS at {}: {error}", without_password(args.nats())))
     })?;
     Ok(Opened { store, bus })
+}
+
+fn no_artifacts(url: &ArtifactsUrl, error: &ArtifactError) -> (u8, String) {
+    let code = match error {
+        ArtifactError::BadUrl(_) => EXIT_USAGE,
+        ArtifactError::Full(_) | ArtifactError::Denied(_) => EXIT_EXHAUSTED,
+        _ => EXIT_UNREACHABLE,
+    };
+    (code, format!("artifacts at {url}: {error}"))
 }
 
 fn store_failed(error: &StoreError) -> (u8, String) {

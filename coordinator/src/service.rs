@@ -1,5 +1,6 @@
 //! What a coordinator offers: the one facade that the API, the command line and tests call.
 
+mod artifacts;
 mod bulk;
 mod schedules;
 
@@ -19,6 +20,7 @@ use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext, WireError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
+use crate::artifacts::Artifacts;
 use crate::engine::{Input, Request, RequestBody};
 use crate::error::{answer_of, chain, result_of};
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
@@ -140,6 +142,7 @@ struct Inner {
     exclusive: bool,
     /// A schedule was changed here.
     schedules_changed: Arc<Notify>,
+    artifacts: Option<Artifacts>,
 }
 
 impl Service {
@@ -155,6 +158,7 @@ impl Service {
         refusals: Refusals,
         in_memory: ExecutionsInMemory,
         exclusive: bool,
+        artifacts: Option<Artifacts>,
     ) -> Self {
         let schedules_changed = Arc::default();
         let seals = Seals::new(meta.mac_key);
@@ -171,6 +175,7 @@ impl Service {
             in_memory,
             exclusive,
             schedules_changed,
+            artifacts,
         }))
     }
 
@@ -254,6 +259,7 @@ impl Service {
         let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata, breakpoints, limits } = start;
         let Some(key) = key else {
             let execution = self.fresh_id();
+            let inputs = self.put_inputs_away(tenant, execution, &graph, inputs).await?;
             let what = ForwardedRequest::Start {
                 graph: graph.digest,
                 inputs,
@@ -277,6 +283,7 @@ impl Service {
         let execution =
             ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
         let request_hash = request_hash(&graph, named.as_deref(), &inputs, &breakpoints, &limits);
+        let inputs = self.put_inputs_away(tenant, execution, &graph, inputs).await?;
         let give_up = Instant::now() + FIND_OWNER;
         loop {
             let what = ForwardedRequest::Start {
@@ -357,6 +364,7 @@ impl Service {
             }
             None => random::id(self.0.clock.now()),
         };
+        let what = self.put_payload_away(tenant, execution, what).await?;
         let actor = Actor::User(by.clone());
         let what = ForwardedRequest::Steer(Steer { id, by, what });
         self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace: None, what }).await

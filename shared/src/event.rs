@@ -1,5 +1,6 @@
 //! Facts. An event is never changed once it is in the log; everything else is folded from events.
 
+pub mod artifact;
 pub mod child;
 pub mod codec;
 pub mod control;

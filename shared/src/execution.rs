@@ -19,6 +19,7 @@
 
 pub mod advance;
 pub mod apply;
+mod artifacts;
 pub mod children;
 pub mod compensation;
 pub mod decide;
@@ -43,6 +44,7 @@ pub mod step;
 mod waiting;
 
 pub use apply::ApplyError;
+pub use artifacts::{KeptArtifact, input_name};
 pub use children::ChildSpec;
 pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};

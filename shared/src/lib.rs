@@ -4,6 +4,7 @@
 //! that fold, the graphs it walks, the decisions that extend the log, and the messages that programs exchange. It knows
 //! no clock, no chance, no environment, no file, no socket and no async runtime; whoever calls it brings them.
 
+pub mod artifact;
 pub mod cost;
 pub mod data;
 pub mod error;

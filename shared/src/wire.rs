@@ -236,6 +236,9 @@ pub struct Job {
     /// The coordinator gives the attempt up after this much silence, in milliseconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_ms: Option<u64>,
+    /// Expressions look into the output: it comes with the outcome, whatever its size, and is not put away.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub inline: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
 }

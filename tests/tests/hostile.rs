@@ -102,6 +102,7 @@ async fn forged_outcomes_and_garbage_on_the_bus_change_nothing_and_stop_nothing(
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,
+        inline: false,
         trace: None,
         inbox: stepstream_shared::data::Data::null(),
     };

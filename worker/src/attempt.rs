@@ -18,6 +18,7 @@ use tokio::time::sleep_until;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
+use crate::artifacts;
 use crate::context::{Context, Stop};
 use crate::failure::Failure;
 use crate::registry::Registry;
@@ -150,10 +151,12 @@ async fn call(registry: &Registry, context: &Context) -> Result<Data, Failure> {
         .code("permission_denied"));
     }
     let callable = registry.find(&job.callable)?;
-    AssertUnwindSafe(async { callable.call(context, &job.input).await })
+    let input = if callable.takes_references() { job.input.to_json() } else { artifacts::input_of(context).await? };
+    let output = AssertUnwindSafe(async { callable.call(context, input).await })
         .catch_unwind()
         .await
-        .unwrap_or_else(|panic| Err(panicked(&*panic)))
+        .unwrap_or_else(|panic| Err(panicked(&*panic)))?;
+    artifacts::output_of(context, output).await
 }
 
 fn panicked(panic: &(dyn Any + Send)) -> Failure {

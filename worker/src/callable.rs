@@ -9,7 +9,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use stepstream_shared::data::Data;
+use serde_json::Value;
 
 use crate::context::Context;
 use crate::failure::Failure;
@@ -25,6 +25,12 @@ pub trait Callable: Send + Sync + 'static {
 
     fn call(&self, context: &Context, input: Self::Input)
     -> impl Future<Output = Result<Self::Output, Failure>> + Send;
+
+    /// Whether values of the input that are in the artifact store are given as references, `{"$artifact": {…}}`, instead of
+    /// being fetched before the call: for callables that pass them on, or read them part by part.
+    fn takes_references(&self) -> bool {
+        false
+    }
 }
 
 /// A closure as a [`Callable`].
@@ -53,19 +59,23 @@ where
 
 /// A callable without its types, as the registry holds it.
 pub(crate) trait Erased: Send + Sync + 'static {
-    fn call<'a>(&'a self, context: &'a Context, input: &Data) -> BoxFuture<'a, Result<Data, Failure>>;
+    fn call<'a>(&'a self, context: &'a Context, input: Value) -> BoxFuture<'a, Result<Value, Failure>>;
+    fn takes_references(&self) -> bool;
 }
 
 impl<C: Callable> Erased for C {
-    fn call<'a>(&'a self, context: &'a Context, input: &Data) -> BoxFuture<'a, Result<Data, Failure>> {
-        let input = serde_json::from_value(input.to_json());
+    fn call<'a>(&'a self, context: &'a Context, input: Value) -> BoxFuture<'a, Result<Value, Failure>> {
+        let input = serde_json::from_value(input);
         async move {
             let input = input.map_err(|error| Failure::invalid_input(format!("the input does not fit: {error}")))?;
             let output = Callable::call(self, context, input).await?;
-            let json = serde_json::to_value(&output)
-                .map_err(|error| Failure::invalid_output(format!("the output is not JSON-like: {error}")))?;
-            Data::from_json(&json).map_err(|error| Failure::invalid_output(format!("the output is refused: {error}")))
+            serde_json::to_value(&output)
+                .map_err(|error| Failure::invalid_output(format!("the output is not JSON-like: {error}")))
         }
         .boxed()
+    }
+
+    fn takes_references(&self) -> bool {
+        Callable::takes_references(self)
     }
 }

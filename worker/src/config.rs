@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 use clap::builder::BoolishValueParser;
+use stepstream_runtime::artifact::ArtifactsUrl;
 use stepstream_runtime::telemetry::LogFormat;
+use stepstream_shared::artifact::{DEFAULT_INLINE_BYTES, inline_bytes};
 use stepstream_shared::id::TenantId;
 
 use crate::worker::{DEFAULT_QUEUE, MAX_SLOTS, check_queue};
@@ -42,6 +44,14 @@ pub struct WorkerArgs {
     /// Let graphs run programs on this machine, with the rights of this worker
     #[arg(long, env = "STEPSTREAM_ALLOW_PROCESS", value_parser = BoolishValueParser::new())]
     pub allow_process: bool,
+
+    /// Where artifacts are: a folder that all programs see, or s3://bucket/prefix with the AWS_ variables; none if absent
+    #[arg(long, value_name = "URL", env = "STEPSTREAM_ARTIFACTS")]
+    pub artifacts: Option<ArtifactsUrl>,
+
+    /// Outputs of more bytes than this are put into the artifact store, if there is one
+    #[arg(long, value_name = "BYTES", env = "STEPSTREAM_INLINE_BYTES", default_value_t = DEFAULT_INLINE_BYTES, value_parser = inline_bytes)]
+    pub inline_bytes: usize,
 
     /// Time to finish what is in flight after SIGTERM, such as 30s, 500ms, 2m
     #[arg(long, value_name = "DURATION", env = "STEPSTREAM_GRACE", default_value = "30s", value_parser = duration)]

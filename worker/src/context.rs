@@ -11,6 +11,8 @@ use stepstream_shared::wire::Job;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
+use crate::artifacts::Artifacts;
+
 /// Largest progress note, in bytes: notes are shown to people and sent often.
 pub const MAX_NOTE_BYTES: usize = 16 * 1024;
 
@@ -29,6 +31,7 @@ struct Inner {
     noted: Notify,
     /// What goes on record with the outcome.
     notes: Mutex<Vec<Note>>,
+    artifacts: Option<Arc<Artifacts>>,
     span: tracing::Span,
 }
 
@@ -45,7 +48,7 @@ pub(crate) enum Stop {
 
 impl Context {
     /// `tenant` is the connection's; the one in the job is a claim.
-    pub(crate) fn new(job: Job, tenant: TenantId, worker: Arc<str>) -> Self {
+    pub(crate) fn new(job: Job, tenant: TenantId, worker: Arc<str>, artifacts: Option<Arc<Artifacts>>) -> Self {
         let deadline = job
             .start_to_close_ms
             // A deadline beyond what the clock can represent is none.
@@ -71,6 +74,7 @@ impl Context {
             note: Mutex::new(None),
             noted: Notify::new(),
             notes: Mutex::new(Vec::new()),
+            artifacts,
             span,
         }))
     }
@@ -183,9 +187,22 @@ impl Context {
         self.0.stop.get().copied()
     }
 
-    /// Answers false when there are as many as there may be.
+    pub(crate) fn artifacts(&self) -> Option<&Arc<Artifacts>> {
+        self.0.artifacts.as_ref()
+    }
+
+    /// Artifacts that this attempt has stored.
+    pub(crate) fn stored_artifacts(&self) -> usize {
+        let notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        notes.iter().filter(|note| matches!(note, Note::Artifact(_))).count()
+    }
+
+    /// Answers false when there are as many as there may be. What was stored twice is noted once.
     pub(crate) fn keep(&self, note: Note) -> bool {
         let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if matches!(note, Note::Artifact(_)) && notes.contains(&note) {
+            return true;
+        }
         let room = notes.len() < MAX_NOTES;
         if room {
             notes.push(note);

@@ -21,6 +21,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod artifacts;
 mod attempt;
 pub mod builtin;
 pub mod callable;
@@ -37,6 +38,7 @@ mod slots;
 mod testing;
 mod worker;
 
+pub use artifacts::{Artifacts, NewArtifact};
 pub use callable::Callable;
 pub use context::Context;
 pub use failure::Failure;

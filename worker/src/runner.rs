@@ -20,6 +20,7 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::artifacts::Artifacts;
 use crate::attempt::{self, CLEANUP, Departure, SignsOfLife, Verdict};
 use crate::context::{Context, Stop};
 use crate::failure::Failure;
@@ -70,6 +71,7 @@ pub(crate) struct Runner {
     pub(crate) queues: Vec<QueueId>,
     pub(crate) slots: usize,
     pub(crate) grace: Duration,
+    pub(crate) artifacts: Option<Arc<Artifacts>>,
 }
 
 struct Shared {
@@ -77,6 +79,7 @@ struct Shared {
     registry: Registry,
     tenant: TenantId,
     name: Arc<str>,
+    artifacts: Option<Arc<Artifacts>>,
     running: Running,
     departure: Departure,
     unreported: Semaphore,
@@ -93,7 +96,7 @@ struct Counts {
 
 impl Runner {
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<Summary, RunError> {
-        let Runner { bus, registry, tenant, name, queues, slots, grace } = self;
+        let Runner { bus, registry, tenant, name, queues, slots, grace, artifacts } = self;
         let hand_back = CancellationToken::new();
         let now = CancellationToken::new();
         let shared = Arc::new(Shared {
@@ -101,6 +104,7 @@ impl Runner {
             registry,
             tenant,
             name,
+            artifacts,
             running: Running::default(),
             departure: Departure { hand_back: hand_back.clone(), now: now.clone() },
             unreported: Semaphore::new(UNREPORTED),
@@ -235,7 +239,7 @@ async fn serve(shared: Arc<Shared>, delivery: Delivery<Job>, slot: Slot) {
     let Delivery { message: job, deliveries, settle } = delivery;
     // Fresh for each delivery: a job that comes twice has two claims, and its log can tell them apart.
     let claim = random::claim_id();
-    let context = Context::new(job, shared.tenant.clone(), Arc::clone(&shared.name));
+    let context = Context::new(job, shared.tenant.clone(), Arc::clone(&shared.name), shared.artifacts.clone());
     if deliveries > 1 {
         tracing::info!(parent: context.span(), deliveries, "the job was delivered before");
     }

@@ -4,11 +4,13 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepstream_runtime::artifact::{ArtifactError, ArtifactsUrl};
 use stepstream_runtime::bus::BusError;
 use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_runtime::telemetry::{self, Telemetry};
 
+use crate::artifacts::Artifacts;
 use crate::builtin::{self, Options};
 use crate::config::WorkerArgs;
 use crate::worker::Worker;
@@ -17,6 +19,8 @@ use crate::worker::Worker;
 const EXIT_UNREACHABLE: u8 = 5;
 const EXIT_FAILED: u8 = 1;
 const EXIT_USAGE: u8 = 2;
+/// A disk is full or read-only.
+const EXIT_EXHAUSTED: u8 = 9;
 /// Told a second time, and ended before its work was done.
 const EXIT_INTERRUPTED: u8 = 130;
 /// How long a stopping worker gives the bus to take back what nobody has begun.
@@ -45,8 +49,16 @@ async fn try_serve(args: WorkerArgs) -> Result<ExitCode, (u8, String)> {
         bus = JetStreamBus::connect(&url, options) => bus.map_err(|error| no_bus(&url, &error))?,
         () = shutdown.requested() => return Ok(ended(&shutdown)),
     };
+    let artifacts = match &args.artifacts {
+        Some(url) => Some(url.open().map_err(|error| no_artifacts(url, &error))?),
+        None => None,
+    };
     let stock = Options { allow_process: args.allow_process, jq_program: None };
-    let worker = Worker::builder()
+    let mut worker = Worker::builder();
+    if let Some(store) = artifacts {
+        worker = worker.artifacts(Artifacts::new(store).inline_bytes(args.inline_bytes));
+    }
+    let worker = worker
         .bus(Arc::new(bus.clone()))
         .tenant(args.tenant.clone())
         .queues(args.queues.clone())
@@ -76,6 +88,15 @@ fn no_bus(url: &str, error: &BusError) -> (u8, String) {
         BusError::BadUrl(why) => (EXIT_USAGE, why.clone()),
         other => unreachable_bus(url, other),
     }
+}
+
+fn no_artifacts(url: &ArtifactsUrl, error: &ArtifactError) -> (u8, String) {
+    let code = match error {
+        ArtifactError::BadUrl(_) => EXIT_USAGE,
+        ArtifactError::Full(_) | ArtifactError::Denied(_) => EXIT_EXHAUSTED,
+        _ => EXIT_UNREACHABLE,
+    };
+    (code, format!("artifacts at {url}: {error}"))
 }
 
 fn unreachable_bus(url: &str, error: &(impl std::error::Error + ?Sized)) -> (u8, String) {

@@ -40,6 +40,7 @@ pub(crate) fn job(number: u32, callable: &str, input: Value) -> Job {
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,
+        inline: false,
         trace: None,
     }
 }

@@ -10,6 +10,7 @@ use stepstream_runtime::bus::{QueueId, WorkerBus};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_shared::id::TenantId;
 
+use crate::artifacts::Artifacts;
 use crate::callable::Callable;
 use crate::context::Context;
 use crate::failure::Failure;
@@ -64,6 +65,7 @@ pub struct WorkerBuilder {
     queues: Vec<String>,
     slots: Option<usize>,
     grace: Option<Duration>,
+    artifacts: Option<Artifacts>,
 }
 
 impl WorkerBuilder {
@@ -99,6 +101,13 @@ impl WorkerBuilder {
     /// Time to finish what is in flight after a stop was asked for.
     pub fn grace(mut self, grace: Duration) -> Self {
         self.grace = Some(grace);
+        self
+    }
+
+    /// Where artifacts are. Without it callables store none, outputs are never put away, and an input that refers to a value
+    /// that was fails the attempt.
+    pub fn artifacts(mut self, artifacts: Artifacts) -> Self {
+        self.artifacts = Some(artifacts);
         self
     }
 
@@ -154,6 +163,7 @@ impl WorkerBuilder {
             queues,
             slots,
             grace: self.grace.unwrap_or(DEFAULT_GRACE),
+            artifacts: self.artifacts.map(Arc::new),
         }))
     }
 }

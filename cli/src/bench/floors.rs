@@ -105,6 +105,7 @@ pub(super) async fn hop_p50_ms(bus: &JetStreamBus) -> Result<f64> {
             scheduled_at: Timestamp::default().as_micros(),
             start_to_close_ms: None,
             heartbeat_ms: None,
+            inline: false,
             trace: None,
             inbox: stepstream_shared::data::Data::null(),
         };

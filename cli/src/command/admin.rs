@@ -1,18 +1,24 @@
 //! `admin`: repairs by those who run the store.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use stepstream_coordinator::artifacts::{CollectError, collect};
 use stepstream_coordinator::ports::{Agenda, AgendaRow, EventStore, Listed, Summary};
 use stepstream_coordinator::reading::{Reader, next_snapshot};
 use stepstream_coordinator::store::{PostgresOptions, PostgresStore, SqliteStore};
+use stepstream_runtime::artifact::ArtifactsUrl;
 
 use super::Format;
+use super::artifacts::{store_of, store_problem};
 use crate::app::App;
 use crate::data_dir::{DataDir, existing_log};
-use crate::exit::{Exit, Problem};
+use crate::exit::{Exit, Problem, chain};
+use crate::log;
 use crate::output;
+use crate::stop::duration;
 use crate::target::{Target, TargetArgs};
 
 /// Rows that are read and written at a time.
@@ -36,6 +42,44 @@ and the snapshots, for executions that have not ended and whose logs are long. E
 coordinator are not lost; run it again if the list misses some. If it is interrupted, run it again: until then what rests
 and has no row wakes only when somebody asks for it.")]
     Rebuild(RebuildArgs),
+
+    /// Delete artifacts that no log refers to, of all tenants
+    #[command(after_help = "\
+An artifact is in use as long as any log of the store names it, in a record or in a value; logs are not deleted, so what is
+collected was stored by attempts that never reported it, or before a restore. What was written within the grace stays: an
+attempt stores first and reports when it ends, so the grace is longer than any attempt runs. Records stay; whoever reads
+one whose bytes are gone is told so. May run while coordinators and workers do.
+
+Examples:
+  stepstream admin collect-artifacts --dry-run
+  stepstream admin collect-artifacts --postgres URL --artifacts s3://bucket/prefix --older-than 30d")]
+    CollectArtifacts(CollectArgs),
+}
+
+#[derive(Debug, Args)]
+struct CollectArgs {
+    #[command(flatten)]
+    target: TargetArgs,
+
+    /// The PostgreSQL database that holds the log
+    #[arg(long, value_name = "URL", conflicts_with_all = ["data", "server"])]
+    postgres: Option<String>,
+
+    /// Where the artifacts are, with --postgres: a folder, or s3://bucket/prefix
+    #[arg(long, value_name = "URL", env = "STEPSTREAM_ARTIFACTS")]
+    artifacts: Option<ArtifactsUrl>,
+
+    /// How long ago it was written last; at least 1h
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = duration)]
+    older_than: Duration,
+
+    /// Delete nothing, only say what would be
+    #[arg(long)]
+    dry_run: bool,
+
+    /// What the result looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: Format,
 }
 
 #[derive(Debug, Args)]
@@ -53,7 +97,50 @@ struct RebuildArgs {
 }
 
 pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
-    let What::Rebuild(args) = args.what;
+    match args.what {
+        What::Rebuild(args) => run_rebuild(args, app).await,
+        What::CollectArtifacts(args) => run_collect(args, app).await,
+    }
+}
+
+async fn run_collect(args: CollectArgs, app: &App) -> Result<Exit, Problem> {
+    let place = args.target.resolve(&app.settings)?;
+    let target = args.postgres.clone().map_or(place.target, Target::Postgres);
+    if let Target::Server(_) = target {
+        return Err(Problem::usage("`admin collect-artifacts` works on the store itself")
+            .hint("name it with --data DIR or --postgres URL"));
+    }
+    let Some(reader) = log::open(&target).await? else { return Err(Problem::usage("nowhere to look")) };
+    let artifacts = store_of(&target, args.artifacts.as_ref())?;
+    let collected =
+        collect(&**reader.store(), &artifacts, args.older_than, args.dry_run).await.map_err(|error| match error {
+            CollectError::Grace { .. } => Problem::usage(error.to_string()),
+            CollectError::Store(error) => error.into(),
+            CollectError::Artifacts(error) => store_problem(&error),
+            CollectError::Log { .. } => Problem::new(Exit::Diverged, chain(&error)),
+        })?;
+    match args.output {
+        Format::Text => output::line(&format!(
+            "{} {} of {} artifacts ({} of {} bytes); {} are in use by {} executions, {} are too young",
+            if args.dry_run { "would delete" } else { "deleted" },
+            collected.deleted,
+            collected.objects,
+            collected.deleted_bytes,
+            collected.bytes,
+            collected.referenced,
+            collected.executions,
+            collected.young,
+        ))?,
+        Format::Json => output::json(&json!({
+            "dry_run": args.dry_run, "executions": collected.executions, "artifacts": collected.objects,
+            "bytes": collected.bytes, "referenced": collected.referenced, "young": collected.young,
+            "deleted": collected.deleted, "deleted_bytes": collected.deleted_bytes,
+        }))?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn run_rebuild(args: RebuildArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.target.resolve(&app.settings)?;
     let target = args.postgres.clone().map_or(place.target, Target::Postgres);
     match target {

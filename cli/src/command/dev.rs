@@ -11,11 +11,12 @@ use stepstream_coordinator::api::{self, ApiLimits};
 use stepstream_coordinator::ports::EventStore;
 use stepstream_coordinator::store::{PostgresStore, SqliteStore};
 use stepstream_coordinator::{Options, Recover};
+use stepstream_runtime::artifact::ArtifactStore;
 use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
 use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
 use stepstream_runtime::bus::{BusError, CoordinatorBus, WorkerBus};
 use stepstream_runtime::shutdown::Shutdown;
-use stepstream_worker::{Worker, builtin};
+use stepstream_worker::{Artifacts, Worker, builtin};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -121,6 +122,7 @@ pub async fn run(args: DevArgs, app: &App) -> Result<Exit, Problem> {
         let stock = builtin::Options { allow_process, jq_program: None };
         let worker = Worker::builder()
             .bus(system.worker_bus(number).await?)
+            .artifacts(Artifacts::new(system.artifacts.clone()))
             .tenant(place.tenant.clone())
             .queues(args.queues.iter().cloned().chain([stepstream_worker::DEFAULT_QUEUE.to_owned()]))
             .slots(slots)
@@ -175,6 +177,7 @@ struct System {
     bus: Bus,
     workers: Vec<JoinHandle<()>>,
     worker_buses: Vec<JetStreamBus>,
+    artifacts: ArtifactStore,
     stop: CancellationToken,
     // After all that talks to them.
     children: Children,
@@ -202,12 +205,14 @@ impl System {
                 Bus::JetStream { url, bus }
             }
         };
+        let artifacts = dir.artifacts()?;
         let alone = urls.1.is_none() && matches!(bus, Bus::Here(_));
         let options = Options {
             name: "dev".to_owned(),
             exclusive: alone,
             recover: Recover::All,
             feed: !matches!(bus, Bus::Here(_)),
+            artifacts: Some(stepstream_coordinator::artifacts::Artifacts::new(artifacts.clone())),
             ..Options::default()
         };
         let port: Arc<dyn CoordinatorBus> = match &bus {
@@ -220,7 +225,7 @@ impl System {
         if shutdown.is_requested() {
             stop.cancel();
         }
-        Ok(System { coordinator, bus, workers: Vec::new(), worker_buses: Vec::new(), stop, children })
+        Ok(System { coordinator, bus, workers: Vec::new(), worker_buses: Vec::new(), artifacts, stop, children })
     }
 
     /// Each worker has a connection of its own, as it would elsewhere.

@@ -185,6 +185,13 @@ async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
                 ],
                 vec!["events".to_owned(), report.events.to_string()],
             ];
+            if !report.artifacts.is_none() {
+                let artifacts = report.artifacts;
+                rows.push(vec![
+                    "artifacts".to_owned(),
+                    format!("{}, {} bytes (`stepstream artifacts` lists them)", artifacts.count, artifacts.bytes),
+                ]);
+            }
             if let Some(compensation) = &report.compensation {
                 rows.push(vec!["undo".to_owned(), compensation.to_string()]);
             }

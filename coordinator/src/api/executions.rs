@@ -159,6 +159,15 @@ pub(super) struct Execution {
     compensation: Option<Compensation>,
     /// How many events there are.
     events: u64,
+    artifacts: ArtifactCounts,
+}
+
+/// Bytes outside the log; `artifacts` of the execution has them one by one.
+#[derive(Serialize, ToSchema)]
+pub(super) struct ArtifactCounts {
+    count: usize,
+    /// Of all contents together.
+    bytes: u64,
 }
 
 /// What became of the steps that undo others, and how the execution ends, or has ended, after them.
@@ -443,5 +452,6 @@ fn execution(loaded: &Loaded) -> Execution {
         },
         compensation: Compensation::of(loaded),
         events: execution.sequence(),
+        artifacts: ArtifactCounts { count: execution.artifact_count(), bytes: execution.artifact_bytes() },
     }
 }

@@ -95,6 +95,10 @@ impl Problem {
         Problem::new(StatusCode::BAD_REQUEST, "invalid-id", "The path holds no id", detail)
     }
 
+    pub(super) fn invalid_digest(detail: impl Into<String>) -> Self {
+        Problem::new(StatusCode::BAD_REQUEST, "invalid-digest", "The path holds no content hash", detail)
+    }
+
     pub(super) fn invalid_reference(detail: impl Into<String>) -> Self {
         Problem::new(StatusCode::BAD_REQUEST, "invalid-reference", "This cannot name a graph", detail)
     }
@@ -271,6 +275,10 @@ impl From<ServiceError> for Problem {
                 Problem::new(StatusCode::FORBIDDEN, "forbidden", "Not for this caller", detail)
             }
             ServiceError::NotThere(_) => Problem::not_found(detail),
+            ServiceError::Gone(_) => Problem::new(StatusCode::GONE, "collected", "Not there any more", detail),
+            ServiceError::NoArtifacts => {
+                Problem::new(StatusCode::NOT_IMPLEMENTED, "no-artifact-store", "No artifact store", detail)
+            }
             ServiceError::Full(_) => {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "As much as there may be", detail)
                     .retry_after(RETRY_LATER)

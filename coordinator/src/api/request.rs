@@ -84,6 +84,17 @@ impl<S: Send + Sync> FromRequestParts<S> for OfNode {
     }
 }
 
+/// The artifact that the path names: its id, its content hash, or a name.
+pub(super) struct OfArtifact(pub(super) String);
+
+impl<S: Send + Sync> FromRequestParts<S> for OfArtifact {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        in_path(parts, state, "artifact").await.map(OfArtifact)
+    }
+}
+
 /// A part of the path, by the name that its route gives it.
 async fn in_path<S: Send + Sync>(parts: &mut Parts, state: &S, name: &str) -> Result<String, Problem> {
     let Path(mut named) = Path::<HashMap<String, String>>::from_request_parts(parts, state)

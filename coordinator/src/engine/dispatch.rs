@@ -225,6 +225,7 @@ fn job_of(live: &Live, spec: JobSpec, dispatch: u64, incarnation: u64, key: &ste
         scheduled_at: spec.scheduled_at.as_micros(),
         start_to_close_ms: spec.start_to_close.map(millis),
         heartbeat_ms: spec.heartbeat.map(millis),
+        inline: spec.inline,
         trace: None,
     }
 }

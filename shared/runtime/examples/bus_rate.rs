@@ -163,6 +163,7 @@ fn job(tenant: &TenantId, run: u32, number: u32) -> Job {
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,
+        inline: false,
         trace: None,
     }
 }

@@ -1,5 +1,6 @@
 //! What the programs of Stepstream share outside the pure core.
 
+pub mod artifact;
 pub mod bus;
 pub mod clock;
 pub mod random;

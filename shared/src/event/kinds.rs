@@ -15,6 +15,7 @@ use crate::id::{ArtifactId, ControlId, ExecutionId};
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
 
+use super::artifact::ArtifactRecord;
 use super::child::{CancellationPolicy, ChildState, Share, Spent};
 use super::control::{ControlAction, ControlOutcome};
 use super::decision::DecisionRecord;
@@ -381,18 +382,21 @@ pub enum EventData {
         #[serde(rename = "i")]
         items: Data,
     },
-
+    /// Bytes are in the artifact store. The record stays when they are collected there.
     #[serde(rename = "as")]
     ArtifactStored {
         #[serde(rename = "i")]
         artifact: ArtifactId,
-        #[serde(rename = "s")]
-        step: u32,
+        /// Whose attempt stored it; `None` for what the execution was given.
+        #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
+        step: Option<u32>,
         /// Hash of the content, in lower-case hexadecimal, with its algorithm: `blake3:…`.
         #[serde(rename = "h")]
         content_hash: String,
         #[serde(rename = "z")]
         size_bytes: u64,
+        #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+        record: Option<Box<ArtifactRecord>>,
     },
     #[serde(rename = "sd")]
     StepDiscovered {

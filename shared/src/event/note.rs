@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::decision::DecisionRecord;
 use super::{GoalStatus, StepSourceType};
+use crate::artifact::Artifact;
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
@@ -74,6 +75,8 @@ pub enum Note {
         #[serde(default, skip_serializing_if = "Data::is_null")]
         data: Data,
     },
+    /// Bytes that the attempt put into the artifact store before it said so.
+    Artifact(Box<Artifact>),
 }
 
 impl Note {
@@ -82,6 +85,7 @@ impl Note {
         let (first, second) = match self {
             Note::Discovered { input: value, .. } | Note::Custom { data: value, .. } => (Some(value), None),
             Note::ToolCall { input, output, .. } => (Some(input), Some(output)),
+            Note::Artifact(artifact) => (Some(&artifact.metadata), None),
             Note::Goal { .. }
             | Note::Checkpoint { .. }
             | Note::Usage { .. }
@@ -114,6 +118,7 @@ impl Note {
             Note::Checkpoint { id, state_hash, .. } => (&[id, state_hash], ""),
             Note::Usage { model, .. } => (&[model], ""),
             Note::Custom { event_type, .. } => (&[event_type], ""),
+            Note::Artifact(artifact) => return artifact.problem(),
         };
         if names.iter().any(|name| name.is_empty() || name.len() > MAX_NOTE_NAME_BYTES) {
             return Some(format!("a name or id in a note has 1 to {MAX_NOTE_NAME_BYTES} bytes"));

@@ -265,10 +265,18 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
         EventData::StepRescheduled { attempt, .. } => put("attempt", json!(attempt)),
         EventData::StepSkipped { reason, .. } => put("reason", json!(reason.name())),
         EventData::MapExpanded { items, .. } => put("items", json!(items.elements().map(|items| items.len()))),
-        EventData::ArtifactStored { artifact, content_hash, size_bytes, .. } => {
+        EventData::ArtifactStored { artifact, content_hash, size_bytes, record, .. } => {
             put("artifact_id", json!(artifact));
             put("content_hash", json!(content_hash));
             put("size_bytes", json!(size_bytes));
+            if let Some(record) = record {
+                put("name", json!(record.name));
+                put("artifact_type", json!(record.artifact_type));
+                put("content_type", json!(record.content_type));
+                put("stored_bytes", json!(record.stored_bytes));
+                put("compression", json!(record.compression));
+                put("metadata", json!(record.metadata));
+            }
         }
         EventData::UsageRecorded { model, prompt_tokens, completion_tokens, cost, attempt, .. } => {
             if let Some(attempt) = attempt {

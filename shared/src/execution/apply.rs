@@ -286,7 +286,14 @@ impl Fold<'_> {
             }
             EventData::StepSkipped { step, reason, new } => self.skipped(*step, *reason, new.as_ref()),
             EventData::MapExpanded { step, items } => self.expanded(*step, items),
-            EventData::ArtifactStored { step, .. } => self.note(Some(*step)),
+            EventData::ArtifactStored { artifact, step, content_hash, size_bytes, record } => {
+                self.note(*step)?;
+                if let Some(record) = record {
+                    let at = (self.at, self.sequence);
+                    self.execution.artifacts.keep(*artifact, *step, (content_hash, *size_bytes), at, record);
+                }
+                Ok(())
+            }
             EventData::ToolCallStarted { step, .. }
             | EventData::ToolCallCompleted { step, .. }
             | EventData::CheckpointSaved { step, .. }

@@ -361,6 +361,7 @@ impl Decision<'_> {
             return Ok(());
         }
         self.emit(EventData::ExecutionStarted {})?;
+        self.inputs_put_away()?;
         self.advance()
     }
 

@@ -34,6 +34,9 @@ impl Decision<'_> {
                 ExecutionError::new(ErrorCategory::ValidationError, problem).with_code(ErrorCode::new("bad_notes"));
             return self.fail_step(step, error, 0);
         }
+        if let Some(error) = self.too_many_artifacts(&notes) {
+            return self.fail_step(step, error, 0);
+        }
         for note in notes {
             self.note(step, note, succeeded)?;
         }
@@ -68,6 +71,8 @@ impl Decision<'_> {
             Note::Usage { model, prompt_tokens, completion_tokens, cost } => {
                 self.usage(ordinal, None, model, prompt_tokens, completion_tokens, cost)
             }
+            // What an attempt that failed has stored may be what tells why.
+            Note::Artifact(artifact) => self.stored(ordinal, *artifact),
             Note::Custom { event_type, data } => self.emit(EventData::Custom { step, event_type, data }),
         }
     }

@@ -29,6 +29,8 @@ pub struct JobSpec {
     pub scheduled_at: Timestamp,
     /// What it took from the inbox: a list of messages, the most urgent first; null when there are none.
     pub inbox: Data,
+    /// Expressions look into the output: it is not to be put away.
+    pub inline: bool,
     /// A worker has said that it runs the attempt: it need not be asked for again unless that worker is lost.
     pub running: bool,
 }
@@ -142,6 +144,7 @@ impl Execution {
             heartbeat: task.timeouts.heartbeat,
             scheduled_at: step.scheduled_at,
             inbox: self.inbox_of(ordinal),
+            inline: graph.looked_into.outputs.contains(&NodeIx(step.node)),
             running,
         })
     }

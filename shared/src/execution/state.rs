@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::artifacts::Artifacts;
 use super::compensation::Compensation;
 pub use super::kept::KeptSignal;
 use super::kept::KeptSignals;
@@ -169,6 +170,9 @@ pub struct Execution {
     /// When nothing will have happened for too long, by its own clock; the deadline that is set for it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) idle_due: Option<Timestamp>,
+    /// Bytes outside the log.
+    #[serde(default, skip_serializing_if = "Artifacts::is_none")]
+    pub(super) artifacts: Artifacts,
     /// Open steps of branches that have lost their race, to be closed before anything else follows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) losing: BTreeSet<u32>,
@@ -466,7 +470,7 @@ pub struct NodeRun {
     pub(super) won: bool,
 }
 
-fn is_zero_u64(value: &u64) -> bool {
+pub(super) fn is_zero_u64(value: &u64) -> bool {
     *value == 0
 }
 
@@ -655,6 +659,7 @@ impl Execution {
             permits: Permits::default(),
             decisions: Decisions::default(),
             idle_due: None,
+            artifacts: Artifacts::default(),
             losing: BTreeSet::new(),
             undoable: Vec::new(),
             compensation: None,

@@ -3,6 +3,7 @@
 //! Every scenario also checks what must hold of all of them (see [`scenario::Scenario`]): deciding and applying agree,
 //! a refusal changes nothing, the log folds to the same state cold and from its stored bytes.
 
+mod artifacts;
 mod children;
 mod compensation;
 mod control;

@@ -8,6 +8,7 @@ mod joins;
 mod loops;
 mod permits;
 mod races;
+mod reads;
 mod schema;
 mod waits;
 
@@ -122,6 +123,7 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
         }
     }
     let start = (0_u32..).zip(&nodes).filter(|(_, node)| node.forward_in == 0).map(|(at, _)| NodeIx(at)).collect();
+    let looked_into = reads::find(&nodes, &edges, output.as_ref(), &by_name);
     let canonical = canonical(tree);
     if canonical.len() > document::MAX_DOCUMENT_BYTES {
         let message = format!(
@@ -144,6 +146,7 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
         loops: shape.loops,
         start,
         output,
+        looked_into,
         by_name,
     })
 }

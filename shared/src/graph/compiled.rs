@@ -5,7 +5,7 @@
 //! header. Bodies nest or are disjoint, and are entered only through their header (the compiler refuses the rest), so
 //! without back edges every graph is acyclic.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -59,8 +59,20 @@ pub struct CompiledGraph {
     /// Nodes without incoming edges other than back edges.
     pub start: Vec<NodeIx>,
     pub output: Option<Template>,
+    pub looked_into: LookedInto,
     /// Name to place.
     pub by_name: HashMap<String, NodeIx>,
+}
+
+/// The values that expressions of the graph look into, beyond passing them on: those stay in the log whatever their size.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LookedInto {
+    /// Nodes whose output is.
+    pub outputs: BTreeSet<NodeIx>,
+    /// The inputs of the execution are as a whole, or are given to another graph.
+    pub inputs: bool,
+    /// Fields of the inputs that are.
+    pub fields: BTreeSet<String>,
 }
 
 /// The bounds a document sets for its executions (each within the limits of the installation).

@@ -12,6 +12,7 @@ mod encode;
 mod evaluate;
 mod function;
 mod parse;
+mod reads;
 mod template;
 mod value;
 
@@ -22,6 +23,7 @@ use crate::error::ExecutionError;
 use budget::Fault;
 use code::{Code, Root};
 pub(crate) use parse::{Names, Problem};
+pub(crate) use reads::Reads;
 pub(crate) use template::Way;
 use value::Value;
 

@@ -168,9 +168,10 @@ pub(crate) fn all() -> Vec<EventData> {
         EventData::MapExpanded { step: 5, items: data(json!([{"id": 1}, {"id": 2}])) },
         EventData::ArtifactStored {
             artifact: ArtifactId::from_bytes([15; 20]),
-            step: 3,
+            step: Some(3),
             content_hash: text("blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262"),
             size_bytes: 1 << 40,
+            record: None,
         },
         EventData::StepDiscovered {
             name: text("look-closer"),

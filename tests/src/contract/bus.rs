@@ -125,6 +125,7 @@ pub fn job(number: u32, priority: Priority) -> Job {
         scheduled_at: 0,
         start_to_close_ms: None,
         heartbeat_ms: None,
+        inline: false,
         trace: None,
     }
 }

@@ -17,16 +17,14 @@ pub(crate) async fn call(name: &str, input: Value) -> Result<Value, Failure> {
 pub(crate) async fn call_in(context: &Context, name: &str, input: Value) -> Result<Value, Failure> {
     let mut registry = Registry::new();
     register_all(&mut registry, Options { allow_process: true, jq_program: None });
-    let input = stepstream_shared::data::Data::from_json(&input).unwrap();
     let callable = registry.find(name).unwrap();
-    let result = tokio::time::timeout(FAR, callable.call(context, &input)).await.expect("it ends");
-    result.map(|output| output.to_json())
+    tokio::time::timeout(FAR, callable.call(context, input)).await.expect("it ends")
 }
 
 pub(crate) fn context(attempt: u32) -> Context {
     let mut job = job(1, "tested", Value::Null);
     job.token.attempt = attempt;
-    Context::new(job, TenantId::default_tenant(), "tested".into())
+    Context::new(job, TenantId::default_tenant(), "tested".into(), None)
 }
 
 /// A context that is cancelled once `ready` says so.

@@ -75,13 +75,13 @@ impl EventData {
             | EventData::ApprovalDecided { step, .. }
             | EventData::InboxDelivered { step, .. }
             | EventData::InboxForwarded { step, .. }
-            | EventData::MapExpanded { step, .. }
-            | EventData::ArtifactStored { step, .. } => Some(*step),
+            | EventData::MapExpanded { step, .. } => Some(*step),
             EventData::ExecutionFailed { step, .. }
             | EventData::ExecutionWaiting { step, .. }
             | EventData::InputReceived { step, .. }
             | EventData::CompensationStarted { ending: Ending::Failed { step, .. } }
             | EventData::StepDiscovered { discovered_by: step, .. }
+            | EventData::ArtifactStored { step, .. }
             | EventData::UsageRecorded { step, .. }
             | EventData::ToolCallStarted { step, .. }
             | EventData::ToolCallCompleted { step, .. }
@@ -151,6 +151,7 @@ impl EventData {
                 }
             }
             EventData::Custom { data, .. } => visit(data),
+            EventData::ArtifactStored { record: Some(record), .. } => visit(&mut record.metadata),
             EventData::ExecutionStarted {}
             | EventData::ExecutionPaused { .. }
             | EventData::ExecutionResumed {}
@@ -172,7 +173,7 @@ impl EventData {
             | EventData::StepStarted { .. }
             | EventData::StepRescheduled { .. }
             | EventData::StepSkipped { .. }
-            | EventData::ArtifactStored { .. }
+            | EventData::ArtifactStored { record: None, .. }
             | EventData::UsageRecorded { .. }
             | EventData::LimitWarned { .. }
             | EventData::LimitReached { .. }

@@ -16,9 +16,10 @@ fn notes(step: u32) -> Vec<EventData> {
     vec![
         EventData::ArtifactStored {
             artifact: ArtifactId::from_bytes([1; 20]),
-            step,
+            step: some,
             content_hash: "blake3:00".to_owned(),
             size_bytes: 3,
+            record: None,
         },
         EventData::StepDiscovered {
             name: "found".to_owned(),

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use jsonschema::{PatternOptions, Validator};
 use serde_json::Value as Json;
 
+use crate::artifact::Reference;
 use crate::graph::diagnose::Reporter;
 use crate::graph::document::tree::{Shape, Tree};
 
@@ -107,8 +108,15 @@ fn shorten(text: &str) -> String {
 /// Whether inputs fit; every problem, with the path to it.
 pub(crate) fn problems(validator: &Validator, inputs: &Json) -> Vec<String> {
     const MAX_PROBLEMS: usize = 20;
+    // What was put away was judged before it was.
+    let put_away = |path: &str| {
+        let top = path.strip_prefix('/').and_then(|path| path.split('/').next()).unwrap_or_default();
+        let field = top.replace("~1", "/").replace("~0", "~");
+        !top.is_empty() && inputs.get(&field).is_some_and(|value| Reference::of(value).is_some())
+    };
     validator
         .iter_errors(inputs)
+        .filter(|error| !put_away(error.instance_path().as_str()))
         .take(MAX_PROBLEMS)
         .map(|error| match error.instance_path().as_str() {
             "" => shorten(&error.to_string()),

@@ -149,7 +149,9 @@ impl Run<'_> {
 
     fn select(&self, of: &Code, field: &Arc<str>) -> Result<Value, Fault> {
         match self.value(of)? {
-            Value::Map(entries) => entries.get(field).cloned().ok_or_else(|| no_key(field)),
+            Value::Map(entries) => {
+                entries.get(field).cloned().ok_or_else(|| put_away(&entries).unwrap_or_else(|| no_key(field)))
+            }
             other => Err(Fault::wrong(format!("a {} has no field `{field}`", other.type_name()))),
         }
     }
@@ -165,7 +167,9 @@ impl Run<'_> {
         let of = self.value(of)?;
         let key = self.value(key)?;
         match (&of, &key) {
-            (Value::Map(entries), Value::Text(key)) => entries.get(key).cloned().ok_or_else(|| no_key(key)),
+            (Value::Map(entries), Value::Text(key)) => {
+                entries.get(key).cloned().ok_or_else(|| put_away(entries).unwrap_or_else(|| no_key(key)))
+            }
             (Value::List(items), Value::Int(_) | Value::UInt(_) | Value::Double(_)) => {
                 let at = match key {
                     Value::Int(at) => usize::try_from(at).ok(),
@@ -258,7 +262,10 @@ impl Run<'_> {
     fn looped(&self, looped: &Loop) -> Result<Value, Fault> {
         match self.value(&looped.range)? {
             Value::List(items) => self.over(looped, items.iter().cloned()),
-            Value::Map(entries) => self.over(looped, entries.keys().cloned().map(Value::Text)),
+            Value::Map(entries) => match put_away(&entries) {
+                Some(fault) => Err(fault),
+                None => self.over(looped, entries.keys().cloned().map(Value::Text)),
+            },
             other => Err(Fault::wrong(format!("a {} cannot be gone over", other.type_name()))),
         }
     }
@@ -323,6 +330,16 @@ impl Run<'_> {
             other => Err(Fault::wrong(format!("a boolean is needed, found {}", other.type_name()))),
         }
     }
+}
+
+/// Why a reference cannot be looked into: the value that it stands for is not here.
+pub(super) fn put_away(entries: &BTreeMap<Arc<str>, Value>) -> Option<Fault> {
+    (entries.len() == 1 && entries.contains_key(crate::artifact::REFERENCE_KEY)).then(|| {
+        Fault::wrong(
+            "the value is in the artifact store and stands here as a reference (it came out of another execution, or through \
+             a transform): pass it on whole to a step, which is given the value",
+        )
+    })
 }
 
 fn no_key(key: &str) -> Fault {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use regex::{Regex, RegexBuilder};
 
 use super::budget::{Budget, Fault};
+use super::evaluate::put_away;
 use super::value::Value;
 
 /// Largest compiled pattern in bytes: it bounds how long a search can take per byte of text.
@@ -136,7 +137,7 @@ impl Function {
                 Ok(count(text.chars().count()))
             }
             (Function::Size, [List(items)]) => Ok(count(items.len())),
-            (Function::Size, [Map(entries)]) => Ok(count(entries.len())),
+            (Function::Size, [Map(entries)]) => put_away(entries).map_or_else(|| Ok(count(entries.len())), Err),
             (Function::Dyn, [value]) => Ok(value.clone()),
             (Function::TypeOf, [value]) => Ok(Value::text(value.type_name())),
             (

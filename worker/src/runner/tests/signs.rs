@@ -204,7 +204,7 @@ async fn an_abandoned_attempt_stops_and_a_newer_one_would_not() {
     let worker = start(FakeBus::new(), waits);
     let mut newer = job(1, "waits", json!(null));
     newer.token.attempt = 2;
-    let context = crate::Context::new(newer, stepstream_shared::id::TenantId::default_tenant(), "tested".into());
+    let context = crate::Context::new(newer, stepstream_shared::id::TenantId::default_tenant(), "tested".into(), None);
     let running = crate::running::Running::default();
     let _entry = running.enter(stepstream_shared::wire::ClaimId(1), &context);
     running.hint(&Control::Abandon { execution: execution(1), ordinal: 1, attempt: 1 });
