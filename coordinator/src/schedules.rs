@@ -125,20 +125,32 @@ impl Schedules {
         let StoredSchedule { tenant, id, partition, next_at, .. } = row;
         let (store, service, clock, owned) =
             (self.store.clone(), self.service.clone(), self.clock.clone(), self.owned.clone());
+        let attended = Attended { id, busy };
         async move {
             let wait = next_at.map_or(Duration::ZERO, |next_at| next_at.since(clock.now()));
             tokio::time::sleep(wait).await;
             let _permit = room.acquire_owned().await;
-            let left_alone = owned.contains(partition) && {
-                let done = attend(&*store, &service, &*clock, &tenant, id).await;
-                done.is_err_and(|error| !tell(&tenant, id, &error))
-            };
-            let mut busy = lock(&busy);
-            busy.now.remove(&id);
-            if left_alone {
-                busy.left_alone.insert(id, Instant::now() + LEAVE_ALONE);
+            if !owned.contains(partition) {
+                return;
+            }
+            if let Err(error) = attend(&*store, &service, &*clock, &tenant, id).await
+                && !tell(&tenant, id, &error)
+            {
+                lock(&attended.busy).left_alone.insert(id, Instant::now() + LEAVE_ALONE);
             }
         }
+    }
+}
+
+/// That somebody looks after a schedule is over with this, however that ended.
+struct Attended {
+    id: TriggerId,
+    busy: Arc<Mutex<Busy>>,
+}
+
+impl Drop for Attended {
+    fn drop(&mut self) {
+        lock(&self.busy).now.remove(&self.id);
     }
 }
 

@@ -16,6 +16,8 @@ use crate::ports::{ScheduleStore, ScheduleWritten, StoreError, StoredSchedule};
 
 /// Executions started in one go. There is more to do then, and it is done in the next one.
 const STARTS_AT_A_TIME: usize = 64;
+/// Executions of a backfill that are started between two writes of the row, which has all that wait.
+const BACKFILLS_AT_A_TIME: usize = 16;
 /// Turns in one go, whatever they are: a state that never rests is a defect, and must not keep a task for ever.
 const TURNS_AT_A_TIME: usize = 1024;
 /// How often a row is written that somebody else changes meanwhile.
@@ -180,8 +182,7 @@ pub(super) async fn attend(
         let now = clock.now();
         match it.state.turn(id, &it.definition, now) {
             Turn::Start(firing) => {
-                // One at a time is begun and not written down, so that little has to be looked for after a crash.
-                if !it.begun.is_empty() && it.write(store, Some(now), now).await? != Wrote::Done {
+                if it.begun.len() >= unwritten(&firing) && it.write(store, Some(now), now).await? != Wrote::Done {
                     return Ok(());
                 }
                 if starts == STARTS_AT_A_TIME {
@@ -221,6 +222,15 @@ pub(super) async fn attend(
     let now = clock.now();
     it.write(store, Some(now), now).await?;
     Ok(())
+}
+
+/// How many may be begun before it is written down that they were. Of nominal times that come, one: so little has to be
+/// looked for after a crash. What waits in a backfill stands in the row, and is found there by whoever does it again.
+fn unwritten(next: &Pending) -> usize {
+    match next.kind {
+        FiringKind::Backfill => BACKFILLS_AT_A_TIME,
+        FiringKind::Scheduled | FiringKind::Trigger => 1,
+    }
 }
 
 async fn begin(it: &mut Attended, runs: &dyn Runs, clock: &dyn Clock, pending: Pending) -> Result<(), AttendError> {

@@ -83,6 +83,7 @@ fn seeds(folder: &Path, target: &str) -> Vec<PathBuf> {
     let documents = ["examples", "shared/src/graph/tests/good", "shared/src/graph/tests/bad"];
     match target {
         "graph_document" => documents.map(PathBuf::from).to_vec(),
+        "schedule_document" => vec!["examples/schedules".into()],
         "wfcommons" => vec!["tests/data".into()],
         _ => vec![folder.join("seeds").join(target)],
     }
