@@ -81,12 +81,15 @@ impl Runs for Fake {
     }
 }
 
+/// What somebody else does to a schedule.
+type Change = fn(&Definition, &mut ScheduleState, Timestamp);
+
 /// A store whose next write is lost with its writer, or comes after somebody else's.
 struct Rough {
     inner: MemoryStore,
     dies: AtomicBool,
     /// What somebody else writes right before the next write.
-    intruder: Mutex<Option<fn(&Definition, &mut ScheduleState, Timestamp)>>,
+    intruder: Mutex<Option<Change>>,
 }
 
 #[async_trait]
