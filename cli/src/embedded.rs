@@ -7,6 +7,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepstream_coordinator::callback::CallbackOptions;
+use stepstream_coordinator::config::CallbackArgs;
 use stepstream_coordinator::store::SqliteStore;
 use stepstream_coordinator::{Coordinator, Options, Recover, Service, ServiceError};
 use stepstream_runtime::artifact::ArtifactStore;
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::data_dir::DataDir;
 use crate::exit::{Exit, Problem};
+use crate::settings::env;
 use crate::stop::Stop;
 use watched::WatchedStore;
 
@@ -74,11 +77,13 @@ impl Embedded {
         let (watched, trouble) = WatchedStore::new(store.clone());
         let bus = InProcessBus::new(InProcessOptions::default());
         let stop = CancellationToken::new();
+        let callbacks = callbacks()?;
         let artifacts = dir.artifacts()?;
         let options = Options {
             name: "embedded".to_owned(),
             exclusive: true,
             recover,
+            callbacks,
             artifacts: Some(stepstream_coordinator::artifacts::Artifacts::new(artifacts.clone())),
             ..Options::default()
         };
@@ -152,6 +157,11 @@ impl Embedded {
             tracing::warn!("the coordinator did not stop in time; ending without it");
         }
     }
+}
+
+/// Whom executions of this machine may call back, as the environment says.
+pub fn callbacks() -> Result<CallbackOptions, Problem> {
+    CallbackArgs::from_env(&env).options().map_err(|error| Problem::usage(error.to_string()))
 }
 
 /// What a number of slots may be.

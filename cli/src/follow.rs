@@ -1,6 +1,6 @@
 //! Watching an execution until it is over, or until nobody waits any more.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use stepstream_coordinator::Service;
 use stepstream_coordinator::reading::Waits;
@@ -24,6 +24,8 @@ use crate::stop::{Stop, Stopped};
 const LOOK: Duration = Duration::from_millis(250);
 /// What is due within this is waited for.
 const SOON: Duration = Duration::from_secs(60);
+/// How long what is over is stayed with for what it owes: longer than an attempt at a callback takes.
+const LINGER: Duration = Duration::from_secs(20);
 /// Executions that wait for each other are looked into so far.
 const DEEPEST: usize = 16;
 
@@ -58,6 +60,7 @@ pub async fn embedded(
     let name = id.to_string();
     let mut hints = service.hints();
     let mut cursor = service.reader().cursor(tenant, id);
+    let mut over_since = None;
     loop {
         while let Some(appended) = cursor.next().await? {
             for event in &appended.events {
@@ -70,10 +73,11 @@ pub async fn embedded(
         if cursor.execution().sequence() == 0 {
             return Err(Problem::new(Exit::NotFound, format!("there is no execution {id}")));
         }
-        if cursor.execution().state().is_terminal() {
+        if cursor.execution().state().is_terminal() && (!owes(cursor.execution()) || lingers(&mut over_since)) {
             return Ok(Ended::Over(Box::new(Report::of(&cursor.finish()?))));
         }
-        if patience == Patience::WhileItGoesOn && leaves(service, tenant, cursor.execution(), DEEPEST).await? {
+        let open = !cursor.execution().state().is_terminal();
+        if open && patience == Patience::WhileItGoesOn && leaves(service, tenant, cursor.execution(), DEEPEST).await? {
             let loaded = cursor.finish()?;
             let mut report = Report::of(&loaded);
             report.waits = serde_json::to_value(Waits::of(&loaded)).ok();
@@ -97,6 +101,16 @@ pub async fn embedded(
             _ = tokio::time::timeout(LOOK, growth) => {}
         }
     }
+}
+
+/// Whether an execution that is over owes something that nobody has tried yet: once this process has ended, nobody does.
+fn owes(execution: &Execution) -> bool {
+    execution.owed_attempt().is_some() || execution.owed_callback().is_some_and(|callback| callback.attempts() == 0)
+}
+
+/// Whether that has been waited for for long enough.
+fn lingers(over_since: &mut Option<Instant>) -> bool {
+    over_since.get_or_insert_with(Instant::now).elapsed() >= LINGER
 }
 
 /// Whether nothing happens to an execution soon, nor to those that it waits for.

@@ -103,6 +103,8 @@ enum Command {
     Break(command::breakpoint::BreakArgs),
     /// Give an execution another budget
     Budget(command::budget::BudgetArgs),
+    /// Tell the end of a background execution once more
+    Callback(command::callback::CallbackArgs),
     /// List executions and graphs, or look at one
     Get(command::get::GetArgs),
     /// Show an execution and the executions that its steps have started, and theirs
@@ -247,6 +249,7 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Send(args) => command::send::run(args, app).await,
         Command::Break(args) => command::breakpoint::run(args, app).await,
         Command::Budget(args) => command::budget::run(args, app).await,
+        Command::Callback(args) => command::callback::run(args, app).await,
         Command::Tree(args) => command::tree::run(args, app).await,
         Command::Register(args) => command::register::run(args, app).await,
         Command::Get(args) => command::get::run(args, app).await,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use stepstream_coordinator::reading::Loaded;
+use stepstream_coordinator::reading::{Background, Loaded};
 use stepstream_shared::execution::{Execution, ExecutionState};
 use stepstream_shared::graph::NodeIx;
 
@@ -39,6 +39,9 @@ pub struct Report {
     /// Once it has begun to undo what it has done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub compensation: Option<Compensation>,
+    /// Of one that runs in the background: as the API shows it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub background: Option<Value>,
     pub events: u64,
     /// Bytes outside the log.
     #[serde(default, skip_serializing_if = "Artifacts::is_none")]
@@ -132,6 +135,7 @@ impl Report {
                 total: execution.graph_steps() as u64,
             },
             compensation: Compensation::of(execution),
+            background: Background::of(execution).and_then(|background| serde_json::to_value(background).ok()),
             events: execution.sequence(),
             artifacts: Artifacts { count: execution.artifact_count() as u64, bytes: execution.artifact_bytes() },
             duration_ms: u64::try_from(until.since(execution.created_at()).as_millis()).unwrap_or(u64::MAX),

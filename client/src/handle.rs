@@ -210,6 +210,11 @@ impl Handle {
         self.steer(&Steering::Budget { max_cost, max_tokens }).await
     }
 
+    /// Makes the callback of a background execution that has ended once more.
+    pub async fn retry_callback(&self) -> Result<(), Error> {
+        self.steer(&Steering::RetryCallback).await
+    }
+
     /// Holds it while it runs: nothing is dispatched until it is given its input or resumed.
     pub async fn hold(&self, reason: WaitReason) -> Result<(), Error> {
         self.steer(&Steering::Wait { reason }).await

@@ -33,6 +33,7 @@
 
 mod answer;
 mod artifacts;
+mod background;
 mod client;
 mod decision;
 mod error;
@@ -49,6 +50,7 @@ mod waits;
 
 pub use answer::Answer;
 pub use artifacts::{Artifact, Artifacts, Content};
+pub use background::ListedBackground;
 pub use client::Client;
 pub use decision::Decision;
 pub use error::{Error, Fault, Refusal, RefusalKind};

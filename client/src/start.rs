@@ -3,6 +3,7 @@
 use reqwest::Method;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use stepstream_shared::background::BackgroundRequest;
 use stepstream_shared::id::ExecutionId;
 
 use crate::client::Client;
@@ -17,6 +18,7 @@ pub struct Start {
     breakpoints: Vec<String>,
     metadata: Map<String, Value>,
     limits: Map<String, Value>,
+    background: Option<BackgroundRequest>,
     key: Option<String>,
     by: Option<String>,
 }
@@ -47,6 +49,7 @@ impl Start {
             breakpoints: Vec::new(),
             metadata: Map::new(),
             limits: Map::new(),
+            background: None,
             key: None,
             by: None,
         }
@@ -82,6 +85,12 @@ impl Start {
         self
     }
 
+    /// Queued, and run with nobody standing by.
+    pub fn background(mut self, background: BackgroundRequest) -> Self {
+        self.background = Some(background);
+        self
+    }
+
     /// In whose name; without it, the server calls whoever asks `api`.
     pub fn by(mut self, name: impl Into<String>) -> Self {
         self.by = Some(name.into());
@@ -99,6 +108,9 @@ impl Start {
         }
         if !self.limits.is_empty() {
             body["limits"] = Value::Object(self.limits.clone());
+        }
+        if let Some(background) = &self.background {
+            body["background"] = json!(background);
         }
         body
     }

@@ -76,6 +76,7 @@ fn route(what: &Steering) -> (Method, String, Option<Value>) {
         Steering::Budget { max_cost, max_tokens } => {
             post("budget", json!({"max_cost": max_cost, "max_tokens": max_tokens}))
         }
+        Steering::RetryCallback => (Method::POST, "callback/retry".to_owned(), None),
         Steering::Wait { reason } => post("hold", json!({"reason": reason})),
         Steering::Input { input } => post("input", json!({"input": input})),
     }

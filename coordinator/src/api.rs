@@ -11,6 +11,7 @@
 mod admission;
 mod artifacts;
 mod asking;
+mod background;
 mod body;
 mod breakpoints;
 mod budget;
@@ -103,6 +104,8 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(graphs::get))
         .routes(routes!(executions::start, executions::list))
         .routes(routes!(executions::get))
+        .routes(routes!(background::list))
+        .routes(routes!(background::retry_callback))
         .routes(routes!(control::cancel))
         .routes(routes!(control::pause))
         .routes(routes!(control::resume))

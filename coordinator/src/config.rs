@@ -1,5 +1,8 @@
 //! The options of the coordinator, the same for `stepstream-coordinator` and `stepstream coordinator`.
 
+mod callbacks;
+
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -7,6 +10,9 @@ use clap::{ArgGroup, Args};
 use stepstream_runtime::artifact::ArtifactsUrl;
 use stepstream_runtime::telemetry::LogFormat;
 use stepstream_shared::artifact::{DEFAULT_INLINE_BYTES, inline_bytes};
+
+pub use self::callbacks::{BadCallbackArgs, CallbackArgs};
+use crate::coordinator::DEFAULT_BACKGROUND_LIMIT;
 
 /// Longest lease: a dead coordinator's executions rest for as long.
 const MAX_LEASE: Duration = Duration::from_secs(300);
@@ -64,6 +70,10 @@ pub struct CoordinatorArgs {
     #[arg(long, value_name = "DURATION", env = "STEPSTREAM_REDISPATCH_AFTER", default_value = "30s", value_parser = duration)]
     pub redispatch_after: Duration,
 
+    /// Background executions that run here at the same time; the others are queued
+    #[arg(long, value_name = "N", env = "STEPSTREAM_BACKGROUND_LIMIT", default_value_t = DEFAULT_BACKGROUND_LIMIT)]
+    pub background_limit: NonZeroUsize,
+
     /// Publish events to the stream EVENTS as they happen
     #[arg(long, env = "STEPSTREAM_FEED")]
     pub feed: bool,
@@ -83,6 +93,9 @@ pub struct CoordinatorArgs {
     /// How log lines look: text or json
     #[arg(long, value_name = "FORMAT", env = "STEPSTREAM_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+
+    #[command(flatten)]
+    pub callbacks: CallbackArgs,
 }
 
 /// Where the log is.

@@ -1,5 +1,6 @@
 //! Puts a coordinator together: engine, writer lanes, partition keeper, and the facade over them.
 
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::Artifacts;
+use crate::callback::{CallbackOptions, Callbacks};
 use crate::engine::{AtRest, Engine, HINTS, Input, Parts, Settings};
 use crate::errands::ERRANDS;
 use crate::keeper::Keeper;
@@ -26,6 +28,8 @@ use crate::store::GroupCommit;
 
 /// The queue that every installation has.
 pub const DEFAULT_QUEUE: &str = "default";
+/// Background executions that a coordinator has running at the same time, unless somebody says otherwise.
+pub const DEFAULT_BACKGROUND_LIMIT: NonZeroUsize = NonZeroUsize::new(64).expect("it is not zero");
 /// How often the jobs stream is looked at for signs of loss.
 const LOOK_AT_JOBS: Duration = Duration::from_secs(1);
 
@@ -56,6 +60,10 @@ pub struct Options {
     pub redispatch_after: Duration,
     /// Publish events to the live feed on the bus.
     pub feed: bool,
+    /// Background executions that this coordinator has running at the same time; the others are queued.
+    pub background_limit: NonZeroUsize,
+    /// Who may be called back, and how it is signed.
+    pub callbacks: CallbackOptions,
     /// When executions at rest leave memory. Matters only if all are recovered.
     pub at_rest: AtRest,
     /// Where artifacts are, if anywhere.
@@ -72,6 +80,8 @@ impl Default for Options {
             recover: Recover::All,
             redispatch_after: Duration::from_secs(30),
             feed: false,
+            background_limit: DEFAULT_BACKGROUND_LIMIT,
+            callbacks: CallbackOptions::default(),
             at_rest: AtRest::default(),
             artifacts: None,
         }
@@ -115,11 +125,13 @@ pub async fn start(
         GroupCommit::new(store.clone(), options.lanes, CancellationToken::new()).port(APPENDS_IN_FLIGHT);
     let (errands, errands_to_run) = mpsc::channel(ERRANDS);
     let (permits, permit_work) = mpsc::channel(PERMIT_WORK);
+    let (callbacks, callbacks_to_run) = mpsc::channel(ERRANDS);
     let (engine, sender) = Engine::new(Parts {
         settings: Settings {
             recover_all: options.recover == Recover::All,
             redispatch_after: options.redispatch_after,
             feed: options.feed,
+            background_limit: options.background_limit.get(),
             at_rest: options.at_rest,
         },
         meta: meta.clone(),
@@ -133,6 +145,7 @@ pub async fn start(
         in_memory: in_memory.clone(),
         errands,
         permits: permits.clone(),
+        callbacks,
     });
     let service = Service::new(
         reader,
@@ -146,6 +159,7 @@ pub async fn start(
         in_memory,
         options.exclusive,
         options.artifacts,
+        Callbacks::new(options.callbacks),
     );
     let queue = QueueId { tenant: TenantId::default_tenant(), name: DEFAULT_QUEUE.to_owned() };
     if let Err(error) = bus.declare_queue(&queue).await {
@@ -160,6 +174,7 @@ pub async fn start(
     tokio::spawn(crate::errands::run(service.clone(), errands_to_run, shutdown.clone()));
     tokio::spawn(crate::permits::keep(service.clone(), permits.clone(), permit_work, shutdown.clone()));
     tokio::spawn(crate::permits::sweep(service.clone(), permits, owned.clone(), shutdown.clone()));
+    tokio::spawn(crate::errands::run(service.clone(), callbacks_to_run, shutdown.clone()));
     let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
     let schedules = Schedules {
         store: store.clone(),

@@ -11,6 +11,8 @@
 //!
 //! What an input needs but memory lacks is loaded in a task of its own; the loop never waits for the store.
 
+mod admission;
+mod after_end;
 mod commit;
 mod dispatch;
 mod families;
@@ -42,7 +44,7 @@ use crate::errands::Errand;
 use crate::hint::Hint;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::permits::Permits;
-use crate::ports::{Agenda, AgendaRow, Append, StoreMeta};
+use crate::ports::{Agenda, AgendaRow, Append, Listed, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
 use crate::recovery::{Permit, Recovery};
 use crate::refusals::Refusals;
@@ -52,6 +54,7 @@ pub(crate) use live::JobKey;
 pub(crate) use request::{Request, RequestBody};
 pub use resting::AtRest;
 
+use admission::Admission;
 use commit::Pending;
 use live::Live;
 use loading::Waiting;
@@ -83,6 +86,8 @@ pub(crate) enum Input {
     /// Finish what is on its way for a partition and let go of it.
     Release(PartitionId, oneshot::Sender<()>),
     JobsState(Result<JobsStreamState, BusError>),
+    /// What is first in the queue of background executions.
+    Queued(Option<Vec<Listed>>),
     /// Jobs that the bus does not hold any more, without a sign of life.
     Missing(Vec<JobKey>),
 }
@@ -96,6 +101,8 @@ pub(crate) struct Settings {
     pub(crate) redispatch_after: Duration,
     /// Publish events to the live feed.
     pub(crate) feed: bool,
+    /// Background executions that run at the same time.
+    pub(crate) background_limit: usize,
 }
 
 pub(crate) struct Engine {
@@ -153,6 +160,8 @@ pub(crate) struct Engine {
     /// Executions that may wait for permits.
     askers: HashSet<ExecutionId>,
     permits_due: Timestamp,
+    callbacks: mpsc::Sender<Errand>,
+    admission: Admission,
 }
 
 /// A partition that this coordinator owns.
@@ -179,6 +188,8 @@ pub(crate) struct Parts {
     pub(crate) in_memory: ExecutionsInMemory,
     pub(crate) errands: mpsc::Sender<Errand>,
     pub(crate) permits: Permits,
+    /// Callbacks, which are as slow as others are.
+    pub(crate) callbacks: mpsc::Sender<Errand>,
 }
 
 impl Engine {
@@ -187,6 +198,7 @@ impl Engine {
         let (sender, inputs) = mpsc::channel(INPUTS);
         let publisher = dispatch::spawn_publisher(parts.bus.clone(), sender.downgrade());
         let settler = dispatch::spawn_settler();
+        let admission = Admission::new(parts.settings.background_limit);
         let recovery = Recovery::new(parts.reader.store().clone(), sender.downgrade());
         let snapshots = snapshots::spawn_snapshots(parts.reader.clone());
         let engine = Engine {
@@ -234,6 +246,8 @@ impl Engine {
             permits: parts.permits,
             askers: HashSet::new(),
             permits_due: Timestamp::default(),
+            callbacks: parts.callbacks,
+            admission,
         };
         (engine, sender)
     }
@@ -294,6 +308,7 @@ impl Engine {
             Input::Lost(partition) => self.lost(partition),
             Input::Release(partition, done) => self.release(partition, done),
             Input::JobsState(state) => self.jobs_state(state),
+            Input::Queued(rows) => self.admit(rows).await,
             Input::Missing(jobs) => self.missing(&jobs),
         }
     }

@@ -4,7 +4,10 @@
 //! owner of the other's partition. An errand may fail or be lost with this process: the state that owes it goes on
 //! owing it, and the engine runs it again.
 
+mod after_end;
+
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::{ChildEnding, ParentLink, Spent};
@@ -21,6 +24,9 @@ use crate::service::{Ask, Service};
 pub(crate) const ERRANDS: usize = 4096;
 /// Errands that are run at the same time.
 const AT_A_TIME: usize = 64;
+
+/// A callback that has waited here for longer is asked for again soon, and one is enough.
+const STALE: Duration = Duration::from_secs(14);
 
 /// Something that one execution owes to another.
 #[derive(Debug, Clone)]
@@ -41,6 +47,14 @@ pub(crate) enum What {
     LookAfter(ExecutionId),
     /// A child that inherits the inbox is to have these messages.
     HandOn(Bequest),
+    /// It failed, and another attempt is to begin.
+    TryAgain,
+    /// It has ended, and whoever asked for it is to be told.
+    CallBack {
+        /// From 1.
+        attempt: u32,
+        asked: Instant,
+    },
     /// The child has ended: the parent is to know.
     Tell(ExecutionId, Box<Ended>),
 }
@@ -102,13 +116,16 @@ async fn one(service: &Service, errand: Errand) -> Result<(), ServiceError> {
             look_after(service, &tenant, parent, child).await
         }
         What::LookAfter(child) => look_after(service, &tenant, parent, child).await,
+        What::TryAgain => after_end::try_again(service, &tenant, parent).await,
+        What::CallBack { asked, .. } if asked.elapsed() > STALE => Ok(()), // It was asked for again.
+        What::CallBack { attempt, .. } => after_end::call_back(service, &tenant, parent, attempt).await,
         What::HandOn(bequest) => hand_on(service, &tenant, parent, bequest).await,
         What::Tell(child, ended) => tell(service, &tenant, parent, child, *ended).await,
     }
 }
 
 async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: ChildSpec) -> Result<(), ServiceError> {
-    let ChildSpec { ordinal: _, step, child, graph, input, depth, limits, share, held } = spec;
+    let ChildSpec { ordinal: _, step, child, graph, input, depth, limits, share, held, background } = spec;
     let refused = |category, code: &str, error: &ServiceError| {
         let message = format!("the child cannot be started: {error}");
         let error = ExecutionError::new(category, message).with_code(ErrorCode::new(code)).cut();
@@ -126,6 +143,7 @@ async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: 
                 parent: Some(link),
                 planning: held,
                 limits,
+                background: background.then(Box::default),
             };
             match service.between(tenant, child, Some(step.to_string()), what).await {
                 // It is there: it was asked for before.

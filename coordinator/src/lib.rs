@@ -5,6 +5,7 @@
 
 pub mod api;
 pub mod artifacts;
+pub mod callback;
 pub mod config;
 pub mod coordinator;
 mod engine;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use stepstream_shared::background::{BackgroundMode, BackgroundStatus};
 use stepstream_shared::execution::{Execution, Rest};
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
@@ -171,6 +172,46 @@ pub struct Summary {
     pub created_at: Timestamp,
     /// When the state last changed.
     pub updated_at: Timestamp,
+    /// Of one that runs in the background.
+    pub background: Option<InBackground>,
+}
+
+impl Summary {
+    /// The row of an execution: a function of what its log folds to, so it can always be made anew.
+    pub fn of(execution: &Execution) -> Self {
+        Summary {
+            state: execution.state().name().to_owned(),
+            terminal: execution.state().is_terminal(),
+            graph: execution.graph(),
+            graph_name: execution.graph_name().to_owned(),
+            created_at: execution.created_at(),
+            updated_at: execution.changed_at(),
+            background: InBackground::of(execution),
+        }
+    }
+}
+
+/// What the list shows of an execution that runs in the background.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InBackground {
+    pub mode: BackgroundMode,
+    pub status: BackgroundStatus,
+    /// Its place in the queue while it waits to be admitted: the lowest goes first.
+    pub rank: Option<Timestamp>,
+}
+
+impl InBackground {
+    pub fn of(execution: &Execution) -> Option<Self> {
+        let (run, status) = (execution.background()?, execution.background_status()?);
+        Some(InBackground { mode: run.config().mode, status, rank: execution.queue_rank() })
+    }
+}
+
+/// Which background executions a page shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct BackgroundFilter {
+    pub mode: Option<BackgroundMode>,
+    pub status: Option<BackgroundStatus>,
 }
 
 /// What became of one append of a batch.
@@ -348,6 +389,24 @@ pub trait EventStore: ScheduleStore {
         tenant: &TenantId,
         state: Option<&str>,
         after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// A tenant's background executions, newest first.
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// The queue: background executions of these partitions that wait to be admitted, by (rank, execution), without those
+    /// of these tenants.
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError>;
 

@@ -4,6 +4,7 @@
 //! may begin with a snapshot ([`Reader::load_present`]); what checks a log never does ([`Reader::verify`]).
 
 mod artifacts;
+mod background;
 mod children;
 mod paging;
 #[cfg(test)]
@@ -23,12 +24,13 @@ use stepstream_shared::graph::{CompiledGraph, GraphDigest, Graphs};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 pub use self::artifacts::{ArtifactItem, ArtifactList};
+pub use self::background::{Background, BackgroundOptions, BoundTarget, Callback, RetryOptions, TargetBindingOptions};
 pub use self::children::{Child, Children};
 pub use self::paging::LogPage;
 pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};
 pub use self::waits::{KeptSignal, StepWait, Waits};
 
-use crate::ports::{EventStore, ListCursor, Listed, StoreError, StoredAppend, StoredGraph};
+use crate::ports::{BackgroundFilter, EventStore, ListCursor, Listed, StoreError, StoredAppend, StoredGraph};
 
 /// Appends read at a time: small enough to hold, large enough to keep the store busy.
 const PAGE: u32 = 512;
@@ -228,6 +230,27 @@ impl Reader {
         page.end()?;
         found.truncate(limit);
         Ok(found)
+    }
+
+    /// The first event of an execution's log: what it was asked for. `None` when there is no such execution.
+    pub(crate) async fn first_event(
+        &self,
+        tenant: &TenantId,
+        execution: ExecutionId,
+    ) -> Result<Option<EventData>, ReadError> {
+        let first = self.cursor(tenant, execution).next().await?;
+        Ok(first.and_then(|appended| appended.events.into_iter().next()).map(|event| event.data))
+    }
+
+    /// A tenant's background executions, newest first.
+    pub async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, ReadError> {
+        Ok(self.store.list_background(tenant, filter, after, limit).await?)
     }
 
     /// Checks an execution's log from end to end: gaps, the hash chain, that it folds, and that its snapshot, if there

@@ -49,6 +49,7 @@ async fn try_serve(args: CoordinatorArgs) -> Result<ExitCode, (u8, String)> {
         let why = "a coordinator needs a log: --postgres URL (or DATABASE_URL), or --sqlite PATH";
         return Err((EXIT_USAGE, why.to_owned()));
     };
+    let callbacks = args.callbacks.options().map_err(|error| (EXIT_USAGE, error.to_string()))?;
     let telemetry = Telemetry { format: args.log_format, ..Telemetry::default() };
     telemetry::init(&telemetry).map_err(|error| (EXIT_USAGE, error.to_string()))?;
     let shutdown =
@@ -76,6 +77,8 @@ async fn try_serve(args: CoordinatorArgs) -> Result<ExitCode, (u8, String)> {
         redispatch_after: args.redispatch_after,
         feed: args.feed,
         artifacts: artifacts.map(|store| Artifacts::new(store).inline_bytes(args.inline_bytes)),
+        background_limit: args.background_limit,
+        callbacks,
         ..Options::default()
     };
     let coordinator = crate::start(options, store, Arc::new(bus.clone()), shutdown.token())

@@ -11,6 +11,7 @@ use serde_json::Value;
 use stepstream_runtime::bus::{BusError, CoordinatorBus};
 use stepstream_runtime::clock::Clock;
 use stepstream_runtime::random;
+use stepstream_shared::background::{Background, BackgroundRequest};
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
 use stepstream_shared::execution::{Command, StartRequest, Steer, Steering};
@@ -21,6 +22,7 @@ use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, Tra
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
 
 use crate::artifacts::Artifacts;
+use crate::callback::Callbacks;
 use crate::engine::{Input, Request, RequestBody};
 use crate::error::{answer_of, chain, result_of};
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
@@ -65,6 +67,8 @@ pub struct Start {
     pub breakpoints: Vec<String>,
     /// In the place of what the graph says.
     pub limits: LimitOverrides,
+    /// It runs in the background, so.
+    pub background: Option<BackgroundRequest>,
 }
 
 /// What somebody asks of an execution that exists.
@@ -107,7 +111,8 @@ fn request_hash(
     inputs: &Data,
     breakpoints: &[String],
     limits: &LimitOverrides,
-) -> Vec<u8> {
+    background: Option<&BackgroundRequest>,
+) -> Result<Vec<u8>, ServiceError> {
     let mut hasher = blake3::Hasher::new();
     let (kind, graph): (&[u8], &[u8]) = match named {
         Some(name) => (b"named", name.as_bytes()),
@@ -121,7 +126,12 @@ fn request_hash(
         hasher.update(&(part.len() as u64).to_be_bytes());
         hasher.update(part);
     }
-    hasher.finalize().as_bytes()[..16].to_vec()
+    if let Some(background) = background {
+        let asked = serde_json::to_vec(background).map_err(|error| ServiceError::Internal(error.to_string()))?;
+        hasher.update(b"background");
+        hasher.update(&asked);
+    }
+    Ok(hasher.finalize().as_bytes()[..16].to_vec())
 }
 
 /// A cheap way to reach a coordinator.
@@ -143,6 +153,7 @@ struct Inner {
     /// A schedule was changed here.
     schedules_changed: Arc<Notify>,
     artifacts: Option<Artifacts>,
+    callbacks: Callbacks,
 }
 
 impl Service {
@@ -159,6 +170,7 @@ impl Service {
         in_memory: ExecutionsInMemory,
         exclusive: bool,
         artifacts: Option<Artifacts>,
+        callbacks: Callbacks,
     ) -> Self {
         let schedules_changed = Arc::default();
         let seals = Seals::new(meta.mac_key);
@@ -176,6 +188,7 @@ impl Service {
             exclusive,
             schedules_changed,
             artifacts,
+            callbacks,
         }))
     }
 
@@ -256,7 +269,23 @@ impl Service {
 
     /// Brings an execution into being; durable when this returns.
     pub async fn start(&self, tenant: &TenantId, start: Start) -> Result<Started, ServiceError> {
-        let Start { graph, named, inputs, idempotency_key: key, actor, trace, metadata, breakpoints, limits } = start;
+        let Start {
+            graph,
+            named,
+            inputs,
+            idempotency_key: key,
+            actor,
+            trace,
+            metadata,
+            breakpoints,
+            limits,
+            background,
+        } = start;
+        let hash_of = |asked: &Option<BackgroundRequest>| {
+            request_hash(&graph, named.as_deref(), &inputs, &breakpoints, &limits, asked.as_ref())
+        };
+        let request_hash = key.is_some().then(|| hash_of(&background)).transpose()?;
+        let background = background.map(|asked| self.checked(tenant, asked)).transpose()?.map(Box::new);
         let Some(key) = key else {
             let execution = self.fresh_id();
             let inputs = self.put_inputs_away(tenant, execution, &graph, inputs).await?;
@@ -269,6 +298,7 @@ impl Service {
                 parent: None,
                 planning: false,
                 limits,
+                background,
             };
             self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
             return Ok(Started { execution, created: true });
@@ -282,19 +312,19 @@ impl Service {
         // The id is derived from the key, so that the log itself keeps one key from making two executions.
         let execution =
             ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
-        let request_hash = request_hash(&graph, named.as_deref(), &inputs, &breakpoints, &limits);
         let inputs = self.put_inputs_away(tenant, execution, &graph, inputs).await?;
         let give_up = Instant::now() + FIND_OWNER;
         loop {
             let what = ForwardedRequest::Start {
                 graph: graph.digest,
                 inputs: inputs.clone(),
-                request_hash: Some(request_hash.clone()),
+                request_hash: request_hash.clone(),
                 metadata: metadata.clone(),
                 breakpoints: breakpoints.clone(),
                 parent: None,
                 planning: false,
                 limits: limits.clone(),
+                background: background.clone(),
             };
             let (actor, key, trace) = (actor.clone(), Some(key.clone()), trace.clone());
             match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
@@ -303,7 +333,7 @@ impl Service {
                 Err(other) => return Err(other),
             }
             match self.load(tenant, execution, Some(1)).await {
-                Ok(loaded) if loaded.execution.request_hash() == Some(&request_hash) => {
+                Ok(loaded) if loaded.execution.request_hash() == request_hash.as_deref() => {
                     return Ok(Started { execution, created: false });
                 }
                 Ok(_) => return Err(ServiceError::KeyConflict),
@@ -316,6 +346,25 @@ impl Service {
                 Err(other) => return Err(other),
             }
         }
+    }
+
+    /// What is recorded of a request for a background execution.
+    fn checked(&self, tenant: &TenantId, asked: BackgroundRequest) -> Result<Background, ServiceError> {
+        let wrong = |field: &str, why: &str| format!("`background.{field}`: {why}");
+        let background = asked.check(self.0.clock.now()).map_err(|problems| {
+            let problems = problems.iter().map(|problem| wrong(problem.field, &problem.why));
+            ServiceError::InvalidForm(problems.collect())
+        })?;
+        if let Some(url) = &background.callback_url {
+            let checked = self.0.callbacks.check(tenant, url);
+            checked.map_err(|why| ServiceError::InvalidForm(vec![wrong("callback_url", &why)]))?;
+        }
+        Ok(background)
+    }
+
+    /// Makes callbacks.
+    pub(crate) fn callbacks(&self) -> &Callbacks {
+        &self.0.callbacks
     }
 
     /// An id whose partition this coordinator holds, if it holds any: a start need not travel then.
@@ -491,7 +540,8 @@ impl Service {
             | ForwardedRequest::ChildEnded { .. }
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
-            | ForwardedRequest::Inherit { .. } => None,
+            | ForwardedRequest::Inherit { .. }
+            | ForwardedRequest::AfterEnd(_) => None,
         };
         let loaded = self.load(tenant, request.execution, to).await;
         match (&request.what, loaded) {
@@ -504,7 +554,8 @@ impl Service {
                 | ForwardedRequest::ChildEnded { .. }
                 | ForwardedRequest::PermitGranted { .. }
                 | ForwardedRequest::InboxForwarded { .. }
-                | ForwardedRequest::Inherit { .. },
+                | ForwardedRequest::Inherit { .. }
+                | ForwardedRequest::AfterEnd(_),
                 Ok(_),
             ) => false,
             (_, Err(_)) => false,
@@ -524,6 +575,7 @@ impl Service {
                 parent,
                 planning,
                 limits,
+                background,
             } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;
                 let request = StartRequest {
@@ -536,6 +588,7 @@ impl Service {
                     metadata,
                     breakpoints,
                     limits,
+                    background,
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
             }
@@ -554,6 +607,9 @@ impl Service {
             }
             ForwardedRequest::PermitGranted { step, attempt, from } => {
                 RequestBody::Command { name: "permit_granted", command: Command::PermitGranted { step, attempt, from } }
+            }
+            ForwardedRequest::AfterEnd(what) => {
+                RequestBody::Command { name: "after_end", command: Command::AfterEnd(Box::new(what)) }
             }
             ForwardedRequest::Steer(steer) => {
                 RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }

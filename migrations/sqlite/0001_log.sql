@@ -46,10 +46,16 @@ create table executions (
     graph      blob not null,
     graph_name text not null,
     created_at integer not null,
-    updated_at integer not null
+    updated_at integer not null,
+    -- Of those that run in the background. The rank is there while one waits to be admitted; the lowest goes first.
+    mode       text,
+    status     text,
+    queue_rank integer
 ) strict, without rowid;
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
+create index executions_in_background on executions (tenant, created_at desc, execution desc) where mode is not null;
+create index executions_queued on executions (partition, queue_rank, execution) where queue_rank is not null;
 
 -- What is to be driven, now and at a moment: see the other schema.
 create table outbox (

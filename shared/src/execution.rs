@@ -14,12 +14,13 @@
 //! The parts: [`lifecycle`] the table of legal moves of an execution, [`step`] that of a step, [`state`] what is held,
 //! [`apply`] how each event changes it, [`flow`] how edges, joins and loops carry an execution on, [`decide`] what
 //! follows a command, [`steering`] what people and programs outside may ask for, [`advance`] what follows from what is
-//! ready, [`scope`] what expressions see, [`race`] who loses one, [`compensation`] how what was done is undone, `permits` what attempts share with other executions, [`owed`] what the
+//! ready, [`background`] how those run that nobody stands by, [`scope`] what expressions see, [`race`] who loses one, [`compensation`] how what was done is undone, `permits` what attempts share with other executions, [`owed`] what the
 //! outside must still do, and [`hash`] how two states are compared.
 
 pub mod advance;
 pub mod apply;
 mod artifacts;
+pub mod background;
 pub mod children;
 pub mod compensation;
 pub mod decide;
@@ -45,6 +46,10 @@ mod waiting;
 
 pub use apply::ApplyError;
 pub use artifacts::{KeptArtifact, input_name};
+pub use background::{
+    AfterEnd, BackgroundRun, Bound, CALLBACK_WAITS, CallbackReport, CallbackResult, CallbackRun, CallbackState,
+    NextAttempt,
+};
 pub use children::ChildSpec;
 pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};

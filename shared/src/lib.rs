@@ -5,6 +5,7 @@
 //! no clock, no chance, no environment, no file, no socket and no async runtime; whoever calls it brings them.
 
 pub mod artifact;
+pub mod background;
 pub mod cost;
 pub mod data;
 pub mod error;

@@ -7,6 +7,7 @@ pub mod fleet;
 pub mod graphs;
 pub mod process;
 pub mod programs;
+pub mod receiver;
 pub mod recordings;
 pub mod stage;
 pub mod story;

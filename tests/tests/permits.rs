@@ -87,6 +87,7 @@ impl Fixture {
             metadata: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }

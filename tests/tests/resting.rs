@@ -145,6 +145,7 @@ impl World {
             metadata: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         let started = engine.service.start(&self.tenant, start).await.unwrap();
         (started.execution, started.created)
@@ -357,6 +358,7 @@ async fn ten_thousand_at_rest_are_in_nobodys_memory() {
             metadata: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         first.service.start(&world.tenant, start)
     });

@@ -35,6 +35,7 @@ async fn begins(coordinator: &Coordinator, key: &str) -> ExecutionId {
         trace: None,
         metadata: None,
         breakpoints: Vec::new(),
+        background: None,
         limits: stepstream_shared::graph::LimitOverrides::default(),
     };
     service.start(&tenant, start).await.unwrap().execution

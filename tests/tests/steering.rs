@@ -54,6 +54,7 @@ impl House {
             metadata: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         service.start(&self.tenant, start).await.unwrap().execution
     }

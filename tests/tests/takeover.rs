@@ -82,6 +82,7 @@ impl Fleet {
             trace: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         service.start(tenant, start).await.unwrap().execution
     }

@@ -63,6 +63,7 @@ impl Engine {
             metadata: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         service.start(&self.tenant, start).await.map(|started| started.execution)
     }

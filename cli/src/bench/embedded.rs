@@ -147,6 +147,7 @@ impl Driver for Embedded {
             metadata: None,
             breakpoints: Vec::new(),
             limits: stepstream_shared::graph::LimitOverrides::default(),
+            background: None,
         };
         let started = self.service.start(&TenantId::default_tenant(), start).await?;
         if let Some(ended) = self.ends.wait(started.execution) {

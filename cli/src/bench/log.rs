@@ -45,6 +45,7 @@ pub(super) fn write(args: &BenchArgs) -> Result<Log> {
         metadata: None,
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
+        background: None,
     }));
     let mut take = |command: Command, execution: &mut Execution| -> Result<()> {
         let decided = execution.decide_in_place(&set, command, clock.now())?;
@@ -112,6 +113,7 @@ impl Log {
                 graph_name: log.graph.name.clone(),
                 created_at: envelope.at,
                 updated_at: envelope.at,
+                background: None,
             });
             let append = Append {
                 tenant: tenant.clone(),

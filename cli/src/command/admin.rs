@@ -178,7 +178,7 @@ async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Pro
             match reader.load(&tenant, execution, None).await {
                 Ok(loaded) => {
                     agenda.extend(AgendaRow::of(&loaded.execution, partition));
-                    rows.push(Listed { summary: summary(&loaded.execution), tenant, execution, partition });
+                    rows.push(Listed { summary: Summary::of(&loaded.execution), tenant, execution, partition });
                     if loaded.execution.sequence() >= next_snapshot(0) && reader.keep_snapshot(loaded).await? {
                         snapshots += 1;
                     }
@@ -210,15 +210,4 @@ async fn rebuild(store: Arc<dyn EventStore>, format: Format) -> Result<Exit, Pro
         }
     }
     Ok(if unreadable.is_empty() { Exit::Done } else { Exit::Diverged })
-}
-
-fn summary(execution: &stepstream_shared::execution::Execution) -> Summary {
-    Summary {
-        state: execution.state().name().to_owned(),
-        terminal: execution.state().is_terminal(),
-        graph: execution.graph(),
-        graph_name: execution.graph_name().to_owned(),
-        created_at: execution.created_at(),
-        updated_at: execution.changed_at(),
-    }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use clap::Args;
 use stepstream_coordinator::api::{self, ApiLimits};
+use stepstream_coordinator::config::CallbackArgs;
 use stepstream_coordinator::ports::EventStore;
 use stepstream_coordinator::store::{PostgresStore, SqliteStore};
 use stepstream_coordinator::{Options, Recover};
@@ -79,6 +80,9 @@ pub struct DevArgs {
 
     #[command(flatten)]
     worker: WorkerArgs,
+
+    #[command(flatten)]
+    callbacks: CallbackArgs,
 }
 
 /// The port that people try first.
@@ -213,6 +217,7 @@ impl System {
             recover: Recover::All,
             feed: !matches!(bus, Bus::Here(_)),
             artifacts: Some(stepstream_coordinator::artifacts::Artifacts::new(artifacts.clone())),
+            callbacks: args.callbacks.options().map_err(|error| Problem::usage(error.to_string()))?,
             ..Options::default()
         };
         let port: Arc<dyn CoordinatorBus> = match &bus {

@@ -2,10 +2,12 @@
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde_json::{Value, json};
-use stepstream_coordinator::ports::ListCursor;
+use stepstream_coordinator::ports::{BackgroundFilter, ListCursor};
 use stepstream_coordinator::reading::Reader;
+use stepstream_shared::background::BackgroundStatus;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
+use super::background::{self, Mode};
 use super::execution_id;
 use super::state::State;
 use crate::app::App;
@@ -34,6 +36,8 @@ enum What {
     Executions(ExecutionsArgs),
     /// One execution as it stands
     Execution(ExecutionArgs),
+    /// Background executions, newest first
+    Background(BackgroundArgs),
     /// Graphs that are registered
     Graphs(GraphsArgs),
 }
@@ -77,6 +81,52 @@ struct ExecutionArgs {
     output: ListFormat,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+enum Status {
+    Queued,
+    Running,
+    Completed,
+    Failed,
+    Cancelled,
+    Timeout,
+}
+
+impl Status {
+    const fn status(self) -> BackgroundStatus {
+        match self {
+            Status::Queued => BackgroundStatus::Queued,
+            Status::Running => BackgroundStatus::Running,
+            Status::Completed => BackgroundStatus::Completed,
+            Status::Failed => BackgroundStatus::Failed,
+            Status::Cancelled => BackgroundStatus::Cancelled,
+            Status::Timeout => BackgroundStatus::Timeout,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+struct BackgroundArgs {
+    /// Only those of this status
+    #[arg(long, value_enum)]
+    status: Option<Status>,
+
+    /// Only those of this mode
+    #[arg(long, value_enum)]
+    mode: Option<Mode>,
+
+    /// Most rows
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    limit: usize,
+
+    #[command(flatten)]
+    place: LogArgs,
+
+    /// What the list looks like
+    #[arg(short, long, value_enum, default_value_t)]
+    output: ListFormat,
+}
+
 #[derive(Debug, Args)]
 struct GraphsArgs {
     /// Most rows
@@ -95,6 +145,7 @@ pub async fn run(args: GetArgs, app: &App) -> Result<Exit, Problem> {
     match args.what {
         What::Executions(args) => executions(args, app).await,
         What::Execution(args) => execution(args, app).await,
+        What::Background(args) => in_background(args, app).await,
         What::Graphs(args) => graphs(args, app).await,
     }
 }
@@ -156,6 +207,68 @@ async fn listed(reader: &Reader, tenant: &TenantId, state: Option<&str>, limit: 
     Ok(items)
 }
 
+async fn in_background(args: BackgroundArgs, app: &App) -> Result<Exit, Problem> {
+    let place = args.place.resolve(&app.settings)?;
+    let filter = BackgroundFilter { mode: args.mode.and_then(Mode::mode), status: args.status.map(Status::status) };
+    let items = match (log::open(&place.target).await?, &place.target) {
+        (Some(reader), _) => listed_background(&reader, &place.tenant, filter, args.limit).await?,
+        (None, Target::Server(url)) => {
+            let client = Client::new(url, place.tenant.clone())?;
+            let found = client.background(filter.mode, filter.status, args.limit).await?;
+            found.into_iter().map(|row| row.json).collect()
+        }
+        (None, _) => Vec::new(),
+    };
+    match args.output {
+        ListFormat::Json => output::json(&json!({"items": items}))?,
+        ListFormat::Table => {
+            let text = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+            let keys = ["execution_id", "status", "mode", "graph"];
+            let rows = items.iter().map(|row| {
+                let mut cells: Vec<String> = keys.iter().map(|key| text(row, key)).collect();
+                cells.push(ago(&text(row, "created_at")));
+                cells
+            });
+            let headings = ["EXECUTION", "STATUS", "MODE", "GRAPH", "CREATED"];
+            print_table(&headings, rows.collect(), "no background executions")?;
+        }
+    }
+    Ok(Exit::Done)
+}
+
+async fn listed_background(
+    reader: &Reader,
+    tenant: &TenantId,
+    filter: BackgroundFilter,
+    limit: usize,
+) -> Result<Vec<Value>, Problem> {
+    let mut items = Vec::new();
+    let mut after = None;
+    while items.len() < limit {
+        let size = u32::try_from(limit - items.len()).unwrap_or(PAGE).min(PAGE);
+        let page = reader.list_background(tenant, filter, after, size).await?;
+        after = page.last().map(|row| ListCursor { created_at: row.summary.created_at, execution: row.execution });
+        let complete = page.len() < size as usize;
+        items.extend(page.into_iter().filter_map(|row| {
+            let of = row.summary.background?;
+            Some(json!({
+                "execution_id": row.execution,
+                "mode": of.mode,
+                "status": of.status,
+                "state": row.summary.state,
+                "graph": row.summary.graph_name,
+                "graph_id": row.summary.graph,
+                "created_at": row.summary.created_at,
+                "updated_at": row.summary.updated_at,
+            }))
+        }));
+        if complete {
+            break;
+        }
+    }
+    Ok(items)
+}
+
 async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.place.resolve(&app.settings)?;
     let report = match (log::open(&place.target).await?, &place.target) {
@@ -203,6 +316,9 @@ async fn execution(args: ExecutionArgs, app: &App) -> Result<Exit, Problem> {
             }
             if !report.breakpoints.is_empty() {
                 rows.push(vec!["breakpoints".to_owned(), report.breakpoints.join(", ")]);
+            }
+            for (name, text) in report.background.iter().flat_map(background::lines) {
+                rows.push(vec![name.to_owned(), text]);
             }
             for (name, value) in [("error", &report.error), ("output", &report.output)] {
                 if !value.is_null() {

@@ -9,7 +9,7 @@ use stepstream_coordinator::Recover;
 use stepstream_coordinator::ports::Listed;
 use stepstream_coordinator::reading::Reader;
 use stepstream_coordinator::service::Ask;
-use stepstream_shared::execution::{ExecutionState, Steering};
+use stepstream_shared::execution::{ExecutionState, Rest, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use super::asking::NameArgs;
@@ -160,6 +160,9 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
                 } else {
                     here.or_trouble(here.service.wake(&place.tenant, id)).await?;
                 }
+            } else if loaded.execution.rest() != Rest::Over {
+                // What it owes after its end.
+                here.or_trouble(here.service.wake(&place.tenant, id)).await?;
             }
             followed.push((id, go_on));
         }

@@ -9,11 +9,13 @@ use clap::builder::NonEmptyStringValueParser;
 use stepstream_coordinator::Recover;
 use stepstream_coordinator::Service;
 use stepstream_coordinator::service::Start;
+use stepstream_shared::background::BackgroundRequest;
 use stepstream_shared::event::Actor;
 use stepstream_shared::graph::{CompiledGraph, LimitOverrides, NodeKind};
 use stepstream_shared::id::TenantId;
 use stepstream_worker::{Registry, builtin};
 
+use super::background::BackgroundArgs;
 use super::{Format, rights};
 use crate::app::{App, LOGS_OF_A_RUN};
 use crate::client::{Client, ServerStart};
@@ -35,6 +37,7 @@ Examples:
   stepstream run examples/hello.yaml --input '{\"name\": \"you\"}'
   stepstream run graph.yaml --input @input.json -o json | jq .output
   stepstream run graph.yaml --server http://127.0.0.1:8233
+  stepstream run graph.yaml --background --attempts 3 --callback https://example.org/done --server …
 
 The result goes to standard output, progress to standard error. A run that is interrupted or killed goes on with
 `stepstream resume`. Where only somebody outside can bring what it waits for, it says who, with the command, and leaves
@@ -76,6 +79,8 @@ pub struct RunArgs {
     /// Limits in the place of the graph's, as its `limits` has them: '{"cost_usd": "2.00", "wall_time": "1h"}' or @FILE
     #[arg(long, value_name = "JSON|@FILE")]
     limits: Option<String>,
+    #[command(flatten)]
+    background: BackgroundArgs,
 
     /// Pause before this node runs; may be given several times
     #[arg(long = "break", value_name = "NODE")]
@@ -142,7 +147,8 @@ pub async fn run(args: RunArgs, app: &App) -> Result<Exit, Problem> {
     let value = input::inputs(args.input.as_deref())?;
     let limits = input::limits(args.limits.as_deref())?;
     let data = input::checked(&graph, &value)?;
-    let job = Job { args, app, place, document, graph, limits };
+    let background = args.background.request()?;
+    let job = Job { args, app, place, document, graph, limits, background };
     match job.place.target.clone() {
         Target::Data(dir) => job.embedded(&dir, data).await,
         Target::Server(url) => job.server(&url, &value).await,
@@ -157,6 +163,7 @@ struct Job<'a> {
     document: Document,
     graph: CompiledGraph,
     limits: LimitOverrides,
+    background: Option<BackgroundRequest>,
 }
 
 impl Job<'_> {
@@ -193,13 +200,14 @@ impl Job<'_> {
             metadata: Some(rights::recorded(allow_process)?),
             breakpoints: self.args.breakpoints.clone(),
             limits: self.limits.clone(),
+            background: self.background.clone(),
         };
         let started = here.or_trouble(here.service.start(tenant, start)).await?;
         let id = started.execution;
         // Under a key that was used before, it is not this call that began the execution and gave it its right.
         let given = rights::given(&here.service, tenant, id).await.unwrap_or(allow_process);
         let go_on = how_to_resume(&id.to_string(), &self.place, runs_programs(&self.graph) && !given);
-        if self.args.detach {
+        if self.args.detach || self.background.is_some() {
             return self.detached(&id.to_string(), &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);
@@ -228,6 +236,9 @@ impl Job<'_> {
             if let Some(key) = &self.args.idempotency_key {
                 start = start.key(key);
             }
+            if let Some(background) = &self.background {
+                start = start.background(background.clone());
+            }
             client.start(&start).await
         };
         let id = tokio::select! {
@@ -237,7 +248,7 @@ impl Job<'_> {
         };
         let shown = id.to_string();
         let go_on = how_to_resume(&shown, &self.place, false);
-        if self.args.detach {
+        if self.args.detach || self.background.is_some() {
             return self.detached(&shown, &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);

@@ -97,6 +97,20 @@ async fn grow(source: &Source, of: Value, shown: &mut usize) -> Result<Value, Pr
         child["children"] = below["children"].clone();
         children.push(child);
     }
+    // The attempt that follows this one, with those that follow it.
+    if let Some(next) = of["next_attempt"].as_str().filter(|_| *shown < SHOWN) {
+        let next: ExecutionId = next.parse().map_err(|error| Problem::new(Exit::Refused, format!("{error}")))?;
+        match source.children(next).await {
+            Ok(found) => {
+                let number = found["attempt"].clone();
+                let mut attempt = Box::pin(grow(source, found, shown)).await?;
+                attempt["node"] = json!(format!("attempt {number}"));
+                children.push(attempt);
+            }
+            Err(problem) if problem.exit == Exit::NotFound => {}
+            Err(problem) => return Err(problem),
+        }
+    }
     let keys = ["execution_id", "state", "graph", "parent", "depth"];
     let mut tree: Value =
         keys.into_iter().map(|key| (key.to_owned(), of[key].clone())).collect::<serde_json::Map<_, _>>().into();

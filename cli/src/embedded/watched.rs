@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
-    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, BackgroundFilter, EventStore, Lineage, ListCursor, Listed, Member,
+    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
@@ -108,6 +108,25 @@ impl EventStore for WatchedStore {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
         self.store.list(tenant, state, after, limit).await
+    }
+
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.store.list_background(tenant, filter, after, limit).await
+    }
+
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.store.queued(partitions, without, limit).await
     }
 
     async fn outbox(

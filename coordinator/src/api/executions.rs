@@ -27,9 +27,9 @@ use super::problem::{Fault, Problem};
 use super::query::Parameters;
 use super::request::{Caller, IdempotencyKey, OfExecution, Tenant};
 use super::trace::Trace;
-use super::{Api, reference};
+use super::{Api, background, reference};
 use crate::ports::{ListCursor, Listed};
-use crate::reading::Loaded;
+use crate::reading::{Background, BackgroundOptions, Loaded};
 use crate::service::{Start, Started};
 
 /// Who asks, as the log has it: this API does not know its callers by name.
@@ -63,6 +63,10 @@ pub(super) struct StartBody {
     #[serde(default)]
     #[schema(value_type = Option<Object>, required = false)]
     limits: Option<serde_json::Map<String, Value>>,
+    /// Run it in the background: it is queued and answered at once, and started when there is a place for it.
+    #[serde(default)]
+    #[schema(value_type = Option<BackgroundOptions>, required = false)]
+    background: Option<Value>,
 }
 
 /// A graph by name or in full.
@@ -157,6 +161,9 @@ pub(super) struct Execution {
     /// `state` says what it says of any other execution.
     #[schema(required)]
     compensation: Option<Compensation>,
+    /// Of one that runs in the background.
+    #[schema(required)]
+    background: Option<Background>,
     /// How many events there are.
     events: u64,
     artifacts: ArtifactCounts,
@@ -267,11 +274,13 @@ pub(super) async fn start(
     query.finish()?;
     let inputs = data(&body.inputs, "inputs")?;
     let limits = limits(body.limits)?;
+    let background = background::request(body.background)?;
     let named = body.graph.as_str().map(str::to_owned);
     let graph = resolve(&api, &tenant, body.graph).await?;
     let metadata = metadata(body.metadata)?;
     let (actor, breakpoints) = (Actor::User(by), body.breakpoints);
-    let start = Start { graph, named, inputs, idempotency_key, actor, trace, metadata, breakpoints, limits };
+    let start =
+        Start { graph, named, inputs, idempotency_key, actor, trace, metadata, breakpoints, limits, background };
     let Started { execution, created } = api.service.start(&tenant, start).await?;
     let status = if created { StatusCode::ACCEPTED } else { StatusCode::OK };
     let location = [(header::LOCATION, format!("/v1/executions/{execution}"))];
@@ -451,6 +460,7 @@ fn execution(loaded: &Loaded) -> Execution {
             total: execution.graph_steps(),
         },
         compensation: Compensation::of(loaded),
+        background: Background::of(execution),
         events: execution.sequence(),
         artifacts: ArtifactCounts { count: execution.artifact_count(), bytes: execution.artifact_bytes() },
     }

@@ -8,7 +8,7 @@ use stepstream_runtime::bus::{CoordinatorBus, Settle};
 use stepstream_runtime::random;
 use stepstream_shared::event::view::event_json;
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, Event, EventData, codec, event_id};
-use stepstream_shared::execution::{Asked, Command, Decided, Execution, Refusal, Rejection};
+use stepstream_shared::execution::{Asked, Command, Decided, Execution, Refusal, Rejection, Rest};
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::{Control, TraceContext};
@@ -171,7 +171,8 @@ impl Engine {
         let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
         let Occasion { actor, causation, trace, settle, reply } = occasion;
         let envelope = Envelope { at, actor, causation, trace };
-        let feed = self.settings.feed.then(|| {
+        let silent = live.execution.background().is_some_and(|run| run.config().mode.is_silent());
+        let feed = (self.settings.feed && !silent).then(|| {
             let numbered = (first_seq..).zip(&events);
             let events = numbered.map(|(sequence, data)| Event { sequence, at, data: data.clone() }).collect();
             Feed { hash: ChainHash::default(), envelope: envelope.clone(), events }
@@ -321,6 +322,9 @@ impl Engine {
             if let Some(feed) = feed {
                 publish_feed(&self.bus, live, &tenant, feed);
             }
+            if live.execution.queue_rank().is_some() {
+                self.admission.soon(self.clock.now()); // The store has it in the queue now.
+            }
             // What a later append changed, that append will ask for when it is durable itself.
             let jobs: Vec<_> = live
                 .execution
@@ -328,7 +332,7 @@ impl Engine {
                 .into_iter()
                 .filter(|job| !job.running && job.position <= last_seq)
                 .collect();
-            let over = live.execution.state().is_terminal() && live.in_flight == 0;
+            let over = live.execution.rest() == Rest::Over && live.in_flight == 0;
             self.run_errands(id);
             self.withdraw(id, &unwanted);
             if over {
@@ -445,6 +449,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             | Refusal::WhichRound { .. }
             | Refusal::NobodyTakes
             | Refusal::NotItsParent(_)
+            | Refusal::NoCallback
             | Refusal::OtherWait { .. }
             | Refusal::DecidedAlready { .. }
             | Refusal::WaitsForStep { .. } => ServiceError::Conflict(refusal.to_string()),

@@ -10,7 +10,7 @@ use super::Engine;
 use crate::errands::{Errand, What, ending_of};
 
 /// How long an errand has before it is run again: longer than a lease and a takeover.
-const AGAIN_AFTER: Duration = Duration::from_secs(10);
+pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(10);
 /// How often those are looked at that owe errands.
 const LOOK: Duration = Duration::from_secs(5);
 
@@ -49,6 +49,7 @@ impl Engine {
                 let what = What::Tell(id, Box::new(ended));
                 self.errand(Errand { tenant, parent, what });
             }
+            self.run_errands_after_end(id);
             return;
         }
         if execution.children().next().is_none() {
@@ -98,7 +99,7 @@ impl Engine {
         }
     }
 
-    fn errand(&self, errand: Errand) {
+    pub(super) fn errand(&self, errand: Errand) {
         if let Err(error) = self.errands.try_send(errand) {
             tracing::debug!(%error, "an errand has to wait");
         }

@@ -34,6 +34,9 @@ impl Engine {
         if !self.unsent.is_empty() {
             sleep = sleep.min(self.unsent_due.since(now));
         }
+        if let Some(due) = self.admission.looks_at() {
+            sleep = sleep.min(due.since(now));
+        }
         if self.settings.recover_all && !self.held.is_empty() {
             sleep = sleep.min(self.timers_due.since(now));
         }
@@ -74,12 +77,14 @@ impl Engine {
         self.suspect();
         self.look_after_families();
         self.look_after_permits();
+        self.look_at_queue();
     }
 
     /// Registers the next deadline of an execution, if it is sooner than the one it is registered under.
     pub(super) fn watch(&mut self, id: ExecutionId) {
+        self.note_background(id);
         let Some(live) = self.live.get_mut(&id) else { return };
-        let Some(next) = live.execution.next_deadline() else { return };
+        let Some(next) = live.next_moment() else { return };
         if live.deadline.is_none_or(|registered| next < registered) {
             live.deadline = Some(next);
             self.deadlines.push(Reverse((next, id)));
@@ -93,6 +98,11 @@ impl Engine {
             return; // An earlier one has taken its place.
         }
         live.deadline = None;
+        if live.execution.state().is_terminal() {
+            self.run_errands(id);
+            self.watch(id);
+            return;
+        }
         match live.execution.next_deadline() {
             Some(next) if next <= now => {
                 let command = Command::Tick { chance: random::chance() };

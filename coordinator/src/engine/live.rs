@@ -40,7 +40,7 @@ pub(super) struct Live {
     /// Of the last append that was sent on its way.
     pub(super) last_ticket: u64,
     /// The state that the list shows, once the appends on their way are durable.
-    pub(super) listed: Option<&'static str>,
+    pub(super) listed: Option<Shown>,
     /// Its place on the agenda, once the appends on their way are durable; `None` when nobody knows.
     pub(super) agenda: Option<Agenda>,
     /// When something was last asked of it.
@@ -57,6 +57,8 @@ pub(super) struct Live {
     pub(super) errands: HashMap<ExecutionId, Vec<Asked>>,
     /// Attempts for which a permit was asked, and when that was last.
     pub(super) asked: HashMap<u32, (u32, Timestamp)>,
+    /// When what it owes after its end was last asked for, and after which event.
+    pub(super) after_end: Option<(u64, Timestamp)>,
 }
 
 /// An attempt that was handed to the bus.
@@ -84,7 +86,7 @@ impl Live {
         Live {
             agenda,
             touched: now,
-            listed: Some(loaded.execution.state().name()),
+            listed: Some(Shown::of(&loaded.execution)),
             execution: loaded.execution,
             graph: loaded.graph,
             graphs: loaded.graphs,
@@ -101,6 +103,7 @@ impl Live {
             doubtful: HashSet::new(),
             errands: HashMap::new(),
             asked: HashMap::new(),
+            after_end: None,
         }
     }
 
@@ -113,12 +116,12 @@ impl Live {
 
     /// The row of the list, if the last decision changed it.
     pub(super) fn summary(&mut self) -> Option<Summary> {
-        let state = self.execution.state();
-        if self.listed == Some(state.name()) {
+        let shown = Shown::of(&self.execution);
+        if self.listed == Some(shown) {
             return None;
         }
-        self.listed = Some(state.name());
-        Some(summary_of(&self.execution))
+        self.listed = Some(shown);
+        Some(Summary::of(&self.execution))
     }
 
     /// The place on the agenda, if the last decision changed it.
@@ -129,14 +132,16 @@ impl Live {
     }
 }
 
-/// What the list of executions shows.
-pub(crate) fn summary_of(execution: &Execution) -> Summary {
-    Summary {
-        state: execution.state().name().to_owned(),
-        terminal: execution.state().is_terminal(),
-        graph: execution.graph(),
-        graph_name: execution.graph_name().to_owned(),
-        created_at: execution.created_at(),
-        updated_at: execution.changed_at(),
+/// What changes in the row of the list.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Shown {
+    state: &'static str,
+    /// Of one that runs in the background.
+    rank: Option<Timestamp>,
+}
+
+impl Shown {
+    fn of(execution: &Execution) -> Self {
+        Shown { state: execution.state().name(), rank: execution.queue_rank() }
     }
 }

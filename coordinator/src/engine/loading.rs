@@ -1,7 +1,7 @@
 //! Executions into memory: because something waits for them, a partition was taken over, or their moment comes.
 
 use stepstream_runtime::bus::Delivery;
-use stepstream_shared::execution::{ExecutionState, StepState};
+use stepstream_shared::execution::{ExecutionState, Rest, StepState};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::Outcome;
 
@@ -55,14 +55,14 @@ impl Engine {
                     self.refuse_all(id, waiting, &error);
                     return;
                 }
-                let terminal = loaded.execution.state().is_terminal();
                 if !self.live.contains_key(&id) {
                     self.bring_in(id, loaded, agenda, partition);
                 }
                 for each in waiting {
                     self.serve(id, each).await;
                 }
-                if terminal && self.live.get(&id).is_some_and(|live| live.in_flight == 0) {
+                let over = |live: &Live| live.execution.rest() == Rest::Over && live.in_flight == 0;
+                if self.live.get(&id).is_some_and(over) {
                     self.live.remove(&id);
                 }
             }
@@ -128,6 +128,9 @@ impl Engine {
         }
         self.live.insert(id, live);
         if terminal {
+            // What it owes after its end.
+            self.run_errands(id);
+            self.watch(id);
             return;
         }
         for job in running {

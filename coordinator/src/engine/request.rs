@@ -91,6 +91,7 @@ impl Engine {
                     doubtful: HashSet::new(),
                     errands: HashMap::new(),
                     asked: HashMap::new(),
+                    after_end: None,
                 };
                 self.live.insert(id, fresh);
                 let causation = Causation::Command { name: "start".to_owned(), key };

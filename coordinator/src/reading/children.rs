@@ -23,6 +23,12 @@ pub struct Children {
     pub parent: Option<ExecutionId>,
     /// How deep it lies under the execution that nobody started.
     pub depth: u32,
+    /// Which attempt it is, of a background execution.
+    #[schema(required)]
+    pub attempt: Option<u32>,
+    /// The attempt that follows it, which has failed.
+    #[schema(value_type = Option<String>, required)]
+    pub next_attempt: Option<ExecutionId>,
     /// In the order in which their steps were scheduled; at most a thousand.
     pub items: Vec<Child>,
 }
@@ -92,6 +98,8 @@ impl Reader {
             graph: execution.graph_name().to_owned(),
             parent: execution.parent().and_then(|link| link.execution),
             depth: execution.depth(),
+            attempt: execution.background().map(|run| run.config().attempt),
+            next_attempt: execution.background().and_then(|run| run.next()).map(|next| next.execution),
             items,
         })
     }

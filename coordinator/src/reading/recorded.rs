@@ -79,6 +79,7 @@ impl Recorded {
             metadata: None,
             breakpoints: Vec::new(),
             limits: LimitOverrides::default(),
+            background: None,
         };
         recorded.act(Command::Create(Box::new(start))).await;
         while recorded.execution.has_more() {

@@ -339,6 +339,7 @@ impl Service {
             breakpoints: Vec::new(),
             parent: Some(parent),
             planning: false,
+            background: None,
             limits: LimitOverrides::default(),
         };
         // With a key, because the id may be there already.

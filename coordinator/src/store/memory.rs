@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use super::check;
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed, Member,
-    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, StoredSchedule,
+    Agenda, AgendaRow, Append, Appended, BackgroundFilter, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed,
+    Member, PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, StoredSchedule,
     TimerCursor,
 };
 
@@ -248,6 +248,43 @@ impl EventStore for MemoryStore {
             })
             .collect();
         rows.sort_by_key(|row| age(row));
+        Ok(rows.into_iter().take(limit as usize).cloned().collect())
+    }
+
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let kept = self.kept();
+        let wanted = |row: &&Listed| {
+            let fits = row.summary.background.is_some_and(|of| {
+                filter.mode.is_none_or(|mode| of.mode == mode) && filter.status.is_none_or(|status| of.status == status)
+            });
+            fits && row.tenant == *tenant
+                && after
+                    .is_none_or(|after| (row.summary.created_at, row.execution) < (after.created_at, after.execution))
+        };
+        let mut rows: Vec<&Listed> = kept.list.values().filter(wanted).collect();
+        rows.sort_by_key(|row| age(row));
+        Ok(rows.into_iter().take(limit as usize).cloned().collect())
+    }
+
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let kept = self.kept();
+        let rank = |row: &Listed| row.summary.background.and_then(|of| of.rank);
+        let wanted = |row: &&Listed| {
+            rank(row).is_some() && partitions.contains(&row.partition) && !without.contains(&row.tenant)
+        };
+        let mut rows: Vec<&Listed> = kept.list.values().filter(wanted).collect();
+        rows.sort_by_key(|row| (rank(row), row.execution));
         Ok(rows.into_iter().take(limit as usize).cloned().collect())
     }
 

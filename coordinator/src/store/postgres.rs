@@ -32,8 +32,8 @@ pub use self::session::PostgresOptions;
 use self::append::Writers;
 use super::check;
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
-    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, BackgroundFilter, EventStore, Lineage, ListCursor, Listed, Member,
+    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// Longest that anything but an append may take, the wait for a connection included: a server that is alive answers in
@@ -145,6 +145,25 @@ impl EventStore for PostgresStore {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
         patiently(list::page(&self.pool, tenant, state, after, limit)).await
+    }
+
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        patiently(list::background(&self.pool, tenant, filter, after, limit)).await
+    }
+
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        patiently(list::queued(&self.pool, partitions, without, limit)).await
     }
 
     async fn outbox(

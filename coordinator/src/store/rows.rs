@@ -3,21 +3,31 @@
 use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
+use stepstream_shared::background::{BackgroundMode, BackgroundStatus};
 use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
 use super::permits::{Entry, Key, KeyState, Spacing};
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, AttemptRef, DueCursor, LINEAGE_DEPTH, Lineage, Listed, PartitionOwner,
-    PermitCursor, PermitRow, Snapshot, StoreError, StoredAppend, StoredGraph, StoredSchedule, Summary, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, AttemptRef, DueCursor, InBackground, LINEAGE_DEPTH, Lineage, ListCursor,
+    Listed, PartitionOwner, PermitCursor, PermitRow, Snapshot, StoreError, StoredAppend, StoredGraph, StoredSchedule,
+    Summary, TimerCursor,
 };
 
 /// first_seq, last_seq, epoch, hash, body, stands for another log's.
 pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>, bool);
 /// origin, last_seq.
 pub(super) type LineageRow = (Vec<u8>, i64);
-/// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at.
-pub(super) type ListRow = (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64);
+/// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank.
+pub(super) type ListRow =
+    (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64, Option<String>, Option<String>, Option<i64>);
+/// The columns of such a row.
+macro_rules! list_columns {
+    () => {
+        "tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank"
+    };
+}
+pub(super) use list_columns;
 /// tenant, execution, partition.
 pub(super) type OutboxRow = (String, Vec<u8>, i64);
 /// tenant, execution, partition, due_at.
@@ -100,20 +110,44 @@ pub(super) fn lineage(rows: Vec<LineageRow>) -> Result<Vec<Lineage>, StoreError>
 }
 
 pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
-    let (tenant_text, execution, partition_number, state, terminal, graph, graph_name, created_at, updated_at) = row;
+    let (tenant_text, execution, partition_number, state, terminal, graph, graph_name, created_at, updated_at, ..) =
+        &row;
+    let (.., mode, status, rank) = &row;
     Ok(Listed {
-        tenant: tenant(&tenant_text)?,
-        execution: id(&execution, "an execution")?,
-        partition: partition(partition_number)?,
+        tenant: tenant(tenant_text)?,
+        execution: id(execution, "an execution")?,
+        partition: partition(*partition_number)?,
         summary: Summary {
-            state,
-            terminal,
-            graph: id(&graph, "a graph digest")?,
-            graph_name,
-            created_at: Timestamp::from_micros(created_at),
-            updated_at: Timestamp::from_micros(updated_at),
+            state: state.clone(),
+            terminal: *terminal,
+            graph: id(graph, "a graph digest")?,
+            graph_name: graph_name.clone(),
+            created_at: Timestamp::from_micros(*created_at),
+            updated_at: Timestamp::from_micros(*updated_at),
+            background: in_background(mode.as_deref(), status.as_deref(), *rank)?,
         },
     })
+}
+
+fn in_background(
+    mode: Option<&str>,
+    status: Option<&str>,
+    rank: Option<i64>,
+) -> Result<Option<InBackground>, StoreError> {
+    let Some(mode) = mode else { return Ok(None) };
+    Ok(Some(InBackground {
+        mode: BackgroundMode::named(mode).ok_or_else(|| corrupt(format!("a background mode is `{mode}`")))?,
+        status: status
+            .and_then(BackgroundStatus::named)
+            .ok_or_else(|| corrupt(format!("a background status is {status:?}")))?,
+        rank: rank.map(Timestamp::from_micros),
+    }))
+}
+
+/// The columns of the list for an execution in the background: mode, status, rank.
+pub(super) fn background_columns(summary: &Summary) -> (Option<&'static str>, Option<&'static str>, Option<i64>) {
+    let of = summary.background;
+    (of.map(|of| of.mode.name()), of.map(|of| of.status.name()), of.and_then(|of| of.rank).map(Timestamp::as_micros))
 }
 
 fn on_agenda((tenant_text, execution, number): OutboxRow, agenda: Agenda) -> Result<AgendaRow, StoreError> {
@@ -136,6 +170,15 @@ pub(super) fn agenda(owes: bool, due_at: Option<i64>) -> Agenda {
         Some(due_at) => Agenda::At(Timestamp::from_micros(due_at)),
         None => Agenda::Nothing,
     }
+}
+
+/// The place in the list that a page comes after. Above every row there is when there is no cursor: an id has 20 bytes, so
+/// 21 of the highest come after all of one time.
+pub(super) fn list_after(after: Option<ListCursor>) -> (i64, Vec<u8>) {
+    after.map_or_else(
+        || (i64::MAX, vec![0xff; 21]),
+        |after| (after.created_at.as_micros(), after.execution.as_bytes().to_vec()),
+    )
 }
 
 /// The place in the timers that a page comes after: below every row there is, when there is no cursor.

@@ -31,8 +31,8 @@ use stepstream_shared::time::Timestamp;
 use self::session::Session;
 use super::check;
 use crate::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
-    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, BackgroundFilter, EventStore, Lineage, ListCursor, Listed, Member,
+    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 
 /// A store in a file.
@@ -112,6 +112,25 @@ impl EventStore for SqliteStore {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
         self.session.list(tenant, state, after, limit).await
+    }
+
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.session.list_background(tenant, filter, after, limit).await
+    }
+
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.session.queued(partitions, without, limit).await
     }
 
     async fn outbox(

@@ -38,6 +38,7 @@ pub fn begin(document: &str, inputs: &serde_json::Value) -> History {
         metadata: None,
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
+        background: None,
     };
     let mut history = History { graphs, appends: Vec::new(), execution: empty() };
     history.take(Command::Create(Box::new(request)));

@@ -7,6 +7,7 @@ mod about;
 
 use serde::{Deserialize, Serialize};
 
+use crate::background::{Background, TargetType};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::error::ExecutionError;
@@ -53,7 +54,13 @@ pub enum EventData {
         /// In the place of what the graph says.
         #[serde(rename = "k", default, skip_serializing_if = "LimitOverrides::is_none")]
         limits: LimitOverrides,
+        /// It runs in the background, so.
+        #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+        background: Option<Box<Background>>,
     },
+    /// Its moment has come: it waits for a place among the background executions that run.
+    #[serde(rename = "bq")]
+    BackgroundQueued {},
     #[serde(rename = "xs")]
     ExecutionStarted {},
     #[serde(rename = "xp")]
@@ -111,6 +118,66 @@ pub enum EventData {
         on: bool,
         #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
         control: Option<ControlId>,
+    },
+    /// What the output was made into for the place that it belongs to.
+    #[serde(rename = "bt")]
+    TargetBindingApplied {
+        #[serde(rename = "t")]
+        target: TargetType,
+        #[serde(rename = "p", default, skip_serializing_if = "Option::is_none")]
+        path: Option<String>,
+        /// Null where the output itself is taken, and where there is an error.
+        #[serde(rename = "v", default, skip_serializing_if = "Data::is_null")]
+        value: Data,
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// It is about to fail, and another attempt follows as an execution of its own.
+    #[serde(rename = "br")]
+    BackgroundRetryScheduled {
+        #[serde(rename = "x")]
+        next: ExecutionId,
+        #[serde(rename = "u")]
+        due: Timestamp,
+    },
+    /// That attempt exists. The only kinds that come after the end are this one and those of the callback; they change
+    /// nothing but what they are about.
+    #[serde(rename = "bn")]
+    BackgroundRetryStarted {},
+    /// The other side was not reached, or did not take it; it is tried again.
+    #[serde(rename = "ba")]
+    CallbackAttempted {
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+        #[serde(rename = "u")]
+        due: Timestamp,
+    },
+    #[serde(rename = "bd")]
+    CallbackDelivered {
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+    },
+    /// It is not tried again, unless somebody asks for it.
+    #[serde(rename = "bg")]
+    CallbackGivenUp {
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "h", default, skip_serializing_if = "Option::is_none")]
+        status: Option<u16>,
+        #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
+        error: Option<String>,
+    },
+    /// Somebody asked for it anew.
+    #[serde(rename = "bc")]
+    CallbackRenewed {
+        #[serde(rename = "i")]
+        control: ControlId,
     },
     #[serde(rename = "xc")]
     ExecutionCompleted {

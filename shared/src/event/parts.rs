@@ -7,7 +7,7 @@ use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::id::{ExecutionId, StepId};
 
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 

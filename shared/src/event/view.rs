@@ -7,6 +7,7 @@ use super::{
     Actor, ApprovalPolicy, Causation, ChainHash, Ending, Envelope, Event, EventData, Input, Share, Spent, Undone, Wait,
     event_id,
 };
+use crate::background::Background;
 use crate::execution::Execution;
 use crate::graph::{CompiledGraph, NodeIx};
 
@@ -112,7 +113,16 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
     };
     match data {
         EventData::ExecutionCreated {
-            graph, graph_name, inputs, planning, parent, origin, metadata, limits, ..
+            graph,
+            graph_name,
+            inputs,
+            planning,
+            parent,
+            origin,
+            metadata,
+            limits,
+            background,
+            ..
         } => {
             put("graph", json!(graph_name));
             put("graph_id", json!(graph));
@@ -132,7 +142,36 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                 put("origin", json!({"execution_id": origin.execution, "sequence": origin.sequence}));
             }
             put("metadata", json!(metadata));
+            put("background", background.as_deref().map_or(Value::Null, Background::to_json));
         }
+        EventData::BackgroundQueued {} | EventData::BackgroundRetryStarted {} => {}
+        EventData::TargetBindingApplied { target, path, value, error } => {
+            put("target_type", json!(target.name()));
+            put("target_path", json!(path));
+            put("success", json!(error.is_none()));
+            put("applied_value", json!(value));
+            put("error", json!(error));
+        }
+        EventData::BackgroundRetryScheduled { next, due } => {
+            put("next_execution_id", json!(next));
+            put("due", json!(due));
+        }
+        EventData::CallbackAttempted { attempt, status, error, due } => {
+            put("callback_attempt", json!(attempt));
+            put("http_status", json!(status));
+            put("error", json!(error));
+            put("due", json!(due));
+        }
+        EventData::CallbackDelivered { attempt, status } => {
+            put("callback_attempt", json!(attempt));
+            put("http_status", json!(status));
+        }
+        EventData::CallbackGivenUp { attempt, status, error } => {
+            put("callback_attempt", json!(attempt));
+            put("http_status", json!(status));
+            put("error", json!(error));
+        }
+        EventData::CallbackRenewed { control } => put("control_id", json!(control)),
         EventData::ExecutionStarted {} | EventData::ExecutionResumed {} => {}
         EventData::ExecutionPaused { reason, .. } => put("reason", json!(reason)),
         EventData::ExecutionCancelled { reason, undone } => {

@@ -561,7 +561,10 @@ impl Decision<'_> {
             (None, None) => Ok(self.last_output()),
         };
         match output {
-            Ok(output) => self.emit(EventData::ExecutionCompleted { output }),
+            Ok(output) => {
+                self.bind(&output)?;
+                self.emit(EventData::ExecutionCompleted { output })
+            }
             Err(error) => self.fail_execution(expression_failed(&error), None),
         }
     }

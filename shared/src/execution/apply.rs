@@ -1,5 +1,6 @@
 //! How each event changes an execution. The only code that does; what steers an execution stands in `steered`.
 
+mod background;
 mod children;
 mod inheritance;
 mod permits;
@@ -8,6 +9,7 @@ mod steered;
 
 use std::collections::BTreeSet;
 
+use super::background::{BackgroundRun, CallbackState};
 use super::flow::Ending;
 use super::kept::KeptSignals;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition};
@@ -109,6 +111,7 @@ impl Execution {
             request_hash,
             metadata: _,
             limits,
+            background,
         } = data
         else {
             return;
@@ -124,6 +127,11 @@ impl Execution {
         self.request_hash.clone_from(request_hash);
         self.created_at = at;
         self.changed_at = at;
+        self.background = background.as_deref().map(|config| {
+            let mut run = BackgroundRun::new(config);
+            run.queued_at = (config.run_at.is_none_or(|moment| moment <= at) && !planning).then_some(at);
+            Box::new(run)
+        });
         self.nodes = vec![NodeRun::default(); compiled.nodes.len()];
         self.loops = vec![LoopRun::default(); compiled.loops.len()];
         let plain = compiled.nodes.iter().filter(|node| node.in_loop.is_none()).count();
@@ -151,6 +159,7 @@ impl Fold<'_> {
                     let due = self.execution.own_time(self.at).after(limit);
                     self.execution.deadlines.insert((due, Deadline::WallTime));
                 }
+                self.background_started();
                 self.execution.enter(self.graph);
                 Ok(())
             }
@@ -192,8 +201,23 @@ impl Fold<'_> {
             }
             EventData::InboxForwarded { step, messages } => self.inbox_forwarded(*step, messages),
             EventData::InboxDelivered { step, messages } => self.inbox_delivered(*step, messages),
+            EventData::BackgroundQueued {} => self.background_queued(),
+            EventData::TargetBindingApplied { target: _, path: _, value, error } => self.bound(value, error.as_deref()),
+            EventData::BackgroundRetryScheduled { next, due } => self.retry_scheduled(*next, *due),
+            EventData::BackgroundRetryStarted {} => self.retry_started(),
+            EventData::CallbackAttempted { attempt, status, error, due } => {
+                self.callback_attempted(*attempt, *status, error.as_deref(), CallbackState::Owed, Some(*due))
+            }
+            EventData::CallbackDelivered { attempt, status } => {
+                self.callback_attempted(*attempt, *status, None, CallbackState::Delivered, None)
+            }
+            EventData::CallbackGivenUp { attempt, status, error } => {
+                self.callback_attempted(*attempt, *status, error.as_deref(), CallbackState::GivenUp, None)
+            }
+            EventData::CallbackRenewed { control } => self.callback_renewed(*control),
             EventData::ExecutionCompleted { output } => {
                 self.end(ExecutionAction::Complete)?;
+                self.background_ended(None);
                 self.execution.output = output.clone();
                 Ok(())
             }
@@ -202,11 +226,13 @@ impl Fold<'_> {
                     self.step(*step)?;
                 }
                 self.end(ExecutionAction::Fail)?;
+                self.background_ended(Some((error, *step)));
                 self.execution.error = Some(error.clone());
                 Ok(())
             }
             EventData::ExecutionCancelled { reason, undone: _ } => {
                 self.end(ExecutionAction::Cancel)?;
+                self.background_ended(None);
                 self.execution.reason = Some(reason.clone());
                 Ok(())
             }

@@ -37,6 +37,8 @@ pub struct ChildSpec {
     pub share: Share,
     /// It is to be there, and do nothing: its parent is about to end.
     pub held: bool,
+    /// Nobody waits for it: it runs in the background.
+    pub background: bool,
 }
 
 impl Execution {
@@ -86,6 +88,7 @@ impl Execution {
                     _ => LimitOverrides::default(),
                 },
                 share: child.share,
+                background: child.background,
                 held: child.on_cancel == CancellationPolicy::CascadeCancel
                     && (self.is_ending() || self.is_orphan(*ordinal, child)),
             })

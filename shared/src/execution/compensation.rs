@@ -211,7 +211,7 @@ impl Decision<'_> {
     /// Ends the execution, after everything is undone that can be. Every step is closed already.
     pub(super) fn end_as(&mut self, ending: Ending) -> Result<(), Rejection> {
         if self.execution.undoable.is_empty() && !self.execution.holds_back() {
-            return self.emit(last_event(ending, None));
+            return self.end_badly(ending, None);
         }
         // Who cancels what is paused wants an end of it.
         if self.execution.state == ExecutionState::Paused && matches!(ending, Ending::Cancelled { .. }) {
@@ -231,8 +231,8 @@ impl Decision<'_> {
                 Some(step) => self.undo(step)?,
                 None => {
                     let Some(running) = &self.execution.compensation else { return Ok(()) };
-                    let event = last_event(running.ending.clone(), Some(running.undone));
-                    self.emit(event)?;
+                    let (ending, undone) = (running.ending.clone(), running.undone);
+                    self.end_badly(ending, Some(undone))?;
                 }
             }
         }
@@ -285,12 +285,5 @@ impl Decision<'_> {
             work: &self.work,
         };
         Ok(template.evaluate(&view).map(Input::Value).map_err(|error| expression_failed(&error)))
-    }
-}
-
-fn last_event(ending: Ending, undone: Option<Undone>) -> EventData {
-    match ending {
-        Ending::Failed { error, step } => EventData::ExecutionFailed { error, step, undone },
-        Ending::Cancelled { reason } => EventData::ExecutionCancelled { reason, undone },
     }
 }

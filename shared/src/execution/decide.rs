@@ -4,10 +4,12 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 
 use super::apply::ApplyError;
+use super::background::AfterEnd;
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 use super::state::{Deadline, Execution};
 use super::steering::{Refusal, Steer};
 use super::step::StepState;
+use crate::background::Background;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
 use crate::event::child::ChildEnding;
@@ -26,6 +28,10 @@ pub enum Command {
     /// Brings it into being, and starts it unless it is to be planned first.
     Create(Box<StartRequest>),
     Start,
+    /// There is a place among the background executions that run.
+    Admit,
+    /// Something that is owed after the end has been done, or tried.
+    AfterEnd(Box<AfterEnd>),
     Pause {
         reason: String,
     },
@@ -129,6 +135,8 @@ pub struct StartRequest {
     pub breakpoints: Vec<String>,
     /// In the place of what the graph says.
     pub limits: LimitOverrides,
+    /// It runs in the background: it is queued, and started when there is a place for it.
+    pub background: Option<Box<Background>>,
 }
 
 /// Why a command was refused. Nothing has changed.
@@ -247,6 +255,8 @@ impl Decision<'_> {
                 self.legal(ExecutionAction::Start)?;
                 self.emit(EventData::ExecutionStarted {})?;
             }
+            Command::Admit => self.admit()?,
+            Command::AfterEnd(what) => return self.after_end(*what),
             Command::Pause { reason } => {
                 self.legal(ExecutionAction::Pause)?;
                 self.emit(EventData::ExecutionPaused { reason, breakpoint: None })?;
@@ -342,22 +352,23 @@ impl Decision<'_> {
             };
             breakpoints.insert(ix.0); // Named twice, it is one.
         }
-        let planning = request.planning;
+        let waits = request.planning || request.background.is_some();
         self.emit(EventData::ExecutionCreated {
             graph: request.graph,
             graph_name: self.graph.name.clone(),
             inputs: request.inputs,
-            planning,
+            planning: request.planning,
             parent: request.parent,
             origin: request.origin,
             request_hash: request.request_hash,
             metadata: request.metadata,
             limits: request.limits,
+            background: request.background,
         })?;
         for node in breakpoints {
             self.emit(EventData::BreakpointSet { node, on: true, control: None })?;
         }
-        if planning {
+        if waits {
             return Ok(());
         }
         self.emit(EventData::ExecutionStarted {})?;
@@ -393,6 +404,9 @@ impl Decision<'_> {
         if self.execution.is_getting_quiet(self.at) {
             return self.emit(EventData::ExecutionQuiescent {});
         }
+        if self.execution.deferred_until().is_some_and(|moment| moment <= self.at) {
+            return self.emit(EventData::BackgroundQueued {});
+        }
         if !matches!(self.execution.state, ExecutionState::Running | ExecutionState::Waiting(_)) {
             return Err(Rejection::NotDue);
         }
@@ -414,7 +428,8 @@ impl Decision<'_> {
             }
             match deadline {
                 // An earlier deadline may have ended it; undoing takes the time that it takes.
-                Deadline::WallTime if self.execution.compensation.is_some() => {}
+                Deadline::WallTime | Deadline::Timeout if self.execution.compensation.is_some() => {}
+                Deadline::Timeout => self.background_timeout()?,
                 Deadline::WallTime => self.out_of_time()?,
                 Deadline::Idle => self.idle_for_too_long()?,
                 // A step may have been closed by a deadline before this one.

@@ -73,6 +73,7 @@ pub enum Rest {
     /// A command, and nothing else moves it: it is held, or waits without a deadline. Attempts that workers had before may
     /// still be reported.
     Command,
+    /// It has ended, and owes nobody anything. One that has ended and owes something rests as any other does.
     Over,
 }
 
@@ -80,7 +81,11 @@ impl Execution {
     /// What keeps the execution going next. Costs the same whatever its size, but for its children.
     pub fn rest(&self) -> Rest {
         if self.state.is_terminal() {
-            return Rest::Over;
+            return match (self.owed_attempt(), self.owed_callback()) {
+                (Some(_), _) => Rest::Owes,
+                (None, Some(callback)) => callback.due().map_or(Rest::Over, Rest::Until),
+                (None, None) => Rest::Over,
+            };
         }
         if self.state == ExecutionState::Running && (self.in_hand > 0 || self.has_more()) {
             return Rest::Owes;
@@ -185,6 +190,7 @@ impl Execution {
             }
             // Whatever a worker has ends by itself, and is what is waited for then.
             ExecutionState::Paused if self.at_work == 0 => self.quiet_from,
+            ExecutionState::Created => self.deferred_until(),
             _ => None,
         }
     }

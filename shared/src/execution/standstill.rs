@@ -27,6 +27,7 @@ impl Execution {
     /// waits for are outside.
     pub fn stands_still(&self, now: Timestamp) -> bool {
         match self.state {
+            ExecutionState::Created => self.deferred_until().is_some(),
             ExecutionState::Paused => self.is_quiescent(),
             ExecutionState::Waiting(_) if self.waits_on_steps => true,
             // What workers have may end; one that has just been given a job has not said so yet.

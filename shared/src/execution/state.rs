@@ -8,6 +8,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::artifacts::Artifacts;
+use super::background::BackgroundRun;
 use super::compensation::Compensation;
 pub use super::kept::KeptSignal;
 use super::kept::KeptSignals;
@@ -182,6 +183,8 @@ pub struct Execution {
     /// Set once undoing has begun; its counts stay.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) compensation: Option<Compensation>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) background: Option<Box<BackgroundRun>>,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
     /// How many of the open steps workers have, or are asked for. It follows from the rest, so it is stored nowhere.
@@ -597,6 +600,9 @@ pub enum Deadline {
     /// As `Wait`, at a moment that pauses do not put off.
     #[serde(rename = "m")]
     Moment(u32),
+    /// The execution, in the background, may not run longer.
+    #[serde(rename = "b")]
+    Timeout,
 }
 
 impl Execution {
@@ -663,6 +669,7 @@ impl Execution {
             losing: BTreeSet::new(),
             undoable: Vec::new(),
             compensation: None,
+            background: None,
             notes: 0,
             in_hand: 0,
         }

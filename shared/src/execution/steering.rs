@@ -109,6 +109,8 @@ pub enum Steering {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         max_tokens: Option<u64>,
     },
+    /// Call back whoever asked for it, once more or anew, now that the execution is over.
+    RetryCallback,
     /// Hold the execution for a reason of one's own, until its input comes.
     Wait {
         reason: WaitReason,
@@ -135,6 +137,7 @@ impl Steering {
             Steering::Send { .. } => "send",
             Steering::Breakpoint { .. } => "breakpoint",
             Steering::Budget { .. } => "budget",
+            Steering::RetryCallback => "retry_callback",
             Steering::Wait { .. } => "wait",
             Steering::Input { .. } => "input",
         }
@@ -194,6 +197,8 @@ pub enum Refusal {
     Withheld(ExecutionState),
     #[error("{0} is not its parent")]
     NotItsParent(ExecutionId),
+    #[error("nobody is to be called back: the execution is not over, is tried again, or has no `callback_url`")]
+    NoCallback,
     #[error("it waits for `{node}` ({reason}), which ends by what it waits for")]
     WaitsForStep { node: String, reason: WaitReason },
 }
@@ -255,6 +260,10 @@ impl Decision<'_> {
                 }
             }
             Steering::Budget { max_cost, max_tokens } => self.set_budget(id, max_cost, max_tokens)?,
+            Steering::RetryCallback => {
+                self.renew_callback(id)?;
+                return Ok(false);
+            }
             Steering::Wait { reason } => {
                 self.legal(ExecutionAction::Wait(reason))?;
                 self.not_while_compensating()?;

@@ -4,6 +4,7 @@
 //! a refusal changes nothing, the log folds to the same state cold and from its stored bytes.
 
 mod artifacts;
+mod background;
 mod children;
 mod compensation;
 mod control;

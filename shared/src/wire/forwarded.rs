@@ -4,9 +4,10 @@
 use serde::{Deserialize, Serialize};
 
 use super::{PROTOCOL, TraceContext, WireError, decode, encode, holds_values};
+use crate::background::Background;
 use crate::data::Data;
 use crate::event::{Actor, ChildEnding, Message, ParentLink, Spent};
-use crate::execution::Steer;
+use crate::execution::{AfterEnd, Steer};
 use crate::graph::{GraphDigest, LimitOverrides};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
@@ -47,7 +48,12 @@ pub enum ForwardedRequest {
         /// In the place of what the graph says.
         #[serde(default, skip_serializing_if = "LimitOverrides::is_none")]
         limits: LimitOverrides,
+        /// It runs in the background, so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        background: Option<Box<Background>>,
     },
+    /// Something that an execution owes after its end has been done, or tried.
+    AfterEnd(AfterEnd),
     /// To a parent: the child is there.
     ChildStarted { child: ExecutionId },
     /// The permit that an attempt waits for is there.
@@ -118,7 +124,8 @@ impl Forwarded {
             }
             ForwardedRequest::ChildStarted { .. }
             | ForwardedRequest::PermitGranted { .. }
-            | ForwardedRequest::InboxForwarded { .. } => {}
+            | ForwardedRequest::InboxForwarded { .. }
+            | ForwardedRequest::AfterEnd(_) => {}
         }
         Ok(forwarded)
     }

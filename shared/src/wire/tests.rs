@@ -68,6 +68,7 @@ fn forwarded(inputs: Data) -> Forwarded {
         request_hash: Some(vec![1; 16]),
         metadata: None,
         breakpoints: Vec::new(),
+        background: None,
         parent: None,
         planning: false,
         limits: crate::graph::LimitOverrides::default(),

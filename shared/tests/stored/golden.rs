@@ -8,12 +8,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use stepstream_shared::background::{
+    Background, BackgroundMode, BackgroundRetry, BackgroundStatus, TargetBinding, TargetType, Transform,
+};
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, Undone, codec};
-use stepstream_shared::execution::{Command, Execution, StartRequest, WaitReason};
+use stepstream_shared::execution::{
+    AfterEnd, CallbackReport, CallbackResult, Command, Execution, StartRequest, WaitReason,
+};
 use stepstream_shared::graph::{CompiledGraph, Graphs, LimitOverrides, Source, compile};
-use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_shared::id::{ExecutionId, TenantId, ThreadId, TriggerId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{ClaimId, TraceContext};
 
@@ -238,8 +243,64 @@ fn failed(step: u32, category: ErrorCategory) -> Command {
     }
 }
 
-/// Two seconds between commands; each becomes a row.
+/// A deferred execution with all that can be asked for, its failure, and what is owed after it.
+fn history_in_the_background() -> Value {
+    let text = "
+stepstream: 1
+name: golden-background
+nodes: { a: { task: t, next: [ { to: b } ] }, b: { task: t, retry: { max_attempts: 1 } } }
+";
+    let background = Background {
+        mode: BackgroundMode::Deferred,
+        priority: 70,
+        timeout_ms: 60_000,
+        run_at: Some(NOON.after(std::time::Duration::from_secs(1))),
+        retry: Some(BackgroundRetry { max_attempts: 2, backoff_ms: 1500, multiplier: 2.5 }),
+        callback_url: Some("https://example.org/done".to_owned()),
+        target_binding: Some(TargetBinding {
+            target: TargetType::Custom,
+            path: Some("here".to_owned()),
+            transform: Transform::JsonExtract,
+            max_length: Some(40),
+            json_path: Some("$.a[*].b".to_owned()),
+            thread_id: Some(ThreadId::from_bytes([31; 20])),
+            execution_id: Some(ExecutionId::from_bytes([32; 20])),
+        }),
+        trigger_id: Some(TriggerId::from_bytes([33; 20])),
+        attempt: 2,
+        first: Some(ExecutionId::from_bytes([34; 20])),
+    };
+    let report = |attempt, result, status| {
+        let error = (result != CallbackResult::Delivered).then(|| "answered 500".to_owned());
+        let report = CallbackReport { attempt, result, status: Some(status), error };
+        Command::AfterEnd(Box::new(AfterEnd::Callback(report)))
+    };
+    let commands = vec![
+        Command::Tick { chance: 0.0 },
+        Command::Admit,
+        completed(0, 1, json!(1)),
+        failed(1, ErrorCategory::NetworkError),
+        report(1, CallbackResult::Failed, 500),
+        report(2, CallbackResult::Delivered, 200),
+    ];
+    let (execution, history) =
+        record_with("golden-background.yaml", text, [30; 20], Some(Box::new(background)), commands);
+    assert_eq!(execution.background_status(), Some(BackgroundStatus::Failed));
+    history
+}
+
 fn record(name: &str, text: &str, id: [u8; 20], commands: Vec<Command>) -> (Execution, Value) {
+    record_with(name, text, id, None, commands)
+}
+
+/// Two seconds between commands; each becomes a row.
+fn record_with(
+    name: &str,
+    text: &str,
+    id: [u8; 20],
+    background: Option<Box<Background>>,
+    commands: Vec<Command>,
+) -> (Execution, Value) {
     let graph = Arc::new(compile(&Source { name, text }).unwrap_or_else(|error| panic!("{error}")));
     let graphs = Graphs::one(graph.clone());
     let (id, tenant) = (ExecutionId::from_bytes(id), TenantId::default_tenant());
@@ -253,6 +314,7 @@ fn record(name: &str, text: &str, id: [u8; 20], commands: Vec<Command>) -> (Exec
         metadata: None,
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
+        background,
     };
     let commands = std::iter::once(Command::Create(Box::new(request))).chain(commands);
     let mut execution = Execution::empty(id, tenant.clone());
@@ -284,7 +346,12 @@ fn record(name: &str, text: &str, id: [u8; 20], commands: Vec<Command>) -> (Exec
 
 #[test]
 fn the_same_commands_give_the_same_history() {
-    for (name, now) in [("history-2.json", history()), ("history-3.json", history_of_races_and_undoing())] {
+    let histories = [
+        ("history-2.json", history()),
+        ("history-3.json", history_of_races_and_undoing()),
+        ("history-background.json", history_in_the_background()),
+    ];
+    for (name, now) in histories {
         let kept: Value = serde_json::from_str(&golden(name, &pretty(&now))).unwrap();
         assert_eq!(now, kept, "{name}");
         folds(&kept);

@@ -1,6 +1,7 @@
 //! One event of each kind, with every field that the kind has.
 
 use serde_json::{Value, json};
+use stepstream_shared::background::TargetType;
 use stepstream_shared::cost::Money;
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
@@ -48,7 +49,29 @@ pub(crate) fn all() -> Vec<EventData> {
             request_hash: Some(vec![14; 32]),
             metadata: Some(data(json!({"team": "orders"}))),
             limits: LimitOverrides::default(),
+            background: None,
         },
+        EventData::BackgroundQueued {},
+        EventData::TargetBindingApplied {
+            target: TargetType::MemoryWrite,
+            path: Some(text("orders.last")),
+            value: data(json!("paid")),
+            error: Some(text("there is no field `x`")),
+        },
+        EventData::BackgroundRetryScheduled {
+            next: ExecutionId::from_bytes([23; 20]),
+            due: Timestamp::from_micros(1_700_000_060_000_000),
+        },
+        EventData::BackgroundRetryStarted {},
+        EventData::CallbackAttempted {
+            attempt: 2,
+            status: Some(500),
+            error: Some(text("answered 500")),
+            due: Timestamp::from_micros(1_700_000_070_000_000),
+        },
+        EventData::CallbackDelivered { attempt: 3, status: Some(204) },
+        EventData::CallbackGivenUp { attempt: 10, status: Some(410), error: Some(text("gone")) },
+        EventData::CallbackRenewed { control: ControlId::from_bytes([24; 20]) },
         EventData::ExecutionStarted {},
         EventData::ExecutionPaused { reason: text("lunch"), breakpoint: None },
         EventData::ExecutionResumed {},

@@ -49,6 +49,7 @@ fn a_no_op_step_costs_at_most_300_stored_bytes() {
         metadata: None,
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
+        background: None,
     };
     let start = row(&mut execution, Command::Create(Box::new(request)));
     let completed = |step, output| Command::Completed {

@@ -4,6 +4,7 @@
 
 mod agenda;
 mod appending;
+mod background;
 mod graphs;
 mod lineage;
 mod list;
@@ -17,6 +18,7 @@ mod snapshots;
 
 pub use agenda::*;
 pub use appending::*;
+pub use background::*;
 pub use graphs::*;
 pub use lineage::*;
 pub use list::*;
@@ -68,6 +70,8 @@ macro_rules! store_contract {
             an_append_that_is_not_committed_leaves_the_list_row_alone
             a_list_that_was_cleared_can_be_written_anew_from_the_logs
             rebuilding_the_list_does_not_undo_what_is_newer
+            background_executions_are_listed_by_mode_and_status
+            the_queue_is_read_by_rank_for_the_partitions_asked_for
             an_execution_is_on_the_agenda_where_its_last_word_put_it
             an_append_that_is_not_committed_leaves_the_agenda_alone
             a_continuation_enters_the_agenda_with_its_first_append

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    Agenda, AgendaRow, Append, Appended, EventStore, Lineage, ListCursor, Listed, Member, PartitionOwner, PermitStore,
-    Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
+    Agenda, AgendaRow, Append, Appended, BackgroundFilter, EventStore, Lineage, ListCursor, Listed, Member,
+    PartitionOwner, PermitStore, Snapshot, StoreError, StoreMeta, StoredAppend, StoredGraph, TimerCursor,
 };
 use stepstream_coordinator::store::MemoryStore;
 use stepstream_shared::graph::GraphDigest;
@@ -116,6 +116,25 @@ impl EventStore for UnrulyStore {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
         self.inner.list(tenant, state, after, limit).await
+    }
+
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list_background(tenant, filter, after, limit).await
+    }
+
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.queued(partitions, without, limit).await
     }
 
     async fn outbox(

@@ -32,6 +32,7 @@ impl Run {
             metadata: None,
             breakpoints: Vec::new(),
             limits: LimitOverrides::default(),
+            background: None,
         };
         run.hears(Command::Create(Box::new(request)));
         run

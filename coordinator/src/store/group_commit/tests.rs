@@ -11,8 +11,8 @@ use tokio::sync::Semaphore;
 
 use super::*;
 use crate::ports::{
-    Agenda, AgendaRow, DueCursor, Lineage, ListCursor, Listed, Member, PartitionOwner, ScheduleStore, ScheduleWritten,
-    Snapshot, StoreMeta, StoredAppend, StoredGraph, StoredSchedule, TimerCursor,
+    Agenda, AgendaRow, BackgroundFilter, DueCursor, Lineage, ListCursor, Listed, Member, PartitionOwner, ScheduleStore,
+    ScheduleWritten, Snapshot, StoreMeta, StoredAppend, StoredGraph, StoredSchedule, TimerCursor,
 };
 use crate::store::MemoryStore;
 
@@ -134,6 +134,25 @@ impl EventStore for Moody {
         l: u32,
     ) -> Result<Vec<Listed>, StoreError> {
         self.inner.list(t, s, a, l).await
+    }
+
+    async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list_background(tenant, filter, after, limit).await
+    }
+
+    async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.queued(partitions, without, limit).await
     }
     async fn outbox(
         &self,

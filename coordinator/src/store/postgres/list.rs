@@ -2,10 +2,11 @@
 
 use sqlx::PgPool;
 use sqlx::postgres::PgBindIterExt;
+use stepstream_shared::background::{BackgroundMode, BackgroundStatus};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use super::failure;
-use crate::ports::{ListCursor, Listed, StoreError};
+use crate::ports::{BackgroundFilter, ListCursor, Listed, StoreError};
 use crate::store::rows::{self, ListRow};
 
 pub(super) async fn find(
@@ -14,7 +15,7 @@ pub(super) async fn find(
     execution: ExecutionId,
 ) -> Result<Option<Listed>, StoreError> {
     let row: Option<ListRow> = sqlx::query_as(
-        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
          from executions where tenant = $1 and execution = $2",
     )
     .bind(tenant.as_str())
@@ -35,27 +36,76 @@ pub(super) async fn page(
     // Two statements, so that each has the plan that follows its index.
     let sql = match state {
         None => {
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
              from executions where tenant = $1 and (created_at, execution) < ($2, $3)
              order by created_at desc, execution desc limit $4"
         }
         Some(_) => {
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
              from executions where tenant = $1 and (created_at, execution) < ($2, $3) and state = $5
              order by created_at desc, execution desc limit $4"
         }
     };
-    // Above every row there is: an id has 20 bytes, so 21 of the highest come after all of one time.
-    let (created_at, execution) = match after {
-        Some(after) => (after.created_at.as_micros(), after.execution.as_bytes().to_vec()),
-        None => (i64::MAX, vec![0xff; 21]),
-    };
+    let (created_at, execution) = rows::list_after(after);
     let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(created_at).bind(execution).bind(i64::from(limit));
     let query = match state {
         None => query,
         Some(state) => query.bind(state),
     };
     let found: Vec<ListRow> = query.fetch_all(pool).await.map_err(failure::reading)?;
+    rows::collect(found, rows::listed)
+}
+
+pub(super) async fn background(
+    pool: &PgPool,
+    tenant: &TenantId,
+    filter: BackgroundFilter,
+    after: Option<ListCursor>,
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    let (created_at, execution) = rows::list_after(after);
+    let found: Vec<ListRow> = sqlx::query_as(concat!(
+        "select ",
+        rows::list_columns!(),
+        " from executions
+          where tenant = $1 and mode is not null and (created_at, execution) < ($2, $3)
+            and ($4::text is null or mode = $4) and ($5::text is null or status = $5)
+          order by created_at desc, execution desc limit $6"
+    ))
+    .bind(tenant.as_str())
+    .bind(created_at)
+    .bind(execution)
+    .bind(filter.mode.map(BackgroundMode::name))
+    .bind(filter.status.map(BackgroundStatus::name))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(failure::reading)?;
+    rows::collect(found, rows::listed)
+}
+
+pub(super) async fn queued(
+    pool: &PgPool,
+    partitions: &[PartitionId],
+    without: &[TenantId],
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    // A walk along the index in each partition, which ends after a page.
+    let found: Vec<ListRow> = sqlx::query_as(concat!(
+        "select ",
+        rows::list_columns!(),
+        " from (select row.* from unnest($1::int8[]) as wanted(partition) cross join lateral (
+             select * from executions e
+             where e.partition = wanted.partition and e.queue_rank is not null and e.tenant <> all ($2::text[])
+             order by e.queue_rank, e.execution limit $3) row) rows
+          order by queue_rank, execution limit $3"
+    ))
+    .bind(partitions.iter().map(|partition| i64::from(partition.0)).bind_iter())
+    .bind(without.iter().map(TenantId::as_str).bind_iter())
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(failure::reading)?;
     rows::collect(found, rows::listed)
 }
 
@@ -104,28 +154,33 @@ pub(super) async fn clear(pool: &PgPool) -> Result<(), StoreError> {
 /// Writes rows as a rebuild computes them; one that an append has made newer meanwhile stays.
 pub(super) async fn write(pool: &PgPool, list: &[Listed]) -> Result<(), StoreError> {
     const SQL: &str = "
-        insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
+        insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at,
+                 mode, status, queue_rank)
         select * from unnest($1::text[], $2::bytea[], $3::int8[], $4::text[], $5::bool[], $6::bytea[], $7::text[],
-                             $8::int8[], $9::int8[])
+                             $8::int8[], $9::int8[], $10::text[], $11::text[], $12::int8[])
         on conflict (execution) do update set
             state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
-            graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at
+            graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
+            mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank
         where executions.tenant = excluded.tenant and executions.updated_at <= excluded.updated_at";
     let mut ordered: Vec<&Listed> = list.iter().collect();
     ordered.sort_by_key(|row| row.execution); // Appends write list rows in this order too.
-    let rows = || ordered.iter();
+    let list = || ordered.iter();
     let mut tries = failure::Tries::default();
     loop {
         let written = sqlx::query(SQL)
-            .bind(rows().map(|row| row.tenant.as_str()).bind_iter())
-            .bind(rows().map(|row| row.execution.as_bytes().as_slice()).bind_iter())
-            .bind(rows().map(|row| i64::from(row.partition.0)).bind_iter())
-            .bind(rows().map(|row| row.summary.state.as_str()).bind_iter())
-            .bind(rows().map(|row| row.summary.terminal).bind_iter())
-            .bind(rows().map(|row| row.summary.graph.as_bytes().as_slice()).bind_iter())
-            .bind(rows().map(|row| row.summary.graph_name.as_str()).bind_iter())
-            .bind(rows().map(|row| row.summary.created_at.as_micros()).bind_iter())
-            .bind(rows().map(|row| row.summary.updated_at.as_micros()).bind_iter())
+            .bind(list().map(|row| row.tenant.as_str()).bind_iter())
+            .bind(list().map(|row| row.execution.as_bytes().as_slice()).bind_iter())
+            .bind(list().map(|row| i64::from(row.partition.0)).bind_iter())
+            .bind(list().map(|row| row.summary.state.as_str()).bind_iter())
+            .bind(list().map(|row| row.summary.terminal).bind_iter())
+            .bind(list().map(|row| row.summary.graph.as_bytes().as_slice()).bind_iter())
+            .bind(list().map(|row| row.summary.graph_name.as_str()).bind_iter())
+            .bind(list().map(|row| row.summary.created_at.as_micros()).bind_iter())
+            .bind(list().map(|row| row.summary.updated_at.as_micros()).bind_iter())
+            .bind(list().map(|row| rows::background_columns(&row.summary).0).bind_iter())
+            .bind(list().map(|row| rows::background_columns(&row.summary).1).bind_iter())
+            .bind(list().map(|row| rows::background_columns(&row.summary).2).bind_iter())
             .execute(pool)
             .await;
         match written {

@@ -10,6 +10,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::append::{Bound, MOST_ROWS};
 use crate::ports::{Agenda, AgendaMove, Append};
+use crate::store::rows::background_columns;
 
 /// One kind of row that an append may change.
 #[derive(Debug, Clone, Copy)]
@@ -42,7 +43,7 @@ impl Part {
     /// Of each list.
     const fn columns(self) -> usize {
         match self {
-            Part::Listed => 9,
+            Part::Listed => 12,
             Part::Owing => 3,
             Part::Resting => 4,
             Part::Paid | Part::Woken => 1,
@@ -65,11 +66,12 @@ impl Part {
         let values = vec![row.as_str(); rows].join(",");
         match self {
             Part::Listed => format!(
-                "insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
+                "insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank)
                  select * from (values {values}) as a where a.column2 is not null
                  on conflict (execution) do update set
                     state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
-                    graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at"
+                    graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
+                    mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank"
             ),
             Part::Owing => format!(
                 "insert into outbox (tenant, execution, partition)
@@ -95,13 +97,19 @@ impl Part {
             Part::Listed | Part::Owing | Part::Resting => {
                 let query = query.bind(append.tenant.as_str()).bind(execution).bind(partition);
                 match (self, &append.summary, append.agenda.and_then(|agenda| agenda.to.due_at())) {
-                    (Part::Listed, Some(summary), _) => query
-                        .bind(summary.state.as_str())
-                        .bind(summary.terminal)
-                        .bind(summary.graph.as_bytes().as_slice())
-                        .bind(summary.graph_name.as_str())
-                        .bind(summary.created_at.as_micros())
-                        .bind(summary.updated_at.as_micros()),
+                    (Part::Listed, Some(summary), _) => {
+                        let (mode, status, rank) = background_columns(summary);
+                        query
+                            .bind(summary.state.as_str())
+                            .bind(summary.terminal)
+                            .bind(summary.graph.as_bytes().as_slice())
+                            .bind(summary.graph_name.as_str())
+                            .bind(summary.created_at.as_micros())
+                            .bind(summary.updated_at.as_micros())
+                            .bind(mode)
+                            .bind(status)
+                            .bind(rank)
+                    }
                     (Part::Resting, _, Some(due_at)) => query.bind(due_at.as_micros()),
                     _ => query,
                 }

@@ -1,16 +1,17 @@
 //! The list of executions: derived from the log, so it can be emptied and written anew.
 
 use sqlx::SqliteConnection;
+use stepstream_shared::background::{BackgroundMode, BackgroundStatus};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use super::session::Session;
-use crate::ports::{ListCursor, Listed, StoreError};
+use crate::ports::{BackgroundFilter, ListCursor, Listed, StoreError};
 use crate::store::rows::{self, ListRow};
 
 impl Session {
     pub(super) async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
         let row: Option<ListRow> = sqlx::query_as(
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
              from executions where tenant = ? and execution = ?",
         )
         .bind(tenant.as_str())
@@ -31,27 +32,77 @@ impl Session {
         // Two statements, so that each has the plan that follows its index.
         let sql = match state {
             None => {
-                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
                  from executions where tenant = ?1 and (created_at, execution) < (?2, ?3)
                  order by created_at desc, execution desc limit ?4"
             }
             Some(_) => {
-                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at
+                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
                  from executions where tenant = ?1 and (created_at, execution) < (?2, ?3) and state = ?5
                  order by created_at desc, execution desc limit ?4"
             }
         };
-        // Above every row there is: an id has 20 bytes, so 21 of the highest come after all of one time.
-        let (created_at, execution) = match after {
-            Some(after) => (after.created_at.as_micros(), after.execution.as_bytes().to_vec()),
-            None => (i64::MAX, vec![0xff; 21]),
-        };
+        let (created_at, execution) = rows::list_after(after);
         let query = sqlx::query_as(sql).bind(tenant.as_str()).bind(created_at).bind(execution).bind(i64::from(limit));
         let query = match state {
             None => query,
             Some(state) => query.bind(state),
         };
         let found: Vec<ListRow> = query.fetch_all(&self.readers).await.map_err(|error| self.failure(error))?;
+        rows::collect(found, rows::listed)
+    }
+
+    pub(super) async fn list_background(
+        &self,
+        tenant: &TenantId,
+        filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let (created_at, execution) = rows::list_after(after);
+        let found: Vec<ListRow> = sqlx::query_as(concat!(
+            "select ",
+            rows::list_columns!(),
+            " from executions
+              where tenant = ?1 and mode is not null and (created_at, execution) < (?2, ?3)
+                and (?4 is null or mode = ?4) and (?5 is null or status = ?5)
+              order by created_at desc, execution desc limit ?6"
+        ))
+        .bind(tenant.as_str())
+        .bind(created_at)
+        .bind(execution)
+        .bind(filter.mode.map(BackgroundMode::name))
+        .bind(filter.status.map(BackgroundStatus::name))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.failure(error))?;
+        rows::collect(found, rows::listed)
+    }
+
+    pub(super) async fn queued(
+        &self,
+        partitions: &[PartitionId],
+        without: &[TenantId],
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        // Lists of any length as one value: the text stays the same.
+        let partitions: Vec<u16> = partitions.iter().map(|partition| partition.0).collect();
+        let without: Vec<&str> = without.iter().map(TenantId::as_str).collect();
+        let found: Vec<ListRow> = sqlx::query_as(concat!(
+            "select ",
+            rows::list_columns!(),
+            " from executions
+              where queue_rank is not null and partition in (select value from json_each(?1))
+                and tenant not in (select value from json_each(?2))
+              order by queue_rank, execution limit ?3"
+        ))
+        .bind(serde_json::json!(partitions).to_string())
+        .bind(serde_json::json!(without).to_string())
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.failure(error))?;
         rows::collect(found, rows::listed)
     }
 
@@ -97,15 +148,18 @@ impl Session {
     pub(super) async fn write_list(&self, list: &[Listed]) -> Result<(), StoreError> {
         const SQL: &str = "
             insert into executions
-                (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at)
-            values (?, ?, ?, ?, ?, ?, ?, ?, ?)
+                (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at,
+                 mode, status, queue_rank)
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             on conflict (execution) do update set
                 state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
-                graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at
+                graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
+            mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank
             where executions.tenant = excluded.tenant and executions.updated_at <= excluded.updated_at";
         self.write(async |connection: &mut SqliteConnection| {
             sqlx::query("begin immediate").execute(&mut *connection).await?;
             for row in list {
+                let (mode, status, rank) = rows::background_columns(&row.summary);
                 sqlx::query(SQL)
                     .bind(row.tenant.as_str())
                     .bind(row.execution.as_bytes().as_slice())
@@ -116,6 +170,9 @@ impl Session {
                     .bind(row.summary.graph_name.as_str())
                     .bind(row.summary.created_at.as_micros())
                     .bind(row.summary.updated_at.as_micros())
+                    .bind(mode)
+                    .bind(status)
+                    .bind(rank)
                     .execute(&mut *connection)
                     .await?;
             }

@@ -18,6 +18,14 @@ impl EventData {
             EventData::ExecutionQuiescent {} => "execution_quiescent",
             EventData::ControlRecorded { .. } => "control_recorded",
             EventData::BreakpointSet { .. } => "breakpoint_set",
+            EventData::BackgroundQueued {} => "background_queued",
+            EventData::TargetBindingApplied { .. } => "target_binding_applied",
+            EventData::BackgroundRetryScheduled { .. } => "background_retry_scheduled",
+            EventData::BackgroundRetryStarted {} => "background_retry_started",
+            EventData::CallbackAttempted { .. } => "callback_attempted",
+            EventData::CallbackDelivered { .. } => "callback_delivered",
+            EventData::CallbackGivenUp { .. } => "callback_given_up",
+            EventData::CallbackRenewed { .. } => "callback_renewed",
             EventData::ExecutionCompleted { .. } => "execution_completed",
             EventData::ExecutionFailed { .. } => "execution_failed",
             EventData::ExecutionCancelled { .. } => "execution_cancelled",
@@ -101,6 +109,14 @@ impl EventData {
             | EventData::LimitWarned { .. }
             | EventData::LimitReached { .. }
             | EventData::BudgetSet { .. }
+            | EventData::BackgroundQueued {}
+            | EventData::TargetBindingApplied { .. }
+            | EventData::BackgroundRetryScheduled { .. }
+            | EventData::BackgroundRetryStarted {}
+            | EventData::CallbackAttempted { .. }
+            | EventData::CallbackDelivered { .. }
+            | EventData::CallbackGivenUp { .. }
+            | EventData::CallbackRenewed { .. }
             | EventData::ExecutionCompleted { .. }
             | EventData::ExecutionCancelled { .. }
             | EventData::CompensationStarted { ending: Ending::Cancelled { .. } } => None,
@@ -130,6 +146,7 @@ impl EventData {
                     visit(value);
                 }
             }
+            EventData::TargetBindingApplied { value, .. } => visit(value),
             EventData::ExecutionCompleted { output } => visit(output),
             EventData::StepScheduled { input: Input::Value(input), .. } => visit(input),
             EventData::StepCompleted { output, routing_error, .. } => {
@@ -152,7 +169,14 @@ impl EventData {
             }
             EventData::Custom { data, .. } => visit(data),
             EventData::ArtifactStored { record: Some(record), .. } => visit(&mut record.metadata),
-            EventData::ExecutionStarted {}
+            EventData::BackgroundQueued {}
+            | EventData::BackgroundRetryScheduled { .. }
+            | EventData::BackgroundRetryStarted {}
+            | EventData::CallbackAttempted { .. }
+            | EventData::CallbackDelivered { .. }
+            | EventData::CallbackGivenUp { .. }
+            | EventData::CallbackRenewed { .. }
+            | EventData::ExecutionStarted {}
             | EventData::ExecutionPaused { .. }
             | EventData::ExecutionResumed {}
             | EventData::ExecutionWaiting { .. }

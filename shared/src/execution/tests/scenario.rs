@@ -73,6 +73,7 @@ impl Scenario {
             metadata: None,
             breakpoints: Vec::new(),
             limits: LimitOverrides::default(),
+            background: None,
         }
     }
 
@@ -173,7 +174,10 @@ impl Scenario {
         let runs = execution.state() == ExecutionState::Running;
         let hears = runs || (execution.waits_on_steps && execution.state() != ExecutionState::Paused);
         let rest = match execution.next_deadline() {
-            _ if execution.state().is_terminal() => Rest::Over,
+            _ if execution.owed_attempt().is_some() => Rest::Owes,
+            _ if execution.state().is_terminal() => {
+                execution.owed_callback().and_then(|callback| callback.due()).map_or(Rest::Over, Rest::Until)
+            }
             _ if runs && (jobs > 0 || execution.has_more()) => Rest::Owes,
             _ if !execution.owed_children(&self.graph).is_empty() => Rest::Owes,
             _ if !execution.owed_permits().is_empty() => Rest::Owes,

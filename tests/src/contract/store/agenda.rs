@@ -325,6 +325,7 @@ async fn walk(store: &SharedStore, graph: &Arc<CompiledGraph>, seed: u64) {
                 metadata: None,
                 breakpoints: Vec::new(),
                 limits: LimitOverrides::default(),
+                background: None,
             })),
             0..=2 => Command::Completed { step, attempt, worker, claim, output: Data::null(), duration_us: 1 },
             3..=5 => {

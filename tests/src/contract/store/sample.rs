@@ -93,6 +93,7 @@ pub fn summary(state: &str, created_at: u64, updated_at: u64) -> Summary {
         graph_name: "sample".to_owned(),
         created_at: micros(created_at),
         updated_at: micros(updated_at),
+        background: None,
     }
 }
 

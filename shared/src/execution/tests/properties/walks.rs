@@ -6,10 +6,12 @@ use serde_json::{Value, json};
 
 use super::super::scenario::*;
 use super::choices::Choices;
+use crate::background::{Background, BackgroundRetry, TargetBinding, TargetType, Transform};
 use crate::error::{ErrorCategory, ExecutionError};
 use crate::event::child::ChildEnding;
 use crate::event::message::{GuidancePriority, GuidanceSource, Message};
 use crate::event::{EventData, GoalStatus, Note, Spent, Wait};
+use crate::execution::{AfterEnd, CallbackReport, CallbackResult};
 use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
 use crate::id::ExecutionId;
 use crate::wire::ClaimId;
@@ -21,15 +23,61 @@ pub(super) fn walk(scenario: &mut Scenario, choices: &mut Choices<'_>, actions: 
     let inputs = json!({"n": choices.below(4), "list": list});
     let request = scenario.request(&inputs);
     let planning = choices.rarely(10);
-    scenario.when(Command::Create(Box::new(StartRequest { planning, ..request })));
+    let background = choices.rarely(3).then(|| Box::new(background(scenario, choices)));
+    let queued = background.is_some();
+    scenario.when(Command::Create(Box::new(StartRequest { planning, background, ..request })));
+    if queued && !choices.rarely(4) {
+        let _ = scenario.attempt(tick());
+        let _ = scenario.attempt(Command::Admit);
+    }
     for _ in 0..actions {
-        if scenario.execution.state().is_terminal() && !choices.rarely(3) {
-            return;
+        if scenario.execution.state().is_terminal() {
+            if scenario.execution.owed_callback().is_some() || scenario.execution.owed_attempt().is_some() {
+                let command = if choices.rarely(4) { command(scenario, choices) } else { after_end(scenario, choices) };
+                let _ = scenario.attempt(command);
+                continue;
+            }
+            if !choices.rarely(3) {
+                return;
+            }
         }
         let command = command(scenario, choices);
         // Legal or not: the scenario checks what must hold of either answer.
         let _ = scenario.attempt(command);
     }
+}
+
+/// Anything that can be asked for, with short times.
+fn background(scenario: &Scenario, choices: &mut Choices<'_>) -> Background {
+    let binding = choices.rarely(2).then(|| TargetBinding {
+        target: *choices.one(&TargetType::ALL),
+        path: None,
+        transform: *choices.one(&[Transform::None, Transform::FirstLine, Transform::Truncate, Transform::JsonExtract]),
+        max_length: None,
+        json_path: choices.rarely(2).then(|| "$.deep".to_owned()),
+        thread_id: None,
+        execution_id: None,
+    });
+    Background {
+        timeout_ms: 1 + choices.below(200_000) as u64,
+        run_at: choices.rarely(4).then(|| scenario.now.after(Duration::from_secs(choices.below(100) as u64))),
+        retry: choices.rarely(2).then(BackgroundRetry::default),
+        callback_url: choices.rarely(2).then(|| "https://example.org".to_owned()),
+        target_binding: binding,
+        attempt: 1 + choices.below(3) as u32,
+        ..Background::default()
+    }
+}
+
+/// What is done, or tried, after an end.
+fn after_end(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
+    let made = scenario.execution.owed_callback().map_or(0, |callback| callback.attempts());
+    let results = [CallbackResult::Delivered, CallbackResult::Failed, CallbackResult::Refused];
+    let (result, status) = (*choices.one(&results), choices.rarely(2).then_some(500));
+    let attempt = if choices.rarely(6) { made } else { made + 1 };
+    let report = CallbackReport { attempt, result, status, error: None };
+    let what = if choices.rarely(3) { AfterEnd::AttemptBegun } else { AfterEnd::Callback(report) };
+    Command::AfterEnd(Box::new(what))
 }
 
 /// A step, mostly one that is open.
@@ -151,6 +199,8 @@ fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
         _ => match choices.below(16) {
             0 => Command::Start,
             1 => Command::Cancel { reason: reason() },
+            4 | 5 => Command::Admit,
+            6..=9 => after_end(scenario, choices),
             2 => Command::Fail { error: failure(choices) },
             3 => Command::Create(Box::new(scenario.request(&json!({})))),
             _ => {

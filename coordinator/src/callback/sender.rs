@@ -1,0 +1,149 @@
+//! One attempt at a callback.
+
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use reqwest::header::{CONTENT_TYPE, HeaderValue};
+use reqwest::{Client, StatusCode, Url, redirect};
+use stepstream_shared::execution::CallbackResult;
+use stepstream_shared::id::{ExecutionId, MessageId, TenantId};
+
+use super::address::{Allowed, Guarded, Lookup, NotPublic, checked};
+use super::{CALLBACK_TIMEOUT, CallbackOptions, Secrets};
+use crate::error::chain;
+
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// What became of an attempt.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Exchange {
+    pub(crate) result: CallbackResult,
+    pub(crate) status: Option<u16>,
+    pub(crate) error: Option<String>,
+}
+
+impl Exchange {
+    fn refused(why: String) -> Self {
+        Exchange { result: CallbackResult::Refused, status: None, error: Some(why) }
+    }
+
+    fn failed(why: String) -> Self {
+        Exchange { result: CallbackResult::Failed, status: None, error: Some(why) }
+    }
+}
+
+/// The id of the callback of an execution: whoever gets it twice knows it by this.
+pub(crate) fn callback_id(execution: ExecutionId) -> String {
+    MessageId::derived("stepstream 2026 callback", &[execution.as_bytes()]).to_string()
+}
+
+pub(super) struct Sender {
+    secrets: Secrets,
+    allow_http: bool,
+    allow: Arc<[Allowed]>,
+    /// `Err` where this machine cannot make such requests at all.
+    client: Result<Client, String>,
+}
+
+impl Sender {
+    pub(super) fn new(options: CallbackOptions, lookup: Arc<dyn Lookup>) -> Self {
+        let CallbackOptions { secrets, allow_http, allow } = options;
+        let allow: Arc<[Allowed]> = allow.into();
+        let client = Client::builder()
+            .dns_resolver(Arc::new(Guarded { lookup, allow: allow.clone() }))
+            .redirect(redirect::Policy::none())
+            // A proxy would look up names by itself.
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .timeout(CALLBACK_TIMEOUT)
+            .pool_max_idle_per_host(0)
+            .user_agent(concat!("stepstream/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| chain(&error));
+        Sender { secrets, allow_http, allow, client }
+    }
+
+    /// The URL, if it may be called as far as can be seen from itself.
+    pub(super) fn check(&self, tenant: &TenantId, url: &str) -> Result<Url, String> {
+        if self.secrets.of(tenant).is_empty() {
+            return Err("callbacks are signed, and this server has no webhook secret (--webhook-secret)".to_owned());
+        }
+        let url = Url::parse(url).map_err(|error| format!("this is no URL: {error}"))?;
+        match url.scheme() {
+            "https" => {}
+            "http" if self.allow_http => {}
+            "http" => {
+                return Err("callbacks go by https; an operator may allow http (--callback-allow-http)".to_owned());
+            }
+            other => return Err(format!("callbacks go by https, not by `{other}`")),
+        }
+        if !url.username().is_empty() || url.password().is_some() {
+            return Err("a callback URL has no user name and no password in it".to_owned());
+        }
+        let host = url.host_str().ok_or("a callback URL names a host")?;
+        // Where the host is an address, nobody is asked for another one.
+        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
+            checked(&self.allow, host, address).map_err(|error| error.to_string())?;
+        }
+        Ok(url)
+    }
+
+    pub(super) async fn call(&self, tenant: &TenantId, url: &str, id: &str, body: Vec<u8>) -> Exchange {
+        let url = match self.check(tenant, url) {
+            Ok(url) => url,
+            Err(why) => return Exchange::refused(why),
+        };
+        let client = match &self.client {
+            Ok(client) => client,
+            Err(why) => return Exchange::failed(format!("this server cannot make requests: {why}")),
+        };
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+        let timestamp = i64::try_from(now).unwrap_or(i64::MAX);
+        let signatures: Vec<String> =
+            self.secrets.of(tenant).iter().map(|secret| secret.sign(id, timestamp, &body)).collect();
+        let request = client
+            .post(url)
+            .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
+            .header("webhook-id", id)
+            .header("webhook-timestamp", timestamp)
+            .header("webhook-signature", signatures.join(" "))
+            .body(body);
+        match request.send().await {
+            // What it says besides is not read.
+            Ok(answer) => judge(answer.status()),
+            Err(error) => {
+                let error = error.without_url();
+                let private = private_address(&error);
+                let text = chain(&error);
+                if private { Exchange::refused(text) } else { Exchange::failed(text) }
+            }
+        }
+    }
+}
+
+fn judge(status: StatusCode) -> Exchange {
+    let code = Some(status.as_u16());
+    if status.is_success() {
+        return Exchange { result: CallbackResult::Delivered, status: code, error: None };
+    }
+    let (result, error) = match status {
+        StatusCode::GONE => (CallbackResult::Refused, "the other side does not want it any more (410)".to_owned()),
+        _ if status.is_redirection() => {
+            (CallbackResult::Failed, format!("answered {status}; redirects are not followed"))
+        }
+        _ => (CallbackResult::Failed, format!("answered {status}")),
+    };
+    Exchange { result, status: code, error: Some(error) }
+}
+
+/// The name led to an address that may not be called.
+fn private_address(error: &reqwest::Error) -> bool {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<NotPublic>() {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
