@@ -60,6 +60,11 @@ impl UnrulyStore {
         self.unreadable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(execution);
     }
 
+    /// It can be read again.
+    pub fn mend(&self, execution: ExecutionId) {
+        self.unreadable.lock().unwrap_or_else(std::sync::PoisonError::into_inner).remove(&execution);
+    }
+
     fn reached(&self) -> Result<(), StoreError> {
         match self.away.load(Ordering::SeqCst) {
             true => Err(StoreError::Unavailable(anyhow::anyhow!("the test says so"))),
