@@ -2,6 +2,7 @@
 
 mod choices;
 mod compensation;
+mod control;
 mod graphs;
 mod races;
 mod walks;
@@ -95,6 +96,29 @@ proptest! {
             for node in 0..scenario.graph.nodes.len() as u32 {
                 prop_assert!(ended || scenario.execution.steps().iter().any(|step| step.node() == node), "node {}", node);
             }
+        }
+    }
+
+    /// A step ends once and nothing is heard of it afterwards, an attempt begins once, and an execution that is over
+    /// stays as it is, whatever is asked.
+    #[test]
+    fn nothing_is_doubled_or_resurrected(chance in chance()) {
+        let mut scenario = history(&chance, 30)?;
+        walks::drain(&mut scenario, &mut Choices::new(&chance));
+        walks::walk_on(&mut scenario, &mut Choices::new(&chance), 10);
+        control::each_ends_once(&scenario.events())?;
+    }
+
+    /// Requests that make no sense are interleaved with those that do. Each is refused and changes nothing.
+    #[test]
+    fn bad_requests_change_nothing_wherever_it_stands(chance in chance()) {
+        let mut choices = Choices::new(&chance);
+        let graph = graphs::any_graph(&mut choices)?;
+        let mut scenario = given_graph(graph);
+        walks::walk(&mut scenario, &mut choices, 1);
+        for _ in 0..12 {
+            control::refuses_what_makes_no_sense(&mut scenario)?;
+            walks::walk_on(&mut scenario, &mut choices, 3);
         }
     }
 

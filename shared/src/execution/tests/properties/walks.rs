@@ -30,6 +30,11 @@ pub(super) fn walk(scenario: &mut Scenario, choices: &mut Choices<'_>, actions: 
         let _ = scenario.attempt(tick());
         let _ = scenario.attempt(Command::Admit);
     }
+    walk_on(scenario, choices, actions);
+}
+
+/// Goes on with an execution that there is.
+pub(super) fn walk_on(scenario: &mut Scenario, choices: &mut Choices<'_>, actions: u32) {
     for _ in 0..actions {
         if scenario.execution.state().is_terminal() {
             if scenario.execution.owed_callback().is_some() || scenario.execution.owed_attempt().is_some() {
