@@ -9,6 +9,7 @@ pub mod process;
 pub mod programs;
 pub mod receiver;
 pub mod recordings;
+pub mod s3;
 pub mod stage;
 pub mod story;
 pub mod unruly;

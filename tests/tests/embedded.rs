@@ -155,6 +155,37 @@ async fn a_full_disk_ends_a_run_with_its_own_code_and_loses_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_output_that_the_disk_has_no_room_for_fails_its_step_and_says_why() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // Half a megabyte that does not compress, into what the log leaves of less than one.
+    let graph = json!({
+        "stepstream": 1, "name": "large", "version": "1.0.0",
+        "nodes": {"give": {"task": "process", "with": {"argv": ["sh", "-c", "head -c 700000 /dev/urandom | base64 -w0"]}}},
+        "output": "=steps.give.output",
+    });
+    let graph = write(directory.path(), "graph.json", &graph);
+    let script = format!(
+        "mkdir small
+         mount -t tmpfs -o size=800k tmpfs small
+         echo mounted
+         set +e
+         \"$PROGRAM\" run '{graph}' --data small/data --allow-process -o json > first.json
+         echo \"full $?\"
+         mount -o remount,size=64m none small
+         \"$PROGRAM\" run '{graph}' --data small/data --allow-process -o json > second.json
+         echo \"room $?\""
+    );
+    let said = in_a_namespace(directory.path(), &script).await;
+    assert!(said.stdout.contains("full 1\nroom 0"), "{said:#?}");
+    let read = |name: &str| -> Value {
+        serde_json::from_slice(&std::fs::read(directory.path().join(name)).expect("written")).expect("JSON")
+    };
+    let first = read("first.json");
+    assert_eq!(first["error"]["code"], "artifact_store_full", "{first}");
+    assert!(read("second.json")["output"]["$artifact"]["size"].as_u64() > Some(700_000));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_read_only_disk_ends_a_run_with_its_own_code() {
     let directory = tempfile::tempdir().expect("a directory");
     let graph = write(directory.path(), "graph.json", &graphs::chain(1, 0.0));

@@ -217,3 +217,6 @@ impl Context {
         Ok(reference)
     }
 }
+
+#[cfg(test)]
+mod tests;

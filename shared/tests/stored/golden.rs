@@ -8,17 +8,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use stepstream_shared::artifact::{ArtifactType, Compression};
 use stepstream_shared::background::{
     Background, BackgroundMode, BackgroundRetry, BackgroundStatus, TargetBinding, TargetType, Transform,
 };
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
+use stepstream_shared::event::artifact::ArtifactRecord;
 use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, Undone, codec};
 use stepstream_shared::execution::{
     AfterEnd, CallbackReport, CallbackResult, Command, Execution, StartRequest, WaitReason,
 };
 use stepstream_shared::graph::{CompiledGraph, Graphs, LimitOverrides, Source, compile};
-use stepstream_shared::id::{ExecutionId, TenantId, ThreadId, TriggerId};
+use stepstream_shared::id::{ArtifactId, ExecutionId, TenantId, ThreadId, TriggerId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{ClaimId, TraceContext};
 
@@ -132,6 +134,30 @@ fn every_kind_there_is_has_its_golden_files() {
     files.sort_unstable();
     expected.sort_unstable();
     assert_eq!(files, expected, "no file is left of a kind that there is not any more");
+}
+
+/// Fields that came to a kind after its golden files were written.
+#[test]
+fn the_record_of_an_artifact_is_stored_in_the_same_bytes_for_ever() {
+    let record = ArtifactRecord {
+        name: "page.png".to_owned(),
+        artifact_type: ArtifactType::Screenshot,
+        content_type: "image/png".to_owned(),
+        stored_bytes: Some(700),
+        compression: Compression::Zstd,
+        metadata: data(json!({"page": 1})),
+    };
+    let event = EventData::ArtifactStored {
+        artifact: ArtifactId::from_bytes([15; 20]),
+        step: None,
+        content_hash: "blake3:af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262".to_owned(),
+        size_bytes: 1000,
+        record: Some(Box::new(record)),
+    };
+    let encoded = codec::encode(&[7; 32], &envelope(&event), vec![event.clone()], [1; 16]).unwrap();
+    let bytes = golden("artifact-record.hex", &(hex(&encoded.body) + "\n"));
+    assert_eq!(hex(&encoded.body), bytes.trim());
+    assert_eq!(codec::decode(&unhex(&bytes)).unwrap().events, [event]);
 }
 
 /// A history with maps, loops, retries, holds, error edges and a skipped branch in it.

@@ -110,6 +110,11 @@ impl Fleet {
         self.directory.path().join(name)
     }
 
+    /// Where coordinators and workers have their artifacts.
+    pub fn artifacts(&self) -> PathBuf {
+        self.file("artifacts")
+    }
+
     pub fn database(&self) -> &str {
         &self.database
     }
@@ -121,7 +126,8 @@ impl Fleet {
             .args(["--listen", listen, "--name", &format!("coordinator-{index}")])
             .args(["--lease", &format!("{}ms", self.plan.lease.as_millis())])
             .args(["--redispatch-after", &format!("{}ms", self.plan.redispatch_after.as_millis())])
-            .args(["--partitions", PARTITIONS]);
+            .args(["--partitions", PARTITIONS])
+            .args(["--artifacts", &self.artifacts().display().to_string()]);
         Process::start(&format!("coordinator-{index}"), command, self.directory())
     }
 
@@ -136,6 +142,8 @@ impl Fleet {
             "--slots",
             &self.plan.slots.to_string(),
             "--allow-process",
+            "--artifacts",
+            &self.artifacts().display().to_string(),
         ]);
         Process::start(name, command, self.directory())
     }
