@@ -6,7 +6,8 @@ use std::path::Path;
 use serde_json::Value;
 use stepstream_shared::data::{Data, MAX_BYTES};
 use stepstream_shared::graph::{
-    CompiledGraph, LimitOverrides, MAX_DOCUMENT_BYTES, Source, compile, read_limits, wfcommons,
+    CompiledGraph, LimitOverrides, MAX_DOCUMENT_BYTES, Source, compile_unlooked, inline_references, read_limits,
+    wfcommons,
 };
 
 use crate::exit::{Exit, Problem, chain};
@@ -24,8 +25,18 @@ pub struct Document {
 }
 
 impl Document {
+    /// Something stands in for the graphs that it takes in by name: whoever registers it looks them up.
     pub fn compile(&self) -> Result<CompiledGraph, Problem> {
-        compile(&Source { name: &self.name, text: &self.text }).map_err(|problems| Problem::usage(problems.to_string()))
+        compile_unlooked(&self.source()).map_err(|problems| Problem::usage(problems.to_string()))
+    }
+
+    /// The graphs that it takes in by name.
+    pub fn takes_in(&self) -> Vec<String> {
+        inline_references(&self.source())
+    }
+
+    fn source(&self) -> Source<'_> {
+        Source { name: &self.name, text: &self.text }
     }
 }
 

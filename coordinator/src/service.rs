@@ -4,6 +4,7 @@ mod artifacts;
 mod bulk;
 mod schedules;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,7 +16,7 @@ use stepstream_shared::background::{Background, BackgroundRequest};
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
 use stepstream_shared::execution::{Command, StartRequest, Steer, Steering};
-use stepstream_shared::graph::{CompiledGraph, LimitOverrides, Source, compile};
+use stepstream_shared::graph::{CompiledGraph, LimitOverrides, Source, compile_knowing, inline_references};
 use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext, WireError};
@@ -244,12 +245,15 @@ impl Service {
 
     /// Compiles a document and registers it; the same document again changes nothing.
     pub async fn register_graph(&self, tenant: &TenantId, file: &str, text: &str) -> Result<Registered, ServiceError> {
+        let documents = self.taken_in(tenant, file, text).await?;
         let (name, text) = (file.to_owned(), text.to_owned());
         // A large document takes long enough to hold up whoever shares this thread.
-        let graph = tokio::task::spawn_blocking(move || compile(&Source { name: &name, text: &text }).map(Arc::new))
-            .await
-            .map_err(|error| ServiceError::Internal(error.to_string()))?
-            .map_err(|problems| ServiceError::BadGraph(problems.to_string()))?;
+        let graph = tokio::task::spawn_blocking(move || {
+            compile_knowing(&Source { name: &name, text: &text }, &documents).map(Arc::new)
+        })
+        .await
+        .map_err(|error| ServiceError::Internal(error.to_string()))?
+        .map_err(|problems| ServiceError::BadGraph(problems.to_string()))?;
         if let Some(stored) = self.0.reader.store().get_graph(tenant, &graph.digest).await? {
             self.0.reader.remember(tenant, graph.clone());
             return Ok(Registered { graph, registered_at: stored.registered_at, created: false });
@@ -265,6 +269,27 @@ impl Service {
         self.0.reader.store().put_graph(tenant, &stored).await?;
         self.0.reader.remember(tenant, graph.clone());
         Ok(Registered { graph, registered_at, created: true })
+    }
+
+    /// The graphs that a document takes in by name, by these names: as they are now, so that what is registered never
+    /// changes. The compiler says which of them are not there.
+    async fn taken_in(
+        &self,
+        tenant: &TenantId,
+        file: &str,
+        text: &str,
+    ) -> Result<HashMap<String, String>, ServiceError> {
+        let mut documents = HashMap::new();
+        for name in inline_references(&Source { name: file, text }) {
+            match self.0.reader.find_graph(tenant, &name).await.map_err(ServiceError::from) {
+                Ok(graph) => {
+                    documents.insert(name, graph.canonical.clone());
+                }
+                Err(ServiceError::GraphNotFound(_)) => {}
+                Err(other) => return Err(other),
+            }
+        }
+        Ok(documents)
     }
 
     /// Brings an execution into being; durable when this returns.

@@ -25,6 +25,7 @@ pub mod children;
 pub mod compensation;
 pub mod decide;
 pub mod flow;
+mod frames;
 pub mod hash;
 mod idle;
 mod inbox;
@@ -42,6 +43,7 @@ mod standstill;
 pub mod state;
 pub mod steering;
 pub mod step;
+mod taking_in;
 mod waiting;
 
 pub use apply::ApplyError;

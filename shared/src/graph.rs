@@ -14,7 +14,7 @@ pub(crate) mod suggest;
 pub mod wfcommons;
 
 pub(crate) use compile::input_problems as form_problems;
-pub use compile::{Source, compile};
+pub use compile::{Source, compile, compile_knowing, compile_unlooked, inline_references};
 pub use diagnose::{Diagnostic, Diagnostics, Place};
 pub(crate) use document::parse_duration;
 pub use document::{MAX_DOCUMENT_BYTES, MAX_EDGES, MAX_NODES, MAX_STEPS, read_limits};
@@ -23,9 +23,9 @@ pub use policy::LongRunningPolicy;
 pub use schema::json_schema;
 
 pub use compiled::{
-    Allocation, Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, GraphDigest, GraphLimits,
-    Graphs, Join, Loop, LoopIx, Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule, Reserve,
-    Routing, Spawn, SubGraph, Task, Timeouts, WaitFor, WaitNode,
+    Allocation, Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, Frame, FrameIx, GraphDigest,
+    GraphLimits, Graphs, Join, Loop, LoopIx, Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule,
+    Reserve, Routing, Spawn, SubGraph, Task, Timeouts, WaitFor, WaitNode,
 };
 
 #[cfg(test)]

@@ -349,3 +349,28 @@ async fn a_child_spends_its_parents_money_and_its_parent_hears_what_it_used() {
     assert_eq!((usage.tokens(), usage.of_children.tokens(), usage.reserved_tokens), (80, 80, 0), "{state} {said}");
     house.closes().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_graph_that_is_taken_in_by_name_is_pinned_when_it_is_registered() {
+    let house = House::new().await;
+    let service = &house.coordinator.service;
+    house.knows("double", DOUBLE).await;
+    house.knows("taking", "nodes: { d: { graph: double, spawn: { mode: inline }, with: { n: \"=inputs.n\" } } }").await;
+    // Another version changes nothing of what is registered.
+    let other = "stepstream: 1\nname: double\nversion: 2.0.0\nnodes: { d: { transform: \"=inputs.n * 3\" } }";
+    service.register_graph(&house.tenant, "test.yaml", other).await.unwrap();
+    let id = house.begins("taking", json!({"n": 5})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Completed, json!(10)));
+    assert_eq!(house.count().await, 1, "in the execution itself");
+    house.knows("twofold", "nodes: { t: { graph: taking, spawn: { mode: inline } } }").await;
+    let id = house.begins("twofold", json!({"n": 4})).await;
+    assert_eq!(house.ends(id).await, (ExecutionState::Completed, json!(8)));
+    let unknown = "stepstream: 1\nname: lost\nnodes: { d: { graph: nowhere, spawn: { mode: inline } } }";
+    let refused = service.register_graph(&house.tenant, "test.yaml", unknown).await.unwrap_err();
+    assert!(refused.to_string().contains("there is no graph `nowhere` to take in"), "{refused}");
+    let itself =
+        "stepstream: 1\nname: double\nversion: 3.0.0\nnodes: { t: { graph: taking, spawn: { mode: inline } } }";
+    let refused = service.register_graph(&house.tenant, "test.yaml", itself).await.unwrap_err();
+    assert!(refused.to_string().contains("double → taking → double"), "{refused}");
+    house.closes().await;
+}

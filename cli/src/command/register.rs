@@ -41,19 +41,27 @@ pub async fn run(args: RegisterArgs, app: &App) -> Result<Exit, Problem> {
     let mut documents = Vec::new();
     for file in &args.files {
         let document = input::document(file)?;
-        let graph = document.compile()?;
-        documents.push((document, graph));
+        document.compile()?;
+        documents.push(document);
     }
+    // With what they take in, which only the store knows.
+    let mut registered_as: Vec<(String, String, String)> = Vec::new();
     match &place.target {
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
             let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
             let mut answer = Ok(());
-            for (document, _) in &documents {
+            for document in &documents {
                 let registered = here.service.register_graph(&place.tenant, &document.name, &document.text);
-                answer = here.or_trouble(registered).await.map(|_| ());
-                if answer.is_err() {
-                    break;
+                match here.or_trouble(registered).await {
+                    Ok(found) => {
+                        let graph = found.graph;
+                        registered_as.push((graph.name.clone(), graph.version.clone(), graph.digest.to_string()));
+                    }
+                    Err(problem) => {
+                        answer = Err(problem);
+                        break;
+                    }
                 }
             }
             here.close().await;
@@ -61,21 +69,22 @@ pub async fn run(args: RegisterArgs, app: &App) -> Result<Exit, Problem> {
         }
         Target::Server(url) => {
             let client = Client::new(url, place.tenant.clone())?;
-            for (document, _) in &documents {
-                client.register(&document.name, document.text.clone()).await?;
+            for document in &documents {
+                let graph = client.register(&document.name, document.text.clone()).await?.into_inner();
+                registered_as.push((graph.name, graph.version, graph.graph_id));
             }
         }
         Target::Postgres(_) => return Err(Problem::usage("`register` needs a data directory or a server")),
     }
     match args.output {
         Format::Text => {
-            for (_, graph) in &documents {
-                output::line(&format!("{}@{}  {}", printable(&graph.name), printable(&graph.version), graph.digest))?;
+            for (name, version, id) in &registered_as {
+                output::line(&format!("{}@{}  {id}", printable(name), printable(version)))?;
             }
         }
         Format::Json => {
-            let item = |graph: &stepstream_shared::graph::CompiledGraph| json!({"graph_id": graph.digest, "name": graph.name, "version": graph.version});
-            let items: Vec<_> = documents.iter().map(|(_, graph)| item(graph)).collect();
+            let item = |(name, version, id): &(String, String, String)| json!({"graph_id": id, "name": name, "version": version});
+            let items: Vec<_> = registered_as.iter().map(item).collect();
             output::json(&json!({ "items": items }))?;
         }
     }

@@ -138,7 +138,8 @@ pub async fn run(args: RunArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.target.resolve(&app.settings)?;
     let document = input::document(&args.graph)?;
     let graph = document.compile()?;
-    if let Some(unknown) = args.breakpoints.iter().find(|node| !graph.by_name.contains_key(*node)) {
+    let looked_up = document.takes_in().is_empty();
+    if let Some(unknown) = args.breakpoints.iter().find(|node| looked_up && !graph.by_name.contains_key(*node)) {
         let nodes: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
         let unknown = output::printable(unknown);
         return Err(Problem::usage(format!("--break: the graph has no node `{unknown}`"))
@@ -170,7 +171,9 @@ impl Job<'_> {
     async fn embedded(self, dir: &std::path::Path, inputs: stepstream_shared::data::Data) -> Result<Exit, Problem> {
         let allow_process = self.args.worker.allow_process(self.app)?;
         let slots = self.args.worker.slots(self.app)?;
-        warn_of_missing(&self.graph, allow_process);
+        if self.graph.frames.is_empty() {
+            warn_of_missing(&self.graph, allow_process);
+        }
         self.app.start_logs(LOGS_OF_A_RUN)?;
         let stop = Stop::new(self.args.timeout)?;
         let mut here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
@@ -190,8 +193,13 @@ impl Job<'_> {
         let tenant = &self.place.tenant;
         let registered =
             here.or_trouble(here.service.register_graph(tenant, &self.document.name, &self.document.text)).await?;
+        // With what it takes in, which nobody had looked up before.
+        let graph = registered.graph;
+        if !graph.frames.is_empty() {
+            warn_of_missing(&graph, allow_process);
+        }
         let start = Start {
-            graph: registered.graph,
+            graph: graph.clone(),
             named: None,
             inputs,
             idempotency_key: self.args.idempotency_key.clone(),
@@ -206,13 +214,13 @@ impl Job<'_> {
         let id = started.execution;
         // Under a key that was used before, it is not this call that began the execution and gave it its right.
         let given = rights::given(&here.service, tenant, id).await.unwrap_or(allow_process);
-        let go_on = how_to_resume(&id.to_string(), &self.place, runs_programs(&self.graph) && !given);
+        let go_on = how_to_resume(&id.to_string(), &self.place, runs_programs(&graph) && !given);
         if self.args.detach || self.background.is_some() {
             return self.detached(&id.to_string(), &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);
         progress.say(&begun(&self.graph, &id.to_string()));
-        let queues = family_queues(&here.service, tenant, &self.graph).await;
+        let queues = family_queues(&here.service, tenant, &graph).await;
         here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process }, stop)?;
         let patience = if self.args.wait { Patience::Endless } else { Patience::WhileItGoesOn };
         let ended = follow::embedded(here, tenant, id, patience, &mut progress, stop).await;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::{Value, json};
-use stepstream_shared::graph::{Source, compile};
+use stepstream_shared::graph::{Source, compile_unlooked};
 
 use super::Format;
 use crate::app::App;
@@ -49,12 +49,13 @@ pub fn run(args: &ValidateArgs, app: &App) -> Result<Exit, Problem> {
                 continue;
             }
         };
-        match compile(&Source { name: &document.name, text: &document.text }) {
+        let unlooked = document.takes_in();
+        match compile_unlooked(&Source { name: &document.name, text: &document.text }) {
             Ok(graph) => {
                 let (nodes, edges) = (graph.nodes.len(), graph.edges.len());
                 items.push(json!({
                     "file": document.name, "valid": true, "problems": [], "graph_id": graph.digest,
-                    "name": graph.name, "version": graph.version, "nodes": nodes, "edges": edges,
+                    "name": graph.name, "version": graph.version, "nodes": nodes, "edges": edges, "not_looked_up": unlooked,
                 }));
                 if args.output == Format::Text {
                     let file = output::printable(&document.name);
@@ -62,6 +63,12 @@ pub fn run(args: &ValidateArgs, app: &App) -> Result<Exit, Problem> {
                         "{GOOD}ok{GOOD:#} {file}: {} {}, {nodes} nodes, {edges} edges, {}",
                         graph.name, graph.version, graph.digest
                     ))?;
+                    if !unlooked.is_empty() {
+                        output::note(&format!(
+                            "  takes in {}: not looked up here, and what it will run has another id; `register` looks them up",
+                            output::printable(&unlooked.join(", "))
+                        ));
+                    }
                 }
             }
             Err(problems) => {

@@ -31,6 +31,9 @@ pub enum Input {
     /// `{input, output}` of the step that is undone.
     #[serde(rename = "u")]
     Undone,
+    /// The input of a step: of one that enters a graph, the inputs of that graph.
+    #[serde(rename = "g")]
+    Given(u32),
 }
 
 impl Input {
@@ -116,6 +119,9 @@ pub enum SkipReason {
     /// It ran only for a race that another branch has won.
     #[serde(rename = "l")]
     Lost,
+    /// The graph that it is a step of was taken in by another one, and is over: it failed, or an `end` ended it.
+    #[serde(rename = "s")]
+    SubGraphOver,
 }
 
 impl SkipReason {
@@ -128,6 +134,7 @@ impl SkipReason {
             SkipReason::MapFailed => "map_failed",
             SkipReason::GoalMet => "goal_met",
             SkipReason::Lost => "lost",
+            SkipReason::SubGraphOver => "sub_graph_over",
         }
     }
 }

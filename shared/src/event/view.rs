@@ -274,6 +274,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                 }
                 Input::Item => put("input_from", json!("item")),
                 Input::Undone => put("input_from", json!("undoes")),
+                Input::Given(of) => {
+                    let node = execution.step(*of).map(|step| graph.shown_name(NodeIx(step.node())));
+                    put("input_from", json!(node.map(|node| format!("inputs of {node}"))));
+                }
             }
         }
         EventData::StepStarted { attempt, worker, claim, .. } => {

@@ -13,7 +13,7 @@ use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::{Ending, EventData, Input, NewStep, SkipReason};
 use crate::graph::expression::{ExpressionError, OutputView, Reference, Template};
-use crate::graph::{CompiledGraph, Edge, EdgeKind, Join, Loop, Node, NodeIx, NodeKind, Reserve, Routing};
+use crate::graph::{CompiledGraph, Edge, EdgeKind, FrameIx, Join, Loop, Node, NodeIx, NodeKind, Reserve, Routing};
 
 /// Events after which one append stops taking in more consequences; a tick at once goes on with the rest. Keeps a row
 /// of the log, and the time that one decision takes, bounded whatever the graph's width.
@@ -40,7 +40,9 @@ impl Decision<'_> {
                 return Ok(()); // A tick goes on.
             }
             if let Some(loser) = self.execution.losing.last().copied() {
-                self.emit(EventData::StepSkipped { step: loser, reason: SkipReason::Lost, new: None })?;
+                let over = self.execution.is_cut(self.graph, loser);
+                let reason = if over { SkipReason::SubGraphOver } else { SkipReason::Lost };
+                self.emit(EventData::StepSkipped { step: loser, reason, new: None })?;
                 continue;
             }
             if self.execution.usage.short {
@@ -52,7 +54,7 @@ impl Decision<'_> {
                 }
                 if self.at_breakpoint(ready) {
                     if self.execution.state == ExecutionState::Running {
-                        let name = self.graph.node(NodeIx(ready.node())).map_or("", |node| node.name.as_str());
+                        let name = self.graph.shown_name(NodeIx(ready.node()));
                         let reason = format!("breakpoint before `{name}`");
                         self.emit(EventData::ExecutionPaused { reason, breakpoint: Some(ready.node()) })?;
                     }
@@ -102,7 +104,15 @@ impl Decision<'_> {
     /// Somebody wants to look before the node runs, and has not.
     fn at_breakpoint(&self, ready: Ready) -> bool {
         let Ready::Run(ix) = ready else { return false };
-        self.execution.breakpoints.contains(&ix) && self.execution.passing != Some(ix) && !self.execution.has_lost(ix)
+        // Of a graph that is taken in: before it is entered.
+        let named = match self.graph.node(NodeIx(ix)).map(|node| &node.kind) {
+            Some(NodeKind::Enter(frame)) => self.graph.frame(*frame).map_or(ix, |frame| frame.exit.0),
+            Some(NodeKind::Inline(_)) => return false,
+            _ => ix,
+        };
+        self.execution.breakpoints.contains(&named)
+            && self.execution.passing != Some(ix)
+            && !self.execution.has_lost(ix)
     }
 
     pub(super) fn is_full(&self) -> bool {
@@ -119,7 +129,7 @@ impl Decision<'_> {
     }
 
     /// What expressions see at a node that is about to run.
-    fn view(&self, place: NodeIx) -> View<'_> {
+    pub(super) fn view(&self, place: NodeIx) -> View<'_> {
         View::before(self.execution, self.graph, place, &self.work)
     }
 
@@ -128,7 +138,10 @@ impl Decision<'_> {
     fn must_wait(&self, ready: Ready) -> bool {
         let Ready::Run(ix) = ready else { return false };
         (self.execution.state != ExecutionState::Running || self.execution.wants_a_child())
-            && self.graph.node(NodeIx(ix)).is_some_and(|node| matches!(node.kind, NodeKind::End { .. }))
+            && self
+                .graph
+                .node(NodeIx(ix))
+                .is_some_and(|node| matches!(node.kind, NodeKind::End { .. }) && node.frame.is_none())
     }
 
     fn follow(&mut self, ready: Ready) -> Result<(), Rejection> {
@@ -169,7 +182,7 @@ impl Decision<'_> {
         match &node.kind {
             NodeKind::Task(task) => {
                 let view = self.view(place);
-                let input = self.input(task.with.as_ref(), &view, Input::Inputs);
+                let input = self.input(task.with.as_ref(), &view, self.execution.named_inputs(self.graph, node.frame));
                 let given = input.map_err(|error| expression_failed(&error));
                 match given.and_then(|input| Ok((input, self.permit_for(task, &view)?))) {
                     Ok((input, permit)) => {
@@ -203,7 +216,8 @@ impl Decision<'_> {
                 }
             }
             NodeKind::Graph(sub) => {
-                let input = self.input(sub.with.as_ref(), &self.view(place), Input::Inputs);
+                let inputs = self.execution.named_inputs(self.graph, node.frame);
+                let input = self.input(sub.with.as_ref(), &self.view(place), inputs);
                 match input {
                     Ok(input) => {
                         self.schedule(step, ix, iterations, input)?;
@@ -230,6 +244,8 @@ impl Decision<'_> {
                     }
                 }
             }
+            NodeKind::Enter(frame) => self.enter(step, ix, *frame, iterations),
+            NodeKind::Inline(frame) => self.leave(step, ix, *frame, iterations),
             NodeKind::Route => {
                 self.schedule(step, ix, iterations, Input::None)?;
                 self.complete_step(step, Data::null(), 0)
@@ -259,6 +275,9 @@ impl Decision<'_> {
                     Ok(value) => {
                         let value = value.unwrap_or_default();
                         self.complete_step(step, value.clone(), 0)?;
+                        if node.frame.is_some() {
+                            return Ok(()); // It ends the graph that it is in.
+                        }
                         self.close_open_steps(SkipReason::ExecutionEnded)?;
                         self.complete_execution(Some(value))
                     }
@@ -276,7 +295,13 @@ impl Decision<'_> {
         self.fail_step(step, error, 0)
     }
 
-    fn schedule(&mut self, step: u32, node: u32, iterations: Vec<u32>, input: Input) -> Result<(), Rejection> {
+    pub(super) fn schedule(
+        &mut self,
+        step: u32,
+        node: u32,
+        iterations: Vec<u32>,
+        input: Input,
+    ) -> Result<(), Rejection> {
         self.emit(EventData::StepScheduled { step, node, iterations, parent: None, index: None, input, undoes: None })
     }
 
@@ -285,12 +310,17 @@ impl Decision<'_> {
     }
 
     /// The input that a mapping gives; a value that the log holds already is named.
-    fn input(&self, with: Option<&Template>, view: &View<'_>, default: Input) -> Result<Input, ExpressionError> {
+    pub(super) fn input(
+        &self,
+        with: Option<&Template>,
+        view: &View<'_>,
+        default: Input,
+    ) -> Result<Input, ExpressionError> {
         let Some(template) = with else { return Ok(default) };
         let named = match template.reference() {
-            Some(Reference::Inputs) => Some(Input::Inputs),
+            Some(Reference::Inputs) => Some(self.execution.named_inputs(self.graph, view.frame)),
             Some(Reference::Item) if view.item.is_some() => Some(Input::Item),
-            Some(Reference::StepOutput(name)) => self.named_output(&name),
+            Some(Reference::StepOutput(name)) => self.named_output(view.frame, &name),
             _ => None,
         };
         match named {
@@ -300,9 +330,9 @@ impl Decision<'_> {
     }
 
     /// A node's latest output by its step; not for maps, whose output is many.
-    fn named_output(&self, name: &str) -> Option<Input> {
-        let ix = self.graph.by_name.get(name)?;
-        if matches!(self.graph.node(*ix)?.kind, NodeKind::Map(_)) {
+    fn named_output(&self, frame: Option<FrameIx>, name: &str) -> Option<Input> {
+        let ix = self.graph.named(frame, name)?;
+        if matches!(self.graph.node(ix)?.kind, NodeKind::Map(_)) {
             return None;
         }
         let last = self.execution.nodes.get(ix.0 as usize)?.last?;
@@ -414,7 +444,10 @@ impl Decision<'_> {
         let error = routing_error.clone();
         self.emit(EventData::StepCompleted { step: ordinal, attempt, output, duration_us, taken, routing_error })?;
         match error {
-            Some(error) if fatal => self.fail_execution(*error, Some(ordinal)),
+            // In a graph that is taken in, that one has failed.
+            Some(error) if fatal && self.execution.frame_around(self.graph, ordinal).is_none() => {
+                self.fail_execution(*error, Some(ordinal))
+            }
             _ => Ok(()),
         }
     }
@@ -530,6 +563,9 @@ impl Decision<'_> {
             return self.emit(failed(error, Some(Vec::new())));
         }
         self.emit(failed(error.clone(), None))?;
+        if self.execution.frame_around(self.graph, ordinal).is_some() {
+            return Ok(()); // The graph that it is in has failed.
+        }
         self.fail_execution(error, Some(ordinal))
     }
 
@@ -551,6 +587,8 @@ impl Decision<'_> {
             (None, Some(template)) => template.evaluate(&View {
                 execution: self.execution,
                 graph,
+                frame: None,
+                inputs: self.execution.inputs.clone(),
                 ending: None,
                 error: None,
                 item: None,
@@ -558,7 +596,7 @@ impl Decision<'_> {
                 iteration: None,
                 work: &self.work,
             }),
-            (None, None) => Ok(self.last_output()),
+            (None, None) => Ok(self.last_output(None)),
         };
         match output {
             Ok(output) => {
@@ -570,8 +608,9 @@ impl Decision<'_> {
     }
 
     /// Of a graph that declares no output: what its only last node gave.
-    fn last_output(&self) -> Data {
-        let mut last = self.graph.nodes.iter().zip(&self.execution.nodes).filter(|(node, _)| node.out.is_empty());
+    pub(super) fn last_output(&self, frame: Option<FrameIx>) -> Data {
+        let ends = |node: &Node| node.out.is_empty() && node.frame == frame;
+        let mut last = self.graph.nodes.iter().zip(&self.execution.nodes).filter(|(node, _)| ends(node));
         let (Some((_, run)), None) = (last.next(), last.next()) else { return Data::null() };
         let Some(ordinal) = run.last else { return Data::null() };
         // A list that is too large for one value is not worth failing for: nobody asked for it by name.
@@ -580,7 +619,7 @@ impl Decision<'_> {
 }
 
 fn loop_limit(graph: &CompiledGraph, spent: &Loop, and: &str) -> ExecutionError {
-    let header = graph.node(spent.header).map_or("", |node| node.name.as_str());
+    let header = graph.shown_name(spent.header);
     let limit = spent.max_iterations;
     ExecutionError::new(
         ErrorCategory::QuotaExceeded,

@@ -263,6 +263,9 @@ impl Fold<'_> {
                 }
                 self.execution.counts.completed += 1;
                 self.execution.keep_for_undo(self.graph, *step);
+                if self.ends_frame(*step, taken.as_deref(), routing_error.is_some()) {
+                    return Ok(());
+                }
                 self.after_step(*step, Ending::Completed(taken.as_deref()));
                 Ok(())
             }
@@ -631,8 +634,26 @@ impl Fold<'_> {
         match (parent, ending) {
             (Some(map_step), _) => self.item_settled(map_step, Some(ordinal)),
             (None, Some(ending)) => self.after_step(ordinal, ending),
-            (None, None) => {}
+            // In a graph that is taken in, that one fails, and the graph around it goes on from there.
+            (None, None) => {
+                if let Some(frame) = self.execution.frame_around(self.graph, ordinal) {
+                    self.execution.cut_frame(self.graph, frame, ordinal);
+                }
+            }
         }
+    }
+
+    /// A step that has completed ends the graph that it is in: it is an `end`, or nobody takes that its edges could not be
+    /// chosen.
+    fn ends_frame(&mut self, ordinal: u32, taken: Option<&[u32]>, misrouted: bool) -> bool {
+        let Some(frame) = self.execution.frame_around(self.graph, ordinal) else { return false };
+        let node = self.execution.step(ordinal).and_then(|step| self.graph.node(NodeIx(step.node)));
+        let is_end = node.is_some_and(|node| matches!(node.kind, NodeKind::End { .. }));
+        let ends = is_end || (misrouted && taken.is_some_and(<[u32]>::is_empty));
+        if ends {
+            self.execution.cut_frame(self.graph, frame, ordinal);
+        }
+        ends
     }
 
     fn item_settled(&mut self, map_step: u32, failed: Option<u32>) {
@@ -691,7 +712,8 @@ impl Fold<'_> {
                 self.execution.settle_node(self.graph, *node, Some(ordinal), Ending::Skipped);
             }
             None => {
-                if reason == SkipReason::Lost && !self.execution.losing.contains(&ordinal) {
+                let given_up = matches!(reason, SkipReason::Lost | SkipReason::SubGraphOver);
+                if given_up && !self.execution.losing.contains(&ordinal) {
                     let reason = "the step has lost no race";
                     return Err(ApplyError::Nonsense { sequence: self.sequence, reason });
                 }

@@ -252,6 +252,7 @@ impl Execution {
             Input::Value(value) => value.clone(),
             Input::Inputs => self.inputs.clone(),
             Input::Output(of) => self.step(*of).map(|step| step.output.clone()).unwrap_or_default(),
+            Input::Given(of) => self.given_to(*of),
             _ => Data::null(),
         }
     }

@@ -101,6 +101,9 @@ impl Execution {
     /// Whether a step that ends keeps its input, or a map its items, for whoever undoes it.
     pub(super) fn input_is_kept(&self, graph: &CompiledGraph, ordinal: u32) -> bool {
         let Some(step) = self.step(ordinal) else { return false };
+        if graph.node(NodeIx(step.node)).is_some_and(|node| matches!(node.kind, NodeKind::Enter(_))) {
+            return true; // The inputs of a frame.
+        }
         let undoable = graph.node(NodeIx(step.node)).is_some_and(|node| node.undo.is_some()) && step.undoes.is_none();
         // A map that ends has items that have completed.
         undoable && (step.state == StepState::Completed || self.maps.contains_key(&ordinal))
@@ -268,7 +271,7 @@ impl Decision<'_> {
             });
         };
         if template.reference() == Some(Reference::Inputs) {
-            return Ok(Ok(Input::Inputs));
+            return Ok(Ok(self.execution.named_inputs(self.graph, node.frame)));
         }
         let item = step.parent.and_then(|map| {
             let index = step.index?;
@@ -277,6 +280,8 @@ impl Decision<'_> {
         let view = View {
             execution: self.execution,
             graph: self.graph,
+            frame: node.frame,
+            inputs: self.execution.inputs_in(self.graph, node.frame),
             ending: None,
             error: None,
             item,

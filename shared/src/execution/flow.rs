@@ -9,7 +9,7 @@
 //! All of it is counting: an event costs the edges of its node, and nothing is searched.
 
 use super::state::{Execution, LoopRun, NodeRun, Ready};
-use crate::graph::{CompiledGraph, EdgeIx, EdgeKind, Join, LoopIx, Node, NodeIx};
+use crate::graph::{CompiledGraph, EdgeIx, EdgeKind, Join, LoopIx, Node, NodeIx, NodeKind};
 
 /// How a node ended, for its edges.
 #[derive(Debug, Clone, Copy)]
@@ -34,8 +34,11 @@ impl Execution {
         let mut iterations = Vec::new();
         let mut at = node.in_loop;
         while let Some((ix, each)) = at.and_then(|ix| Some((ix, graph.loops.get(ix.0 as usize)?))) {
-            iterations.push(self.loops.get(ix.0 as usize).map_or(0, |run| run.iteration));
             at = each.parent;
+            if each.frame.is_some() {
+                continue;
+            }
+            iterations.push(self.loops.get(ix.0 as usize).map_or(0, |run| run.iteration));
         }
         iterations.reverse();
         iterations
@@ -46,6 +49,9 @@ impl Execution {
     /// `step` is the step that ended, for the nodes that an error edge leads to.
     pub(super) fn settle_node(&mut self, graph: &CompiledGraph, node_ix: u32, step: Option<u32>, ending: Ending<'_>) {
         let Some(node) = graph.node(NodeIx(node_ix)) else { return };
+        if let NodeKind::Enter(frame) = node.kind {
+            self.enter_frame(graph, frame, !matches!(ending, Ending::Skipped));
+        }
         let mut chosen = vec![false; node.out.len()];
         if let Ending::Completed(Some(places)) | Ending::Failed(places) = ending {
             for place in places {
@@ -136,7 +142,7 @@ impl Execution {
         }
     }
 
-    fn activate(&mut self, graph: &CompiledGraph, verdict: Ready) {
+    pub(super) fn activate(&mut self, graph: &CompiledGraph, verdict: Ready) {
         let node_ix = verdict.node();
         if let Some(run) = self.nodes.get_mut(node_ix as usize) {
             run.activated = true;
@@ -145,15 +151,17 @@ impl Execution {
         if let Some(ix) = graph.node(NodeIx(node_ix)).and_then(|node| node.in_loop)
             && let Some(entered) = graph.loops.get(ix.0 as usize)
             && entered.header.0 == node_ix
+            && entered.frame.is_none()
             && let Some(run) = self.loops.get_mut(ix.0 as usize)
         {
-            *run = LoopRun { iteration: run.iteration + 1, unsettled: entered.members, again: false, lost: run.lost };
+            let iteration = run.iteration + 1;
+            *run = LoopRun { iteration, unsettled: entered.members, again: false, lost: run.lost, cut: None };
         }
         self.ready.push_back(verdict);
     }
 
     /// A node or an inner loop has settled; so may have, with it, the iterations around it.
-    fn member_settled(&mut self, graph: &CompiledGraph, of: Option<LoopIx>) {
+    pub(super) fn member_settled(&mut self, graph: &CompiledGraph, of: Option<LoopIx>) {
         let mut around = of;
         loop {
             let Some(ix) = around else {
@@ -164,9 +172,13 @@ impl Execution {
                 return;
             };
             run.unsettled = run.unsettled.saturating_sub(1);
-            if run.unsettled > 0 {
+            if run.unsettled > 0 || run.cut.is_some() {
                 return;
             }
+            if let Some(frame) = each.frame {
+                self.leave_frame(graph, frame);
+            }
+            let Some(run) = self.loops.get(ix.0 as usize) else { return };
             if run.again {
                 self.next_iteration(graph, ix);
                 return;

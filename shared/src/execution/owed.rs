@@ -177,6 +177,7 @@ impl Execution {
             Input::Output(of) => self.step(*of)?.output.clone(),
             Input::Item => self.maps.get(&step.parent?)?.items.get(step.index? as usize)?.clone(),
             Input::Undone => self.work_done(step.undoes?).ok()?,
+            Input::Given(of) => self.input_of(*of)?,
         })
     }
 

@@ -7,7 +7,7 @@
 //! the next, closes them with an event each; nodes that get ready later are skipped instead of run.
 
 use super::state::Execution;
-use crate::graph::{CompiledGraph, Join, LoopIx, NodeIx};
+use crate::graph::{CompiledGraph, Join, LoopIx, Node, NodeIx};
 
 impl Execution {
     /// Whether the node ran only for a race that is decided without it, in this iteration.
@@ -17,7 +17,7 @@ impl Execution {
 
     /// Remembers the open step of a node that may lose a race.
     pub(super) fn run_for_race(&mut self, graph: &CompiledGraph, node: u32, step: u32) {
-        if graph.node(NodeIx(node)).is_some_and(|node| node.runs_for.is_some())
+        if graph.node(NodeIx(node)).is_some_and(can_be_given_up)
             && let Some(run) = self.nodes.get_mut(node as usize)
         {
             run.step = Some(step);
@@ -28,7 +28,7 @@ impl Execution {
     pub(super) fn leave_race(&mut self, graph: &CompiledGraph, ordinal: u32) {
         self.losing.remove(&ordinal);
         let Some(node) = self.step(ordinal).map(|step| step.node) else { return };
-        if graph.node(NodeIx(node)).is_some_and(|node| node.runs_for.is_some())
+        if graph.node(NodeIx(node)).is_some_and(can_be_given_up)
             && let Some(run) = self.nodes.get_mut(node as usize)
             && run.step == Some(ordinal)
         {
@@ -80,7 +80,7 @@ impl Execution {
     }
 
     /// A step, with its items if it is a map's: nothing is due for it any more.
-    fn lose_step(&mut self, ordinal: u32) {
+    pub(super) fn lose_step(&mut self, ordinal: u32) {
         let items = self.maps.get(&ordinal).map(|map| map.steps.clone()).unwrap_or_default();
         self.busy_maps.remove(&ordinal);
         for each in items.into_iter().chain([ordinal]).filter(|each| self.open.contains(each)).collect::<Vec<_>>() {
@@ -94,9 +94,14 @@ impl Execution {
     }
 }
 
+/// It runs for a race, or is in a graph that may end before its time.
+const fn can_be_given_up(node: &Node) -> bool {
+    node.runs_for.is_some() || node.frame.is_some()
+}
+
 /// The loop in which a race is run: who runs for the header of a loop is outside of that loop.
 fn home_of(graph: &CompiledGraph, join: NodeIx) -> Option<LoopIx> {
     let own = graph.node(join)?.in_loop?;
     let each = graph.loops.get(own.0 as usize)?;
-    if each.header == join { each.parent } else { Some(own) }
+    if each.header == join && each.frame.is_none() { each.parent } else { Some(own) }
 }

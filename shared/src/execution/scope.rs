@@ -7,12 +7,15 @@ use super::step::StepState;
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::graph::expression::{OutputView, Scope, StepView};
-use crate::graph::{Collect, CompiledGraph, NodeIx, NodeKind};
+use crate::graph::{Collect, CompiledGraph, FrameIx, NodeIx, NodeKind};
 
 /// An execution, seen from one place in it.
 pub(super) struct View<'a> {
     pub(super) execution: &'a Execution,
     pub(super) graph: &'a CompiledGraph,
+    /// The graph inside of the graph that it is seen from, and its inputs.
+    pub(super) frame: Option<FrameIx>,
+    pub(super) inputs: Data,
     /// The node whose edges are being chosen, and what it gave; its step has not ended yet as far as the state knows.
     pub(super) ending: Option<(NodeIx, OutputView<'a>)>,
     pub(super) error: Option<&'a ExecutionError>,
@@ -33,9 +36,12 @@ impl<'a> View<'a> {
         work: &'a Cell<u64>,
     ) -> Self {
         let cause = execution.nodes.get(node.0 as usize).and_then(|run| run.cause);
+        let frame = graph.node(node).and_then(|node| node.frame);
         View {
             execution,
             graph,
+            frame,
+            inputs: execution.inputs_in(graph, frame),
             ending: None,
             error: cause.and_then(|step| execution.step(step)).and_then(Step::error),
             item: None,
@@ -50,6 +56,8 @@ impl Execution {
     /// The iteration of the innermost loop around a node.
     pub(super) fn iteration_of(&self, graph: &CompiledGraph, node: NodeIx) -> Option<u32> {
         let ix = graph.node(node)?.in_loop?;
+        // Inside of a graph that is taken in, the loops around that graph are not seen.
+        graph.loops.get(ix.0 as usize).filter(|each| each.frame.is_none())?;
         self.loops.get(ix.0 as usize).map(|run| run.iteration)
     }
 
@@ -83,11 +91,11 @@ impl Execution {
 
 impl Scope for View<'_> {
     fn inputs(&self) -> &Data {
-        &self.execution.inputs
+        &self.inputs
     }
 
     fn step(&self, node: &str) -> Option<StepView<'_>> {
-        let ix = *self.graph.by_name.get(node)?;
+        let ix = self.graph.named(self.frame, node)?;
         let run = self.execution.nodes.get(ix.0 as usize)?;
         if let Some((ending, output)) = &self.ending
             && *ending == ix

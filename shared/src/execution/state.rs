@@ -496,6 +496,9 @@ pub struct LoopRun {
     /// The loop as a whole ran for a race that is decided.
     #[serde(rename = "z", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) lost: bool,
+    /// Of a graph that was taken in: the step that ended it before all of it had settled.
+    #[serde(rename = "x", default, skip_serializing_if = "Option::is_none")]
+    pub(super) cut: Option<u32>,
 }
 
 /// A map step.

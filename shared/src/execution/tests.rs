@@ -11,6 +11,7 @@ mod control;
 mod discovery;
 mod inbox;
 mod inheritance;
+mod inline;
 mod joins;
 mod lifecycle;
 mod limits;

@@ -4,6 +4,8 @@
 //! compile to equal graphs, and a graph loaded from its canonical form is the one that was registered.
 
 mod expressions;
+mod flatten;
+mod inline;
 mod joins;
 mod loops;
 mod permits;
@@ -14,9 +16,7 @@ mod waits;
 
 use std::collections::HashMap;
 
-use super::compiled::{
-    CompiledGraph, Edge, EdgeIx, EdgeKind, Join, Map, Node, NodeIx, NodeKind, Routing, SubGraph, Task,
-};
+use super::compiled::{CompiledGraph, Edge, EdgeKind, Join, Map, NodeIx, NodeKind, Routing, SubGraph, Task};
 use super::diagnose::{Diagnostics, Place, Reporter};
 use super::document::tree::{Tree, canonical};
 use super::document::{self, Document, DocumentNode, Kind, TaskFields};
@@ -26,6 +26,8 @@ use super::room::with_room;
 use super::suggest;
 use crate::id::GraphId;
 use expressions::Expressions;
+use flatten::{Inline, Level, LevelNode};
+use inline::Known;
 pub(crate) use schema::problems as input_problems;
 
 /// Separates digests of graphs from every other hash.
@@ -39,26 +41,54 @@ pub struct Source<'a> {
     pub text: &'a str,
 }
 
-/// Compiles a document, or says everything that is wrong with it.
+/// Compiles a document, or says everything that is wrong with it. Graphs that it takes in by name are not known.
 pub fn compile(source: &Source<'_>) -> Result<CompiledGraph, Diagnostics> {
-    compile_with(source, document::parse)
+    compile_knowing(source, &HashMap::new())
+}
+
+/// The same, with the canonical documents of the graphs that it takes in, by the words by which it names them.
+pub fn compile_knowing(source: &Source<'_>, documents: &HashMap<String, String>) -> Result<CompiledGraph, Diagnostics> {
+    compile_with(source, document::parse, Known::Documents(documents))
+}
+
+/// The same where nobody can look names up: something stands in for the graphs that are taken in by name, so that the rest
+/// is checked. What it gives is not what will run, where [`inline_references`] are not none.
+pub fn compile_unlooked(source: &Source<'_>) -> Result<CompiledGraph, Diagnostics> {
+    compile_with(source, document::parse, Known::Unlooked)
+}
+
+/// The graphs that a document takes in by name: `name` or `name@version`, each once. None of one that cannot be read.
+pub fn inline_references(source: &Source<'_>) -> Vec<String> {
+    if !source.text.contains("inline") {
+        return Vec::new();
+    }
+    let found = with_room(|| {
+        let mut reporter = Reporter::new(source.name, source.text);
+        document::parse(source, &mut reporter).map(|mut tree| inline::references(&mut tree)).unwrap_or_default()
+    });
+    found.unwrap_or_default()
 }
 
 impl CompiledGraph {
     /// Compiles a stored document, as [`CompiledGraph::canonical`] holds it.
     pub fn from_canonical(text: &str) -> Result<CompiledGraph, Diagnostics> {
         let source = Source { name: "stored graph", text };
-        compile_with(&source, |source, reporter| document::parse_json(source.text, reporter))
+        let parse = |source: &Source<'_>, reporter: &mut Reporter<'_>| document::parse_json(source.text, reporter);
+        compile_with(&source, parse, Known::Documents(&HashMap::new()))
     }
 }
 
 fn compile_with(
     source: &Source<'_>,
     parse: impl FnOnce(&Source<'_>, &mut Reporter<'_>) -> Option<Tree> + Send,
+    known: Known<'_>,
 ) -> Result<CompiledGraph, Diagnostics> {
     let outcome = with_room(|| {
         let mut reporter = Reporter::new(source.name, source.text);
-        let graph = parse(source, &mut reporter).and_then(|tree| from_tree(&tree, &mut reporter));
+        let graph = parse(source, &mut reporter).and_then(|mut tree| {
+            inline::resolve(&mut tree, known, &mut reporter);
+            from_tree(&tree, &mut reporter)
+        });
         match graph {
             Some(graph) if reporter.is_clean() => Ok(graph),
             _ => Err(reporter.finish()),
@@ -71,24 +101,85 @@ fn compile_with(
     })
 }
 
+/// Graphs within graphs within graphs.
+const MAX_INLINE_DEPTH: usize = 8;
+
 fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> {
     let document = document::read(tree, reporter)?;
+    let mut whole = Whole { policy: document.limits.policy, ..Whole::default() };
+    let root = level(&document, &mut whole, reporter)?;
+    let canonical = canonical(tree);
+    if canonical.len() > document::MAX_DOCUMENT_BYTES {
+        let message = format!(
+            "with its aliases followed, and with what it takes in, the document has {} bytes; the limit is {} (document limit)",
+            canonical.len(),
+            document::MAX_DOCUMENT_BYTES
+        );
+        reporter.report(Place::START, "document-limit", message);
+        return None;
+    }
+    let flat = flatten::flatten(root);
+    let looked_into = reads::find(&flat);
+    Some(CompiledGraph {
+        digest: GraphId::derived(DIGEST_DOMAIN, &[canonical.as_bytes()]),
+        name: document.name,
+        version: document.version,
+        canonical,
+        inputs: flat.inputs,
+        limits: document.limits,
+        nodes: flat.nodes,
+        edges: flat.edges,
+        loops: flat.loops,
+        frames: flat.frames,
+        start: flat.start,
+        output: flat.output,
+        looked_into,
+        by_name: flat.by_name,
+    })
+}
+
+/// What all documents of a graph have together.
+#[derive(Default)]
+struct Whole {
+    policy: LongRunningPolicy,
+    /// Of expressions.
+    bytes: usize,
+    nodes: usize,
+    edges: usize,
+    /// The names of the documents around.
+    names: Vec<String>,
+}
+
+/// A document by itself, with what it takes in.
+fn level(document: &Document<'_>, whole: &mut Whole, reporter: &mut Reporter<'_>) -> Option<Level> {
     let by_name: HashMap<String, NodeIx> =
         document.nodes.iter().enumerate().map(|(at, node)| (node.name.to_owned(), NodeIx(at as u32))).collect();
-    let wires = wires(&document, &by_name, reporter);
-    let shape = loops::find(&document, &wires, reporter);
-    joins::check(&document, &wires, &shape, reporter);
-    let races = races::find(&document, &wires, &shape, reporter);
+    let wires = wires(document, &by_name, reporter);
+    let shape = loops::find(document, &wires, reporter);
+    joins::check(document, &wires, &shape, reporter);
+    let races = races::find(document, &wires, &shape, reporter);
+    whole.nodes += document.nodes.len();
+    whole.edges += wires.len();
+    whole.names.push(document.name.clone());
+    let levels: Vec<Option<Level>> = document.nodes.iter().map(|node| taken_in(node, whole, reporter)).collect();
+    whole.names.pop();
 
     let inputs = document.inputs.and_then(|tree| schema::compile(tree, "inputs", reporter));
-    let mut expressions = Expressions::new(&document, &by_name, &wires, &shape, reporter);
+    let mut expressions = Expressions::new(document, &by_name, &wires, &shape, reporter, whole.bytes);
     let kinds: Vec<Option<NodeKind>> = (0..document.nodes.len())
-        .map(|at| node_kind(&document.nodes[at], at, document.limits.policy, &mut expressions))
+        .map(|at| node_kind(&document.nodes[at], at, whole.policy, &mut expressions))
+        .collect();
+    let withs: Vec<Option<Template>> = (0..document.nodes.len())
+        .map(|at| match &document.nodes[at].kind {
+            Some(Kind::Inline { with: Some(tree), .. }) => expressions.template(tree, Some(at)),
+            _ => None,
+        })
         .collect();
     let undos: Vec<Option<Task>> =
         (0..document.nodes.len()).map(|at| undo_of(&document.nodes[at], at, &mut expressions)).collect();
-    let whens: Vec<Option<EdgeKind>> = wires.iter().map(|wire| edge_kind(&document, wire, &mut expressions)).collect();
+    let whens: Vec<Option<EdgeKind>> = wires.iter().map(|wire| edge_kind(document, wire, &mut expressions)).collect();
     let output = document.output.and_then(|tree| expressions.template(tree, None));
+    whole.bytes = expressions.bytes();
     if !expressions.is_clean() {
         return None;
     }
@@ -98,57 +189,53 @@ fn from_tree(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<CompiledGraph> 
         edges.push(Edge { from: wire.from, to: wire.to, kind: kind?, back: shape.back(at), exits: shape.exits(at) });
     }
     let mut nodes = Vec::with_capacity(document.nodes.len());
-    for ((node, kind), undo) in document.nodes.iter().zip(kinds).zip(undos) {
-        nodes.push(Node {
+    let parts = document.nodes.iter().zip(kinds).zip(undos).zip(levels.into_iter().zip(withs));
+    for ((((node, kind), undo), (level, with)), at) in parts.zip(0..) {
+        let inline = level.map(|level| Inline { level, with });
+        if kind.is_none() && inline.is_none() {
+            return None;
+        }
+        nodes.push(LevelNode {
             name: node.name.to_owned(),
             label: node.label.clone(),
-            kind: kind?,
+            kind,
             join: node.join,
             routing: node.routing,
             undo,
-            out: Vec::new(),
-            forward_in: 0,
-            in_loop: shape.in_loop(nodes.len()),
-            runs_for: races.runs_for(nodes.len()),
-            runners: Vec::new(),
+            in_loop: shape.in_loop(at),
+            runs_for: races.runs_for(at),
+            inline,
         });
     }
-    for (node, join) in races.runners() {
-        nodes[join.0 as usize].runners.push(node);
-    }
-    for (edge, at) in edges.iter().zip(0..) {
-        nodes[edge.from.0 as usize].out.push(EdgeIx(at));
-        if edge.back.is_none() {
-            nodes[edge.to.0 as usize].forward_in += 1;
-        }
-    }
-    let start = (0_u32..).zip(&nodes).filter(|(_, node)| node.forward_in == 0).map(|(at, _)| NodeIx(at)).collect();
-    let looked_into = reads::find(&nodes, &edges, output.as_ref(), &by_name);
-    let canonical = canonical(tree);
-    if canonical.len() > document::MAX_DOCUMENT_BYTES {
-        let message = format!(
-            "with its aliases followed the document has {} bytes; the limit is {} (document limit)",
-            canonical.len(),
-            document::MAX_DOCUMENT_BYTES
-        );
-        reporter.report(Place::START, "document-limit", message);
+    let loops_run_for = (0..shape.loops.len()).map(|at| races.loop_runs_for(at)).collect();
+    let name = Some(document.name.clone()).filter(|name| !name.is_empty());
+    Some(Level { name, nodes, edges, loops: shape.loops, loops_run_for, inputs, output })
+}
+
+/// The document that a node takes in.
+fn taken_in(node: &DocumentNode<'_>, whole: &mut Whole, reporter: &mut Reporter<'_>) -> Option<Level> {
+    let Some(Kind::Inline { document, .. }) = &node.kind else { return None };
+    if !document.name.is_empty() && whole.names.contains(&document.name) {
+        let mut way = whole.names.clone();
+        way.push(document.name.clone());
+        let message = format!("a graph cannot take itself in: {}", way.join(" → "));
+        reporter.report_with(node.place, "inline-cycle", message, "run it as a child: `spawn: { mode: child }`");
         return None;
     }
-    Some(CompiledGraph {
-        digest: GraphId::derived(DIGEST_DOMAIN, &[canonical.as_bytes()]),
-        name: document.name,
-        version: document.version,
-        canonical,
-        inputs,
-        limits: document.limits,
-        nodes,
-        edges,
-        loops: shape.loops,
-        start,
-        output,
-        looked_into,
-        by_name,
-    })
+    let too = if whole.names.len() > MAX_INLINE_DEPTH {
+        Some(format!("graphs take graphs in {MAX_INLINE_DEPTH} deep at most (inline limit)"))
+    } else if whole.nodes > document::MAX_NODES || whole.edges > document::MAX_EDGES {
+        let (nodes, edges) = (document::MAX_NODES, document::MAX_EDGES);
+        Some(format!("with what it takes in the graph has more than {nodes} nodes or {edges} edges (node limit)"))
+    } else {
+        None
+    };
+    if let Some(message) = too {
+        reporter.report(node.place, "document-limit", message);
+        return None;
+    }
+    whole.nodes += 1; // It becomes two.
+    level(document, whole, reporter)
 }
 
 /// An edge with both ends known.
@@ -252,6 +339,7 @@ fn node_kind(
             },
             spawn: sub.spawn.clone(),
         }),
+        Kind::Inline { .. } => return None,
         Kind::Route => NodeKind::Route,
         Kind::Transform(tree) => NodeKind::Transform(expressions.template(tree, Some(at))?),
         Kind::Fail { category, message } => {

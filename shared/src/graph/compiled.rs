@@ -39,6 +39,11 @@ pub struct EdgeIx(pub u32);
 #[serde(transparent)]
 pub struct LoopIx(pub u32);
 
+/// A graph that is taken in, by its place among them; one comes before those inside of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct FrameIx(pub u32);
+
 /// A graph that passed the compiler.
 #[derive(Debug)]
 pub struct CompiledGraph {
@@ -56,11 +61,33 @@ pub struct CompiledGraph {
     pub edges: Vec<Edge>,
     /// Parents before children.
     pub loops: Vec<Loop>,
+    /// Graphs that nodes take in, with their nodes among those of this one.
+    pub frames: Vec<Frame>,
     /// Nodes without incoming edges other than back edges.
     pub start: Vec<NodeIx>,
     pub output: Option<Template>,
     pub looked_into: LookedInto,
-    /// Name to place.
+    /// Name to place. Of nodes inside of others: `outer.inner`.
+    pub by_name: HashMap<String, NodeIx>,
+}
+
+/// A graph inside of another one. Its nodes are steps of the same execution.
+#[derive(Debug)]
+pub struct Frame {
+    /// The name of its document, where that has one.
+    pub graph_name: Option<String>,
+    /// The node by which it is entered, whose input are the inputs of the frame, and the one by which it is left.
+    pub entry: NodeIx,
+    pub exit: NodeIx,
+    /// Of its nodes.
+    pub region: LoopIx,
+    /// What its inputs must match.
+    pub inputs: Option<Arc<jsonschema::Validator>>,
+    /// Its inputs, evaluated outside. `None`: those of the graph around it.
+    pub with: Option<Template>,
+    /// Its output, evaluated inside. `None`: what its only last node gave.
+    pub output: Option<Template>,
+    /// Names inside to places.
     pub by_name: HashMap<String, NodeIx>,
 }
 
@@ -165,6 +192,8 @@ pub struct Node {
     pub in_loop: Option<LoopIx>,
     /// The nearest race join that this node runs only for: every forward path leads there.
     pub runs_for: Option<NodeIx>,
+    /// The graph inside of this one that it is a node of: what its expressions see.
+    pub frame: Option<FrameIx>,
     /// Of a race join: the nodes whose `runs_for` it is, and the races that begin the loops for which it is that. A race
     /// join among them has runners of its own.
     pub runners: Vec<NodeIx>,
@@ -180,6 +209,10 @@ pub enum NodeKind {
     Wait(WaitNode),
     /// Another graph, as an execution of its own.
     Graph(SubGraph),
+    /// No work: enters a graph that is taken in.
+    Enter(FrameIx),
+    /// No work: a graph that was taken in is over.
+    Inline(FrameIx),
     /// No work: only chooses edges.
     Route,
     /// An expression, evaluated by the coordinator.
@@ -472,6 +505,8 @@ pub struct Loop {
     pub exits: Vec<EdgeIx>,
     /// Distance from the outermost loop, which has 0.
     pub depth: u32,
+    /// It is no loop but a graph that is taken in: run once for each time that it is entered, and its rounds count nowhere.
+    pub frame: Option<FrameIx>,
 }
 
 impl CompiledGraph {
@@ -492,6 +527,29 @@ impl CompiledGraph {
 
     pub fn node(&self, ix: NodeIx) -> Option<&Node> {
         self.nodes.get(ix.0 as usize)
+    }
+
+    pub fn frame(&self, ix: FrameIx) -> Option<&Frame> {
+        self.frames.get(ix.0 as usize)
+    }
+
+    /// The node of this name, seen from inside a frame or from the graph itself.
+    pub fn named(&self, frame: Option<FrameIx>, name: &str) -> Option<NodeIx> {
+        match frame {
+            Some(frame) => self.frame(frame)?.by_name.get(name).copied(),
+            None => self.by_name.get(name).copied(),
+        }
+    }
+
+    /// The name of a node as its document has it: also of the one by which a graph that is taken in is entered.
+    pub fn shown_name(&self, ix: NodeIx) -> &str {
+        let Some(node) = self.node(ix) else { return "" };
+        match &node.kind {
+            NodeKind::Enter(frame) => {
+                self.frame(*frame).and_then(|frame| self.node(frame.exit)).map_or("", |exit| &exit.name)
+            }
+            _ => &node.name,
+        }
     }
 
     pub fn edge(&self, ix: EdgeIx) -> Option<&Edge> {

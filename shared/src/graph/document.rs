@@ -94,13 +94,31 @@ pub(crate) fn parse_json(text: &str, reporter: &mut Reporter<'_>) -> Option<Tree
 
 /// The model of a tree, as far as it could be read. Complete only when the reporter found nothing.
 pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Document<'t>> {
+    read_as(tree, false, reporter)
+}
+
+/// The same of a document that another one takes in: which format it is and what it is called need not be said again.
+pub(crate) fn read_inline<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Document<'t>> {
+    if let Some(limits) = tree.get("limits") {
+        let message = "the limits of a graph that is taken in mean nothing: those of the execution hold";
+        reporter.report_with(limits.place, "inline-limits", message, "remove them, or run it as a child");
+    }
+    read_as(tree, true, reporter)
+}
+
+fn read_as<'t>(tree: &'t Tree, inline: bool, reporter: &mut Reporter<'_>) -> Option<Document<'t>> {
     if !matches!(tree.shape, Shape::Map(_)) {
         let message = format!("a graph is a map, this is {}", tree.kind());
         reporter.report_with(tree.place, "wrong-type", message, "begin with `stepstream: 1`");
         return None;
     }
     let mut fields = Fields::of(tree, &FIELDS, reporter)?;
-    match fields.required("stepstream", reporter) {
+    let mut required = |name: &str, reporter: &mut Reporter<'_>| match inline {
+        true => fields.take(name),
+        false => fields.required(name, reporter),
+    };
+    let (format, named) = (required("stepstream", reporter), required("name", reporter));
+    match format {
         None => {}
         Some(version) => match &version.shape {
             Shape::Number(number) if number.as_u64() == Some(FORMAT) => {}
@@ -121,11 +139,9 @@ pub(crate) fn read<'t>(tree: &'t Tree, reporter: &mut Reporter<'_>) -> Option<Do
             ),
         },
     }
-    let name = fields.required("name", reporter).and_then(|name| fields::text(name, "name", reporter)).and_then(
-        |(name, place)| {
-            fields::matches(name, place, "a graph name", &fields::CALLABLE, reporter).then(|| name.to_owned())
-        },
-    );
+    let name = named.and_then(|name| fields::text(name, "name", reporter)).and_then(|(name, place)| {
+        fields::matches(name, place, "a graph name", &fields::CALLABLE, reporter).then(|| name.to_owned())
+    });
     let version = match fields.take("version") {
         None => "1".to_owned(),
         Some(tree) => match &tree.shape {

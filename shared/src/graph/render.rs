@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::compiled::{CompiledGraph, Edge, EdgeKind, Join, LoopIx, Node, NodeIx, NodeKind, Routing, WaitFor};
+use super::compiled::{CompiledGraph, Edge, EdgeKind, Join, Loop, LoopIx, Node, NodeIx, NodeKind, Routing, WaitFor};
 
 /// Longest text on an edge.
 const MAX_EDGE_CHARS: usize = 60;
@@ -42,6 +42,9 @@ pub fn to_dot(graph: &CompiledGraph) -> String {
         let attributes = if attributes.is_empty() { String::new() } else { format!(" [{}]", attributes.join(", ")) };
         line(&mut out, 1, &format!("n{} -> n{}{attributes};", edge.from.0, edge.to.0));
     }
+    for (from, to) in ways_out(graph) {
+        line(&mut out, 1, &format!("n{} -> n{} [style=dotted];", from.0, to.0));
+    }
     line(&mut out, 0, "}");
     out
 }
@@ -53,6 +56,7 @@ pub fn to_mermaid(graph: &CompiledGraph) -> String {
         Item::Node(at, node) => {
             let text: Vec<String> = caption(node).iter().map(|text| mermaid_escape(text)).collect();
             let (open, close) = match node.kind {
+                NodeKind::Enter(_) | NodeKind::Inline(_) => ("(\"", "\")"),
                 NodeKind::Route => ("{\"", "\"}"),
                 NodeKind::Map(_) => ("[[\"", "\"]]"),
                 NodeKind::Transform(_) => ("(\"", "\")"),
@@ -71,7 +75,18 @@ pub fn to_mermaid(graph: &CompiledGraph) -> String {
         let text = edge_text(edge).map(|text| format!("|\"{}\"|", mermaid_escape(&text))).unwrap_or_default();
         line(&mut out, 1, &format!("n{} {arrow}{text} n{}", edge.from.0, edge.to.0));
     }
+    for (from, to) in ways_out(graph) {
+        line(&mut out, 1, &format!("n{} -.-> n{}", from.0, to.0));
+    }
     out
+}
+
+/// From the last nodes of graphs that are taken in to the nodes that take them in.
+fn ways_out(graph: &CompiledGraph) -> impl Iterator<Item = (NodeIx, NodeIx)> + '_ {
+    (0_u32..).zip(&graph.nodes).filter_map(|(at, node)| {
+        let frame = graph.frame(node.frame?)?;
+        node.out.is_empty().then_some((NodeIx(at), frame.exit))
+    })
 }
 
 enum Item<'a> {
@@ -98,11 +113,19 @@ fn grouped(graph: &CompiledGraph, within: Option<LoopIx>, depth: usize, emit: &m
     for at in inside {
         let found = &graph.loops[at.0 as usize];
         if found.parent == within {
-            emit(depth, Item::Open(at, format!("at most {} times", found.max_iterations)));
+            emit(depth, Item::Open(at, caption_of(graph, found)));
             grouped(graph, Some(at), depth + 1, emit);
             emit(depth, Item::Close);
         }
     }
+}
+
+fn caption_of(graph: &CompiledGraph, found: &Loop) -> String {
+    let Some(frame) = found.frame.and_then(|frame| graph.frame(frame)) else {
+        return format!("at most {} times", found.max_iterations);
+    };
+    let path = graph.node(frame.exit).map_or("", |exit| exit.name.as_str());
+    frame.graph_name.as_ref().map_or_else(|| path.to_owned(), |name| format!("{path}: {name}"))
 }
 
 fn caption(node: &Node) -> Vec<String> {
@@ -117,6 +140,8 @@ fn caption(node: &Node) -> Vec<String> {
         }),
         NodeKind::Route if node.routing == Routing::First => lines.push("first".to_owned()),
         NodeKind::Route => lines.push("all that hold".to_owned()),
+        NodeKind::Enter(_) => lines.push("inputs".to_owned()),
+        NodeKind::Inline(_) => lines.push("output".to_owned()),
         NodeKind::Transform(_) => lines.push("transform".to_owned()),
         NodeKind::Fail { category, .. } => lines.push(format!("fail: {category}")),
         NodeKind::End { .. } => lines.push("end".to_owned()),
@@ -161,7 +186,7 @@ fn dot_shape(kind: &NodeKind) -> &'static str {
         NodeKind::Wait(_) => "hexagon",
         NodeKind::Graph(_) => "folder",
         NodeKind::Route => "diamond",
-        NodeKind::Transform(_) => "ellipse",
+        NodeKind::Transform(_) | NodeKind::Enter(_) | NodeKind::Inline(_) => "ellipse",
         NodeKind::Fail { .. } => "octagon",
         NodeKind::End { .. } => "doublecircle",
     }

@@ -51,6 +51,16 @@ pub fn json_schema() -> Json {
             },
         },
     });
+    let inline = json!({
+        "graph": { "oneOf": [{ "$ref": "#/$defs/document" }, { "type": "string" }], "description": "A document in place, or with `mode: inline` a registered graph." },
+        "with": { "description": "The inputs of the graph; strings that start with `=` are CEL. Without it: the inputs of the graph around it." },
+        "spawn": {
+            "type": "object",
+            "additionalProperties": false,
+            "required": ["mode"],
+            "properties": { "mode": { "const": "inline" } },
+        },
+    });
     let wait = json!({
         "wait": { "$ref": "#/$defs/wait" },
         "with": { "description": "What is shown to whoever decides or answers; strings that start with `=` are CEL." },
@@ -62,6 +72,8 @@ pub fn json_schema() -> Json {
         node("A step for each item of a list.", &["map", "task"], &[&map, &task, &common]),
         node("Waits for time, a signal, a person or a program.", &["wait"], &[&wait, &common]),
         node("Another graph, as an execution of its own.", &["graph"], &[&subgraph, &common]),
+        // A name without `mode: inline` is a child's.
+        taken_in(node("Another graph, whose steps are steps of the same execution.", &["graph"], &[&inline, &common])),
         node("Only chooses edges.", &["route", "next"], &[&common]),
         node("An expression.", &["transform"], &[&json!({ "transform": {} }), &common]),
         node("Ends the execution as failed.", &["fail"], &[&json!({ "fail": { "$ref": "#/$defs/fail" } }), &end]),
@@ -79,15 +91,30 @@ pub fn json_schema() -> Json {
             "version": { "type": "string", "pattern": "^[A-Za-z0-9_.+-]{1,64}$", "default": "1" },
             "inputs": { "type": ["object", "boolean"], "description": "A JSON Schema that inputs must match." },
             "limits": { "$ref": "#/$defs/limits" },
+            "nodes": { "$ref": "#/$defs/nodes" },
+            "output": { "description": "The output of the execution; strings that start with `=` are CEL." },
+        },
+        "$defs": {
             "nodes": {
                 "type": "object",
                 "minProperties": 1,
                 "propertyNames": { "pattern": "^[A-Za-z_][A-Za-z0-9_]{0,127}$" },
                 "additionalProperties": { "oneOf": nodes },
             },
-            "output": { "description": "The output of the execution; strings that start with `=` are CEL." },
-        },
-        "$defs": {
+            "document": {
+                "description": "A graph that is taken in: what it is called need not be said.",
+                "type": "object",
+                "required": ["nodes"],
+                "additionalProperties": false,
+                "properties": {
+                    "stepstream": { "const": 1 },
+                    "name": { "$ref": "#/$defs/callable" },
+                    "version": { "type": "string", "pattern": "^[A-Za-z0-9_.+-]{1,64}$" },
+                    "inputs": { "type": ["object", "boolean"], "description": "A JSON Schema that its inputs must match." },
+                    "nodes": { "$ref": "#/$defs/nodes" },
+                    "output": { "description": "The output of the node that takes it in; strings that start with `=` are CEL." },
+                },
+            },
             "callable": { "type": "string", "pattern": "^[A-Za-z0-9_.-]{1,128}$" },
             "limits": {
                 "type": "object",
@@ -266,6 +293,12 @@ pub fn json_schema() -> Json {
             "end": { "oneOf": [{ "const": true }, { "type": "object", "additionalProperties": false, "properties": { "output": {} } }] },
         },
     })
+}
+
+/// One that takes a graph in by name says so.
+fn taken_in(mut node: Json) -> Json {
+    node["anyOf"] = json!([{ "required": ["spawn"] }, { "properties": { "graph": { "type": "object" } } }]);
+    node
 }
 
 fn node(description: &str, required: &[&str], parts: &[&Json]) -> Json {

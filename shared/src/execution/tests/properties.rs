@@ -93,7 +93,8 @@ proptest! {
                 matches!(scenario.graph.node(crate::graph::NodeIx(step.node())).unwrap().kind, crate::graph::NodeKind::End { .. })
                     && step.state() == crate::execution::StepState::Completed
             });
-            for node in 0..scenario.graph.nodes.len() as u32 {
+            // Neither were those of a graph that was taken in and ended before its time.
+            for node in (0..scenario.graph.nodes.len() as u32).filter(|node| scenario.graph.nodes[*node as usize].frame.is_none()) {
                 prop_assert!(ended || scenario.execution.steps().iter().any(|step| step.node() == node), "node {}", node);
             }
         }

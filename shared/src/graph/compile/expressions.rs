@@ -30,6 +30,7 @@ impl<'a, 'r> Expressions<'a, 'r> {
         wires: &[Wire],
         shape: &Shape,
         reporter: &'a mut Reporter<'r>,
+        bytes: usize,
     ) -> Self {
         let mut caught = vec![false; document.nodes.len()];
         for wire in wires {
@@ -38,7 +39,12 @@ impl<'a, 'r> Expressions<'a, 'r> {
             }
         }
         let looped = (0..document.nodes.len()).map(|node| shape.in_loop(node).is_some()).collect();
-        Expressions { steps, caught, looped, reporter, bytes: 0 }
+        Expressions { steps, caught, looped, reporter, bytes }
+    }
+
+    /// Of all expressions so far, those of documents before this one included.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     pub(crate) fn is_clean(&self) -> bool {

@@ -192,6 +192,7 @@ impl Search<'_, '_, '_> {
             members: 0,
             exits: Vec::new(),
             depth,
+            frame: None,
         });
         Some(Region { nodes: cycle, within: Some(at), depth: depth + 1 })
     }

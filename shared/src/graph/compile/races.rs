@@ -15,6 +15,8 @@ use crate::graph::document::Document;
 #[derive(Debug, Default)]
 pub(crate) struct Races {
     runs_for: Vec<Option<NodeIx>>,
+    /// The race that each loop as a whole runs for: behind it, where it begins with one.
+    loops: Vec<Option<NodeIx>>,
     /// A loop that begins with a race, and the race behind the loop. As a node, the first may run for one inside.
     behind: Vec<(NodeIx, NodeIx)>,
 }
@@ -25,8 +27,13 @@ impl Races {
         self.runs_for.get(node).copied().flatten()
     }
 
+    /// The nearest race join that a loop as a whole runs only for.
+    pub(crate) fn loop_runs_for(&self, at: usize) -> Option<NodeIx> {
+        self.loops.get(at).copied().flatten()
+    }
+
     /// Each node with a race that it runs for.
-    pub(crate) fn runners(&self) -> impl Iterator<Item = (NodeIx, NodeIx)> {
+    fn runners(&self) -> impl Iterator<Item = (NodeIx, NodeIx)> {
         let nodes = (0_u32..).zip(&self.runs_for).filter_map(|(at, join)| Some((NodeIx(at), (*join)?)));
         nodes.chain(self.behind.iter().copied().filter(|(node, join)| self.runs_for(node.0 as usize) != Some(*join)))
     }
@@ -43,7 +50,7 @@ pub(crate) fn find(document: &Document<'_>, wires: &[Wire], shape: &Shape, repor
         Vertex::Loop(ix) => Some(shape.loops[ix.0 as usize].header.0 as usize).filter(is_race),
     };
     // Loops come after their parents, so what a loop as a whole runs for is known before its inside is looked at.
-    let mut found = Races { runs_for: vec![None; document.nodes.len()], behind: Vec::new() };
+    let mut found = Races { runs_for: vec![None; document.nodes.len()], ..Races::default() };
     let mut loops: Vec<Option<NodeIx>> = vec![None; shape.loops.len()];
     for mut region in regions(document.nodes.len(), wires, shape) {
         let around = region.of.and_then(|ix| loops[ix.0 as usize]);
@@ -55,11 +62,12 @@ pub(crate) fn find(document: &Document<'_>, wires: &[Wire], shape: &Shape, repor
             }
         }
     }
-    for (each, behind) in shape.loops.iter().zip(loops) {
+    for (each, behind) in shape.loops.iter().zip(&loops) {
         if let Some(behind) = behind.filter(|_| is_race(&(each.header.0 as usize))) {
             found.behind.push((each.header, behind));
         }
     }
+    found.loops = loops;
     check(document, wires, shape, &found, reporter);
     found
 }

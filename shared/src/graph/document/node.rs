@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::Document;
 use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
 use super::limits::{self, DiscoverFields};
@@ -90,6 +91,11 @@ pub(crate) enum Kind<'t> {
     },
     Wait {
         wait: WaitFields<'t>,
+        with: Option<&'t Tree>,
+    },
+    /// Another document, whose steps are steps of the same execution.
+    Inline {
+        document: Box<Document<'t>>,
         with: Option<&'t Tree>,
     },
     Graph {
@@ -227,8 +233,11 @@ fn kind<'t>(
         }
         Some(&"graph") => {
             let (with, spawn) = (fields.take("with"), fields.take("spawn"));
-            let sub = fields.take("graph").and_then(|tree| subgraph::read(tree, spawn, reporter));
-            sub.map(|sub| Kind::Graph { sub, with })
+            match fields.take("graph").and_then(|tree| subgraph::read(tree, spawn, reporter)) {
+                Some(subgraph::Taken::Child(sub)) => Some(Kind::Graph { sub, with }),
+                Some(subgraph::Taken::Inline(document)) => Some(Kind::Inline { document, with }),
+                None => None,
+            }
         }
         Some(&"transform") => fields.take("transform").map(Kind::Transform),
         Some(&"fail") => fields.take("fail").and_then(|tree| fail(tree, reporter)),

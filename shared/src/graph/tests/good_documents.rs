@@ -79,6 +79,53 @@ fn loops_nest_and_say_what_leaves_them() {
     assert_eq!(leaving("outer", "inner"), (None, None));
 }
 
+const INLINE: &str = include_str!("good/inline.yaml");
+
+#[test]
+fn a_graph_in_a_graph_is_flat_and_its_nodes_have_paths() {
+    let graph = good("inline.yaml", INLINE);
+    let all: Vec<&str> = graph.nodes.iter().map(|node| node.name.as_str()).collect();
+    let expected = [
+        "fetch",
+        "sorry",
+        "tidy",
+        "tidy.@inputs",
+        "tidy.check",
+        "tidy.deep",
+        "tidy.deep.@inputs",
+        "tidy.deep.last",
+        "tidy.trim",
+    ];
+    assert_eq!(all, expected);
+    assert_eq!(names(&graph, &graph.start), ["fetch"]);
+    let [around, region, check, deep] = graph.loops.as_slice() else { panic!("two loops and two graphs") };
+    assert_eq!((names(&graph, &[around.header])[0], around.frame), ("tidy.@inputs", None));
+    assert_eq!((around.members, around.inner.len()), (3, 3), "the two nodes and the graph between them");
+    assert_eq!((region.parent, region.members), (Some(LoopIx(0)), 5), "trim, deep twice, a loop, a graph");
+    assert_eq!((check.parent, check.members, check.frame), (Some(LoopIx(1)), 1, None));
+    assert_eq!((deep.parent, deep.members), (Some(LoopIx(1)), 1));
+    assert_eq!(graph.frames.len(), 2);
+    assert_eq!(graph.named(Some(crate::graph::FrameIx(0)), "check"), graph.by_name.get("tidy.check").copied());
+}
+
+#[test]
+fn names_are_replaced_by_what_they_stand_for_before_the_digest_is_made() {
+    let source = |text| Source { name: "g.yaml", text };
+    let inner = good("g.yaml", "stepstream: 1\nname: inner\nlimits: { max_steps: 9 }\nnodes: { a: { task: t } }\n");
+    let by_name = "stepstream: 1\nname: outer\nnodes: { k: { graph: inner@1, spawn: { mode: inline } } }\n";
+    let in_place = "stepstream: 1\nname: outer\nnodes: { k: { graph: { stepstream: 1, name: inner, nodes: { a: { task: t } } }, spawn: { mode: inline } } }\n";
+    assert_eq!(inline_references(&source(by_name)), ["inner@1"]);
+    assert!(inline_references(&source(in_place)).is_empty());
+    let documents = std::collections::HashMap::from([("inner@1".to_owned(), inner.canonical)]);
+    let found = compile_knowing(&source(by_name), &documents).unwrap();
+    assert_eq!(found.digest, good("g.yaml", in_place).digest);
+    assert_eq!(CompiledGraph::from_canonical(&found.canonical).unwrap().digest, found.digest);
+    let unlooked = compile_unlooked(&source(by_name)).unwrap();
+    assert_ne!(unlooked.digest, found.digest);
+    let problems = compile(&source(by_name)).unwrap_err();
+    assert_eq!(problems.iter().map(|problem| problem.code).collect::<Vec<_>>(), ["unknown-graph"]);
+}
+
 #[test]
 fn equal_documents_have_equal_digests_in_either_language_and_any_order() {
     let yaml = good(
@@ -100,7 +147,7 @@ fn equal_documents_have_equal_digests_in_either_language_and_any_order() {
 
 #[test]
 fn a_stored_graph_is_the_one_that_was_registered() {
-    for text in [REVIEW, NESTED] {
+    for text in [REVIEW, NESTED, INLINE] {
         let graph = good("g.yaml", text);
         let stored = CompiledGraph::from_canonical(&graph.canonical).unwrap();
         assert_eq!(stored.digest, graph.digest);

@@ -24,3 +24,11 @@ fn labels_cannot_break_out_of_their_quotes() {
     let mermaid = to_mermaid(&graph);
     assert!(!mermaid.contains("<script>") && !mermaid.contains("x\"]"), "{mermaid}");
 }
+
+#[test]
+fn a_graph_in_a_graph_is_drawn_as_a_group() {
+    let graph = good("inline.yaml", include_str!("good/inline.yaml"));
+    let (dot, mermaid) = (to_dot(&graph), to_mermaid(&graph));
+    assert!(dot.contains("label=\"tidy: tidy\"; style=dashed;") && dot.contains("label=\"tidy.deep\""), "{dot}");
+    assert!(dot.contains("[style=dotted];") && mermaid.contains("[\"tidy: tidy\"]"), "{dot} {mermaid}");
+}

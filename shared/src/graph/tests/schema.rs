@@ -24,6 +24,7 @@ fn what_compiles_matches_the_schema() {
         include_str!("good/review.yaml"),
         include_str!("good/nested_loops.yaml"),
         include_str!("good/races_and_undo.yaml"),
+        include_str!("good/inline.yaml"),
     ] {
         let document: serde_json::Value = serde_json::from_str(&good("g.yaml", text).canonical).unwrap();
         let problems: Vec<String> = schema().iter_errors(&document).map(|error| error.to_string()).collect();

@@ -17,6 +17,7 @@ enum Kind {
     Map,
     Wait,
     Graph,
+    Inline,
     Transform,
     Route,
     Fail,
@@ -75,8 +76,17 @@ fn document(choices: &mut Choices<'_>) -> String {
         let chained = loops.iter().any(|(first, last)| (*first..*last).contains(&at) || at + 1 == *first);
         let closes = loops.iter().any(|(_, last)| *last == at);
         let last = at + 1 == count;
-        let kinds =
-            [Kind::Task, Kind::Task, Kind::Map, Kind::Transform, Kind::Task, Kind::Route, Kind::Wait, Kind::Graph];
+        let kinds = [
+            Kind::Task,
+            Kind::Task,
+            Kind::Map,
+            Kind::Transform,
+            Kind::Task,
+            Kind::Route,
+            Kind::Wait,
+            Kind::Graph,
+            Kind::Inline,
+        ];
         let mut kind = *choices.one(&kinds);
         let mut edges = Vec::new();
         if chained {
@@ -217,6 +227,18 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
                     ", spawn: { background: true, inherit_inbox: true, budget: { cost_usd: '0.0001' } }",
                 ]);
                 format!("graph: below{spawn}")
+            }
+            Kind::Inline => {
+                let inside = *choices.one::<&str>(&[
+                    "nodes: { a: { task: t, next: { to: b } }, b: { transform: '=steps.a.output' } }",
+                    "nodes: { a: { task: t }, b: { task: t, next: [ { catch: any, to: c } ] }, c: { transform: 1 } }, output: '=inputs'",
+                    "nodes: { a: { task: t, max_iterations: 2, next: [ { to: a, when: '=output > 1' }, { to: b } ] }, b: { wait: { signal: go } } }",
+                    "nodes: { a: { task: t, next: { to: e } }, m: { map: { over: [1, 2], collect: all_settled }, task: t }, e: { end: { output: 2 } } }",
+                    "nodes: { a: { task: t, next: { to: j } }, b: { task: t, undo: { task: u }, next: { to: j } }, j: { join: race, task: t } }",
+                    "inputs: { type: object, required: [n] }, nodes: { g: { graph: below }, d: { graph: { nodes: { a: { task: t }, f: { task: t, next: { to: x, when: '=output.deep' } }, x: { fail: { category: ToolError } } } }, next: { catch: [Timeout], to: z } }, z: { transform: 3 } }",
+                ]);
+                let with = *choices.one::<&str>(&["", ", with: { n: 1 }", ", with: '=steps.n0.output'"]);
+                format!("graph: {{ {inside} }}{with}")
             }
             Kind::Wait => {
                 let what = *choices.one::<&str>(&[

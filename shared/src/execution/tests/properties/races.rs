@@ -38,16 +38,31 @@ fn loops_around_race(graph: &CompiledGraph, join: u32) -> Vec<LoopIx> {
     around.into_iter().filter(|ix| graph.loops[ix.0 as usize].header.0 != join).collect()
 }
 
+/// An edge, or the way from the last nodes of a graph that is taken in to the node that takes it in.
+struct Way {
+    from: u32,
+    to: u32,
+    back: Option<LoopIx>,
+}
+
+fn ways(graph: &CompiledGraph) -> Vec<Way> {
+    let edges = graph.edges.iter().map(|edge| Way { from: edge.from.0, to: edge.to.0, back: edge.back });
+    let last = (0_u32..).zip(&graph.nodes).filter(|(_, node)| node.out.is_empty());
+    let out = last.filter_map(|(from, node)| Some(Way { from, to: graph.frame(node.frame?)?.exit.0, back: None }));
+    edges.chain(out).collect()
+}
+
 /// Begins with whoever can reach the join and throws out whoever has an edge that leads elsewhere, until nobody does.
 pub(super) fn runners_by_elimination(graph: &CompiledGraph, join: u32) -> Vec<u32> {
     let home = loops_around_race(graph, join);
+    let ways = ways(graph);
     let mut left: Vec<bool> = (0..graph.nodes.len() as u32).map(|_| false).collect();
     loop {
-        let reaches = |edge: &crate::graph::Edge| {
-            let another_round = edge.back.is_some_and(|back| edge.to.0 == join || home.contains(&back));
-            !another_round && (edge.to.0 == join || left[edge.to.0 as usize])
+        let reaches = |edge: &Way| {
+            let another_round = edge.back.is_some_and(|back| edge.to == join || home.contains(&back));
+            !another_round && (edge.to == join || left[edge.to as usize])
         };
-        let more: Vec<u32> = graph.edges.iter().filter(|edge| reaches(edge)).map(|edge| edge.from.0).collect();
+        let more: Vec<u32> = ways.iter().filter(|edge| reaches(edge)).map(|edge| edge.from).collect();
         let before = left.iter().filter(|is| **is).count();
         for node in more {
             left[node as usize] = node != join && home.iter().all(|ix| loops_around(graph, node).contains(ix));
@@ -57,16 +72,21 @@ pub(super) fn runners_by_elimination(graph: &CompiledGraph, join: u32) -> Vec<u3
         }
     }
     loop {
-        let out = graph.edges.iter().find(|edge| {
-            let leads_on = edge.to.0 == join || left[edge.to.0 as usize];
-            let another_round = edge.back.is_some_and(|back| edge.to.0 == join || home.contains(&back));
-            left[edge.from.0 as usize] && (!leads_on || another_round)
+        let out = ways.iter().find(|edge| {
+            let leads_on = edge.to == join || left[edge.to as usize];
+            let another_round = edge.back.is_some_and(|back| edge.to == join || home.contains(&back));
+            left[edge.from as usize] && (!leads_on || another_round)
         });
         match out {
-            Some(edge) => left[edge.from.0 as usize] = false,
+            Some(edge) => left[edge.from as usize] = false,
             None => return (0..graph.nodes.len() as u32).filter(|node| left[*node as usize]).collect(),
         }
     }
+}
+
+/// How many loops are around a race: those count rounds, graphs that are taken in do not.
+fn rounds_around(graph: &CompiledGraph, join: u32) -> usize {
+    loops_around_race(graph, join).into_iter().filter(|ix| graph.loops[ix.0 as usize].frame.is_none()).count()
 }
 
 /// Folds the log and looks at each step that does anything: no race that it runs for may have run in this round.
@@ -92,14 +112,14 @@ pub(super) fn no_loser_goes_on(scenario: &Scenario) -> TestCaseResult {
             continue;
         }
         for join in run_for(graph, step.node()) {
-            let depth = loops_around_race(graph, join).len();
+            let depth = rounds_around(graph, join);
             let round = step.iterations()[..depth].to_vec();
             prop_assert!(!decided.contains(&(join, round)), "{:?} after the race: {}", event.data, scenario.story());
         }
         if matches!(event.data, EventData::StepScheduled { .. })
             && graph.node(NodeIx(step.node())).is_some_and(|node| node.join == Join::Race)
         {
-            let depth = loops_around_race(graph, step.node()).len();
+            let depth = rounds_around(graph, step.node());
             decided.push((step.node(), step.iterations()[..depth].to_vec()));
         }
     }
