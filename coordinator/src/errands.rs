@@ -207,12 +207,9 @@ async fn tell(
     let Ended { ending, used } = ended;
     let told = service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending, used }).await;
     let told = match told {
-        // What it gave is more than coordinators can say to each other.
-        Err(ServiceError::TooLarge(why)) => {
-            let error =
-                ExecutionError::new(ErrorCategory::QuotaExceeded, why).with_code(ErrorCode::new("payload_limit"));
-            let ending = ChildEnding::Failed { error: error.cut() };
-            service.between(tenant, parent, None, ForwardedRequest::ChildEnded { child, ending, used }).await
+        // What it gave is more than coordinators can say to each other. The parent's can read it where it is stored.
+        Err(ServiceError::TooLarge(_)) => {
+            service.between(tenant, parent, None, ForwardedRequest::LookAfter { child }).await
         }
         other => other,
     };
@@ -223,7 +220,8 @@ async fn tell(
     }
 }
 
-async fn look_after(
+/// Reads whether a child has ended, and tells its parent.
+pub(crate) async fn look_after(
     service: &Service,
     tenant: &TenantId,
     parent: ExecutionId,

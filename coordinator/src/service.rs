@@ -563,6 +563,7 @@ impl Service {
             ForwardedRequest::Steer(_)
             | ForwardedRequest::ChildStarted { .. }
             | ForwardedRequest::ChildEnded { .. }
+            | ForwardedRequest::LookAfter { .. }
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
             | ForwardedRequest::Inherit { .. }
@@ -577,6 +578,7 @@ impl Service {
             (
                 ForwardedRequest::ChildStarted { .. }
                 | ForwardedRequest::ChildEnded { .. }
+                | ForwardedRequest::LookAfter { .. }
                 | ForwardedRequest::PermitGranted { .. }
                 | ForwardedRequest::InboxForwarded { .. }
                 | ForwardedRequest::Inherit { .. }
@@ -635,6 +637,9 @@ impl Service {
             }
             ForwardedRequest::AfterEnd(what) => {
                 RequestBody::Command { name: "after_end", command: Command::AfterEnd(Box::new(what)) }
+            }
+            ForwardedRequest::LookAfter { child } => {
+                return Box::pin(crate::errands::look_after(self, tenant, execution, child)).await;
             }
             ForwardedRequest::Steer(steer) => {
                 RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }

@@ -88,3 +88,50 @@ async fn coordinators_hear_each_other_and_nobody_who_only_has_the_bus() {
         each.stopped().await;
     }
 }
+
+/// Completes once its child has, with as many bytes as the child gave.
+const PARENT: &str = "stepstream: 1\nname: parent\nnodes: { a: { graph: child, with: '=inputs', next: { to: b } }, b: { transform: '=size(steps.a.output[3])' } }";
+const CHILD: &str =
+    "stepstream: 1\nname: child\nnodes: { c: { transform: '=[inputs.text, inputs.text, inputs.text, inputs.text]' } }";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_child_gave_comes_back_however_large_and_wherever_its_parent_is() {
+    let store = Arc::new(MemoryStore::new(PARTITIONS));
+    let options = InProcessOptions { max_payload: Some(64 * 1024), ..InProcessOptions::default() };
+    let (bus, tenant, stop) = (InProcessBus::new(options), TenantId::default_tenant(), CancellationToken::new());
+    let mut both = Vec::new();
+    for name in ["one", "other"] {
+        let options = Options { name: name.to_owned(), ..Options::default() };
+        both.push(start(options, store.clone(), Arc::new(bus.clone()), stop.clone()).await.unwrap());
+    }
+    until("each has its share", async || both.iter().all(|each| each.service.partitions_held() == 2).then_some(()))
+        .await;
+    let service = &both[0].service;
+    service.register_graph(&tenant, "child.yaml", CHILD).await.unwrap();
+    let graph = service.register_graph(&tenant, "parent.yaml", PARENT).await.unwrap().graph;
+    // Half of the children belong to another coordinator than their parent; what they gave does not fit a message.
+    let text = "x".repeat(30_000);
+    for _ in 0..8 {
+        let start = Start {
+            graph: graph.clone(),
+            named: None,
+            inputs: Data::from_json(&serde_json::json!({"text": text})).unwrap(),
+            idempotency_key: None,
+            actor: Actor::User("test".to_owned()),
+            trace: None,
+            metadata: None,
+            breakpoints: Vec::new(),
+            background: None,
+            limits: stepstream_shared::graph::LimitOverrides::default(),
+        };
+        let id = service.start(&tenant, start).await.unwrap().execution;
+        let loaded = service.wait(&tenant, id, Some(PATIENCE)).await.unwrap().expect("it ends in time");
+        let execution = &loaded.execution;
+        assert_eq!(execution.state(), ExecutionState::Completed, "{:?}", execution.error());
+        assert_eq!(execution.output().to_json(), serde_json::json!(30_000));
+    }
+    stop.cancel();
+    for each in both {
+        each.stopped().await;
+    }
+}

@@ -74,6 +74,8 @@ pub enum ForwardedRequest {
     InboxForwarded { child: ExecutionId, messages: Vec<u64> },
     /// To a child: messages that came for its parent.
     Inherit { from: ExecutionId, messages: Vec<(u64, Message)> },
+    /// To a parent: the child has ended, and what it gave is too large to be said. It is in the store.
+    LookAfter { child: ExecutionId },
     /// Something is asked of an execution that exists.
     Steer(Steer),
 }
@@ -123,6 +125,7 @@ impl Forwarded {
                 holds_values(messages.iter().filter_map(|(_, message)| message.payload()))?;
             }
             ForwardedRequest::ChildStarted { .. }
+            | ForwardedRequest::LookAfter { .. }
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
             | ForwardedRequest::AfterEnd(_) => {}
