@@ -5,7 +5,9 @@
 //! may be lost with the process: what is asked for is owed by the state that asks, and what is over is found by whoever
 //! owns the partition next.
 
-use std::collections::{BTreeMap, HashSet};
+mod batch;
+
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,7 +22,11 @@ use crate::ownership::OwnedPartitions;
 use crate::ports::{
     AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, StoreError,
 };
+use crate::reading::{Loaded, ReadError};
 use crate::service::Service;
+
+use batch::Batch;
+pub(crate) use batch::Kept;
 
 /// Asks and ends that wait for the store. What does not fit is asked for again, or found by the next look.
 pub(crate) const PERMIT_WORK: usize = 16_384;
@@ -41,7 +47,7 @@ const PAGE: u32 = 256;
 /// Something for the store.
 #[derive(Debug)]
 pub(crate) enum PermitWork {
-    Ask(PermitRequest),
+    Ask(PermitRequest, Kept),
     End(PermitEnd),
 }
 
@@ -65,11 +71,14 @@ pub(crate) async fn keep(
         if count == 0 {
             return;
         }
-        let (ends, asks) = sorted(batch.drain(..));
+        let batch = Batch::of(batch.drain(..));
         let settled = tokio::select! {
-            settled = settle(&service, &ends, &asks) => settled,
+            settled = settle(&service, &batch.ends, &batch.asks) => settled,
             () = shutdown.cancelled() => return,
         };
+        // What the store refused is asked for again by whoever waits for it.
+        let Some(settled) = settled else { continue };
+        batch.is_kept();
         for granted in settled {
             let Ok(leave) = Arc::clone(&room).acquire_owned().await else { return };
             let (service, permits) = (service.clone(), permits.clone());
@@ -81,32 +90,17 @@ pub(crate) async fn keep(
     }
 }
 
-/// What ends is not asked for any more by what came before.
-fn sorted(batch: impl Iterator<Item = PermitWork>) -> (Vec<PermitEnd>, Vec<PermitRequest>) {
-    let (mut ends, mut asks) = (Vec::new(), BTreeMap::<AttemptRef, PermitRequest>::new());
-    for work in batch {
-        match work {
-            PermitWork::Ask(ask) => drop(asks.insert(ask.attempt.clone(), ask)),
-            PermitWork::End(end) => {
-                asks.remove(&end.attempt);
-                ends.push(end);
-            }
-        }
-    }
-    (ends, asks.into_values().collect())
-}
-
-async fn settle(service: &Service, ends: &[PermitEnd], asks: &[PermitRequest]) -> Vec<Granted> {
+async fn settle(service: &Service, ends: &[PermitEnd], asks: &[PermitRequest]) -> Option<Vec<Granted>> {
     loop {
         match service.reader().store().permits().settle_permits(ends, asks).await {
-            Ok(granted) => return granted,
+            Ok(granted) => return Some(granted),
             Err(error) if error.is_passing() || matches!(error, StoreError::Exhausted { .. }) => {
                 tracing::debug!(%error, "permits have to wait for the store");
                 tokio::time::sleep(REST).await;
             }
             Err(error) => {
                 tracing::error!(error = &error as &dyn std::error::Error, "the store gives no permits");
-                return Vec::new();
+                return None;
             }
         }
     }
@@ -166,13 +160,14 @@ async fn compare(
     older: Duration,
 ) -> Result<(), StoreError> {
     let mut after = None;
+    let mut last_read = None;
     loop {
         let page = service.reader().store().permits().standing_permits(partitions, granted, older, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         let AttemptRef { execution, step, attempt, .. } = last.attempt;
         after = Some(PermitCursor { execution, step, attempt });
         for row in page {
-            if let Some(work) = mend(service, row).await
+            if let Some(work) = mend(service, row, older, &mut last_read).await
                 && permits.send(work).await.is_err()
             {
                 return Ok(()); // The keeper has gone.
@@ -181,28 +176,56 @@ async fn compare(
     }
 }
 
+/// What was last read for a permit. The rows of an execution follow each other.
+type LastRead = Option<(AttemptRef, Result<Loaded, ReadError>)>;
+
 /// What a permit needs that its log knows more about.
-async fn mend(service: &Service, row: PermitRow) -> Option<PermitWork> {
+async fn mend(service: &Service, row: PermitRow, older: Duration, last: &mut LastRead) -> Option<PermitWork> {
     let PermitRow { attempt: at, grant } = row;
+    let known = last.take().filter(|(of, _)| of.execution == at.execution && of.tenant == at.tenant);
+    let (_, loaded) = match known {
+        Some(known) => last.insert(known),
+        None => last.insert((at.clone(), service.reader().load_present(&at.tenant, at.execution).await)),
+    };
     let end = |why| Some(PermitWork::End(PermitEnd { attempt: at.clone(), why }));
-    let loaded = match service.reader().load_present(&at.tenant, at.execution).await {
-        Ok(loaded) => loaded,
-        Err(crate::reading::ReadError::NotFound(_)) => return end(EndOf::Attempt),
+    let execution = match loaded {
+        Ok(loaded) => &loaded.execution,
+        Err(ReadError::NotFound(_)) => return end(EndOf::Attempt),
         Err(error) => {
             tracing::debug!(execution = %at.execution, %error, "a permit was not compared with its log");
             return None;
         }
     };
-    match (loaded.execution.permit_standing(at.step, at.attempt), grant) {
-        (PermitStanding::Holds, _) | (PermitStanding::Asks, None) => None,
-        (PermitStanding::Over, _) => end(EndOf::Attempt),
-        (PermitStanding::Withheld, None) => end(EndOf::Wait),
-        (PermitStanding::Withheld, Some(grant)) => end(EndOf::Grant(grant)),
-        // Told to nobody: asking again is answered at once.
-        (PermitStanding::Asks, Some(_)) => {
-            let spec = loaded.execution.owed_permit(at.step)?;
+    match remedy(execution.permit_standing(at.step, at.attempt), grant, older)? {
+        Remedy::End(why) => end(why),
+        Remedy::Ask => {
+            let spec = execution.owed_permit(at.step)?;
             let partition = PartitionId::of(at.execution, service.partitions());
-            Some(PermitWork::Ask(PermitRequest { attempt: at, partition, ask: spec.ask }))
+            Some(PermitWork::Ask(PermitRequest { attempt: at, partition, ask: spec.ask }, Kept::default()))
         }
     }
 }
+
+#[derive(Debug, PartialEq, Eq)]
+enum Remedy {
+    End(EndOf),
+    /// It was told to nobody. Asking again is answered at once.
+    Ask,
+}
+
+/// What to do about a permit that has stood for as long as `older`.
+fn remedy(standing: PermitStanding, grant: Option<u64>, older: Duration) -> Option<Remedy> {
+    match (standing, grant) {
+        (PermitStanding::Holds, _) | (PermitStanding::Asks, None) => None,
+        (PermitStanding::Asks, Some(_)) => Some(Remedy::Ask),
+        (PermitStanding::Over, _) => Some(Remedy::End(EndOf::Attempt)),
+        // It may go on, and ask, while this is looked at; what is granted it in vain it gives back.
+        (PermitStanding::Withheld, None) => None,
+        // It may go on and take a grant that is on its way still; an older one is not.
+        (PermitStanding::Withheld, Some(_)) if older < SWEEP => None,
+        (PermitStanding::Withheld, Some(grant)) => Some(Remedy::End(EndOf::Grant(grant))),
+    }
+}
+
+#[cfg(test)]
+mod tests;

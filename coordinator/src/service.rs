@@ -14,7 +14,7 @@ use stepstream_runtime::clock::Clock;
 use stepstream_runtime::random;
 use stepstream_shared::background::{Background, BackgroundRequest};
 use stepstream_shared::data::Data;
-use stepstream_shared::event::Actor;
+use stepstream_shared::event::{Actor, EventData};
 use stepstream_shared::execution::{Command, StartRequest, Steer, Steering};
 use stepstream_shared::graph::{CompiledGraph, LimitOverrides, Source, compile_knowing, inline_references};
 use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
@@ -557,8 +557,10 @@ impl Service {
 
     /// Whether the log shows that a request was carried out. For a start under a key the caller compares requests.
     async fn is_done(&self, tenant: &TenantId, request: &Forwarded) -> bool {
-        let to = match &request.what {
-            ForwardedRequest::Start { request_hash: None, .. } => Some(1),
+        match &request.what {
+            ForwardedRequest::Start { request_hash: None, metadata, .. } => {
+                return self.has_begun(tenant, request.execution, metadata.as_ref()).await;
+            }
             ForwardedRequest::Start { .. } => return false,
             ForwardedRequest::Steer(_)
             | ForwardedRequest::ChildStarted { .. }
@@ -567,12 +569,11 @@ impl Service {
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
             | ForwardedRequest::Inherit { .. }
-            | ForwardedRequest::AfterEnd(_) => None,
+            | ForwardedRequest::AfterEnd(_) => {}
         };
-        let loaded = self.load(tenant, request.execution, to).await;
+        let loaded = self.load(tenant, request.execution, None).await;
         match (&request.what, loaded) {
-            // The id is fresh and random: nobody else can have begun it.
-            (ForwardedRequest::Start { .. }, Ok(_)) => true,
+            (ForwardedRequest::Start { .. }, Ok(_)) => false,
             (ForwardedRequest::Steer(steer), Ok(loaded)) => loaded.execution.has_done(steer.id),
             // Told again, it is taken once.
             (
@@ -586,6 +587,15 @@ impl Service {
                 Ok(_),
             ) => false,
             (_, Err(_)) => false,
+        }
+    }
+
+    /// Whether a log was begun by such a request. An id that is not random may have been begun by an earlier one, which
+    /// then said something else of itself, or asked for the very same.
+    async fn has_begun(&self, tenant: &TenantId, execution: ExecutionId, metadata: Option<&Data>) -> bool {
+        match self.0.reader.first_event(tenant, execution).await {
+            Ok(Some(EventData::ExecutionCreated { metadata: found, .. })) => found.as_ref() == metadata,
+            Ok(_) | Err(_) => false,
         }
     }
 

@@ -262,3 +262,29 @@ async fn one_unreadable_log_does_not_hold_up_the_others_of_its_partition() {
     worker.request();
     engine.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_trigger_under_a_key_that_is_tried_again_does_not_take_an_earlier_one_for_itself() {
+    let (store, bus) = (Arc::new(UnrulyStore::new(1)), bus());
+    let options = Options { lease: Duration::from_millis(800), ..Options::default() };
+    let engine = Engine::over(store.clone(), &bus, options).await;
+    let (service, tenant) = (engine.coordinator.service.clone(), engine.tenant.clone());
+    service.register_graph(&tenant, "test.yaml", GATED).await.unwrap();
+    let schedule = "name: yearly\ngraph: gated\ncron: '0 0 1 1 *'\n";
+    service.create_schedule(&tenant, "s.yaml", schedule, None).await.unwrap();
+    let trigger = || service.trigger_schedule(&tenant, "yearly", "ann", Some("once"));
+    let first = trigger().await.unwrap();
+    assert!(first.created);
+
+    // The second request finds nobody at first, and then the execution of the first.
+    store.away(true);
+    until("the partition is lost", async || (service.partitions_held() == 0).then_some(())).await;
+    let back = async {
+        store.away(false);
+        until("it is won again", async || (service.partitions_held() == 1).then_some(())).await;
+    };
+    let (again, ()) = tokio::join!(trigger(), back);
+    let again = again.unwrap();
+    assert_eq!((again.execution, again.created), (first.execution, false));
+    engine.stop().await;
+}

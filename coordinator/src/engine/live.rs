@@ -11,6 +11,7 @@ use stepstream_shared::id::{ExecutionId, PartitionId};
 use stepstream_shared::time::Timestamp;
 
 use super::families::Asked;
+use super::permits::AskedPermit;
 use crate::ports::{Agenda, AgendaMove, Summary};
 use crate::reading::Loaded;
 
@@ -55,8 +56,8 @@ pub(super) struct Live {
     pub(super) doubtful: HashSet<u32>,
     /// What was last run for its children, and when.
     pub(super) errands: HashMap<ExecutionId, Vec<Asked>>,
-    /// Attempts for which a permit was asked, and when that was last.
-    pub(super) asked: HashMap<u32, (u32, Timestamp)>,
+    /// Steps for whose present attempt a permit was asked.
+    pub(super) asked: HashMap<u32, AskedPermit>,
     /// When what it owes after its end was last asked for, and after which event.
     pub(super) after_end: Option<(u64, Timestamp)>,
 }

@@ -7,9 +7,10 @@ use stepstream_shared::event::{EventData, Wait};
 use stepstream_shared::execution::{Execution, PermitSpec};
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
+use stepstream_shared::time::Timestamp;
 
 use super::Engine;
-use crate::permits::PermitWork;
+use crate::permits::{Kept, PermitWork, Permits};
 use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest};
 
 /// How long an attempt waits before it is asked for again: what it waits for may be many attempts of others.
@@ -60,6 +61,25 @@ impl PermitChanges {
     }
 }
 
+/// That an attempt's permit was asked for.
+#[derive(Debug, Clone)]
+pub(super) struct AskedPermit {
+    pub(super) attempt: u32,
+    /// When that was last.
+    pub(super) at: Timestamp,
+    /// Whether the store knows.
+    pub(super) kept: Kept,
+}
+
+/// Whether there was room for it.
+fn give(permits: &Permits, work: PermitWork) -> bool {
+    let given = permits.try_send(work);
+    if let Err(error) = &given {
+        tracing::debug!(%error, "a permit has to wait");
+    }
+    given.is_ok()
+}
+
 impl Engine {
     /// An append is durable: what it says of permits may be acted upon.
     pub(super) fn change_permits(&mut self, id: ExecutionId, tenant: &TenantId, changes: PermitChanges, last_seq: u64) {
@@ -91,22 +111,21 @@ impl Engine {
         let now = self.clock.now();
         let Some(live) = self.live.get_mut(&id).filter(|_| !specs.is_empty()) else { return };
         let (tenant, partition) = (live.execution.tenant().clone(), live.partition);
-        let mut work = Vec::with_capacity(specs.len());
-        for PermitSpec { ordinal: step, attempt, ask, .. } in specs {
-            live.asked.insert(step, (attempt, now));
-            let attempt = AttemptRef { tenant: tenant.clone(), execution: id, step, attempt };
-            work.push(PermitWork::Ask(PermitRequest { attempt, partition, ask }));
-        }
         self.askers.insert(id);
-        for each in work {
-            self.permit_work(each);
+        for PermitSpec { ordinal: step, attempt: number, ask, .. } in specs {
+            let before = live.asked.get(&step).filter(|asked| asked.attempt == number);
+            let kept = before.map(|asked| asked.kept.clone()).unwrap_or_default();
+            let attempt = AttemptRef { tenant: tenant.clone(), execution: id, step, attempt: number };
+            let request = PermitRequest { attempt, partition, ask };
+            // What was not taken is asked for by the next look.
+            if give(&self.permits, PermitWork::Ask(request, kept.clone())) {
+                live.asked.insert(step, AskedPermit { attempt: number, at: now, kept });
+            }
         }
     }
 
     fn permit_work(&self, work: PermitWork) {
-        if let Err(error) = self.permits.try_send(work) {
-            tracing::debug!(%error, "a permit has to wait");
-        }
+        give(&self.permits, work);
     }
 
     /// Asks again for what was not answered: the question may have been lost, or the answer.
@@ -129,7 +148,7 @@ impl Engine {
             }
             self.askers.insert(id);
             let late = |spec: &PermitSpec| match live.asked.get(&spec.ordinal) {
-                Some((attempt, at)) => *attempt != spec.attempt || at.after(AGAIN_AFTER) <= now,
+                Some(asked) => asked.attempt != spec.attempt || asked.at.after(AGAIN_AFTER) <= now,
                 None => true,
             };
             specs.retain(late);

@@ -69,8 +69,12 @@ impl Live {
 }
 
 impl Live {
+    /// The store knows all that it waits for: it is brought then, wherever the execution is.
     fn has_asked_for_all(&self) -> bool {
-        self.execution.asking().all(|(step, attempt)| self.asked.get(&step).is_some_and(|(asked, _)| *asked == attempt))
+        let asked = |(step, attempt)| {
+            self.asked.get(&step).is_some_and(|asked| asked.attempt == attempt && asked.kept.is_so())
+        };
+        self.execution.asking().all(asked)
     }
 }
 
@@ -132,3 +136,6 @@ impl Engine {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

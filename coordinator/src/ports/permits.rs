@@ -86,7 +86,8 @@ pub struct PermitCursor {
 #[async_trait]
 pub trait PermitStore: Send + Sync {
     /// Ends permits, then asks for some, in one transaction. Answers with everything that was granted by it, to those who
-    /// ask now and to those who have waited; who is not named waits. At most [`PERMITS_AT_A_TIME`] of both together.
+    /// ask now and to those who have waited; who is not named waits. At most [`PERMITS_AT_A_TIME`] of both together. Who
+    /// asks has not stopped waiting: of the ends of its attempt, only [`EndOf::Attempt`] counts then.
     ///
     /// # Errors
     /// Whatever the error, the same may be given again.

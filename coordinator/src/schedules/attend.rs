@@ -4,6 +4,8 @@
 //! Whoever reads it next starts the execution again, which finds it there. What was taken up and is still to be done, the
 //! ends that are waited for, and who was asked to end stand in the row: nothing is remembered here.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use stepstream_runtime::clock::Clock;
 use stepstream_shared::graph::Source;
@@ -20,6 +22,8 @@ const STARTS_AT_A_TIME: usize = 64;
 const BACKFILLS_AT_A_TIME: usize = 16;
 /// Turns in one go, whatever they are: a state that never rests is a defect, and must not keep a task for ever.
 const TURNS_AT_A_TIME: usize = 1024;
+/// How long until an end that something hangs on is looked for again.
+const WATCH: Duration = Duration::from_secs(3);
 /// How often a row is written that somebody else changes meanwhile.
 const TRIES: usize = 8;
 
@@ -208,12 +212,7 @@ pub(super) async fn attend(
                 it.state.settle_missed(id, &it.definition, &found, now);
             }
             Turn::Rest { at, watch } => {
-                let next_at = match it.row.next_at {
-                    // It is looked at again and again as it is.
-                    Some(due) if watch && due <= now => Some(due),
-                    _ if watch => Some(now),
-                    _ => at,
-                };
+                let next_at = if watch { Some(watch_at(it.row.next_at, at, now)) } else { at };
                 it.write(store, next_at, now).await?;
                 return Ok(());
             }
@@ -222,6 +221,15 @@ pub(super) async fn attend(
     let now = clock.now();
     it.write(store, Some(now), now).await?;
     Ok(())
+}
+
+/// When an end is looked for next. It is written down, so that whoever only watches stands behind those that are due
+/// before, and not in front of everybody for as long as something runs.
+fn watch_at(written: Option<Timestamp>, next: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let soon = now.after(WATCH);
+    // Whoever looks before that changes nothing.
+    let soon = written.filter(|written| now < *written && *written <= soon).unwrap_or(soon);
+    next.map_or(soon, |next| next.min(soon))
 }
 
 /// How many may be begun before it is written down that they were. Of nominal times that come, one: so little has to be

@@ -276,11 +276,15 @@ async fn an_end_is_read_from_the_store_and_the_next_one_begins() {
     world.at(10).await.unwrap();
     world.at(20).await.unwrap();
     let row = world.row().await;
-    assert_eq!(row.next_at, Some(at(20)), "it is looked at again and again");
+    assert_eq!(row.next_at, Some(at(23)), "it is looked at again soon");
     world.at(21).await.unwrap();
-    assert_eq!(world.row().await, row, "looking changes nothing");
+    assert_eq!(world.row().await, row, "looking too early changes nothing");
+    world.at(23).await.unwrap();
+    assert_eq!(world.row().await.next_at, Some(at(26)), "whoever is due before comes first");
+    world.at(28).await.unwrap();
+    assert_eq!(world.row().await.next_at, Some(at(30)), "its own nominal time does not wait");
     world.fake.is(10, RunState::Ended { failed: true });
-    world.at(22).await.unwrap();
+    world.at(29).await.unwrap();
     assert_eq!((world.fake.begun(), world.state().await.counts.started), (2, 2));
 }
 

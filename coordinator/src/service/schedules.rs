@@ -157,7 +157,7 @@ impl Service {
                     check_note(note)?;
                     kept.state.pause(by, note, now);
                 }
-                ScheduleChange::Resume => kept.state.resume(now),
+                ScheduleChange::Resume => kept.state.resume(kept.row.id, &kept.definition, now),
             }
             match self.rewrite(&mut kept, now).await? {
                 ScheduleWritten::Done => return Ok(kept.view()),

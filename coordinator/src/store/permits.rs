@@ -86,7 +86,7 @@ pub(super) trait PermitTables {
 
     /// In microseconds since 1970.
     async fn now(&mut self) -> Result<i64, Self::Error>;
-    /// Rows for these attempts, waiting, where there are none. In order.
+    /// Rows for these attempts, waiting, where there are none: they have asked in this order.
     async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), Self::Error>;
     /// The rows of these attempts that there are.
     async fn find(&mut self, attempts: &[AttemptRef]) -> Result<Vec<Entry>, Self::Error>;
@@ -120,9 +120,10 @@ pub(super) async fn settle<T: PermitTables>(
     ends: &[PermitEnd],
     asks: &[PermitRequest],
 ) -> Result<Vec<Granted>, T::Error> {
-    // An attempt that asks twice asks once; the rows of attempts are locked in their order.
-    let asks: BTreeMap<&AttemptRef, &PermitRequest> = asks.iter().map(|ask| (&ask.attempt, ask)).collect();
-    let new: Vec<&PermitRequest> = asks.values().copied().collect();
+    // An attempt that asks twice asks once.
+    let mut once = BTreeSet::new();
+    let new: Vec<&PermitRequest> = asks.iter().filter(|ask| once.insert(&ask.attempt)).collect();
+    let asks: BTreeMap<&AttemptRef, usize> = new.iter().enumerate().map(|(at, ask)| (&ask.attempt, at)).collect();
     tables.insert(&new).await?;
 
     let named: BTreeSet<AttemptRef> =
@@ -137,7 +138,14 @@ pub(super) async fn settle<T: PermitTables>(
     let mut places = tables.lock(KeyKind::Place, &keys).await?;
     let before = places.clone();
 
-    for entry in tables.remove(ends).await? {
+    // A row that came in between belongs to a key that is not locked: whoever compares rows with logs removes it. Who asks
+    // in the same breath has not stopped waiting.
+    let there: BTreeSet<&AttemptRef> = known.iter().map(|entry| &entry.attempt).collect();
+    let meant = |end: &&PermitEnd| {
+        there.contains(&end.attempt) && (end.why == EndOf::Attempt || !asks.contains_key(&end.attempt))
+    };
+    let ends: Vec<PermitEnd> = ends.iter().filter(meant).cloned().collect();
+    for entry in tables.remove(&ends).await? {
         if let Some((key, _)) = entry.place.filter(|_| entry.grant > 0)
             && let Some(state) = places.get_mut(&(entry.attempt.tenant, key))
         {
@@ -147,9 +155,11 @@ pub(super) async fn settle<T: PermitTables>(
 
     // Read again, because only now nobody else gives anything away under these keys.
     let asked: Vec<AttemptRef> = asks.keys().map(|attempt| (*attempt).clone()).collect();
+    let mut found = tables.find(&asked).await?;
+    found.sort_by_key(|entry| asks.get(&entry.attempt).copied());
     let mut granted = Vec::new();
     let mut told = Vec::new();
-    for mut entry in tables.find(&asked).await? {
+    for mut entry in found {
         if entry.grant > 0 {
             entry.grant += 1; // It is told again, and an end of what it was told before is none of this.
             told.push(entry);

@@ -305,8 +305,9 @@ fn timing(tree: &Tree, fields: &mut Fields<'_>, now: Option<Timestamp>, reporter
         max_fires: max_fires.map(u64::from),
         jitter: jitter.flatten().unwrap_or_default(),
     };
+    let idle = timing.cron.as_ref().is_some_and(|cron| !cron.names_a_day());
     if let Some(now) = now
-        && timing.next_after(now).is_none()
+        && (idle || timing.next_after(now).is_none())
     {
         never(&timing, now, cron_tree.or(end_tree).unwrap_or(tree), end_tree, reporter);
         return None;
@@ -317,7 +318,8 @@ fn timing(tree: &Tree, fields: &mut Fields<'_>, now: Option<Timestamp>, reporter
 /// Says why a schedule would never fire.
 fn never(timing: &Timing, now: Timestamp, at: &Tree, end_tree: Option<&Tree>, reporter: &mut Reporter<'_>) {
     let endless = Timing { end_at: None, ..timing.clone() };
-    match (endless.next_after(now), timing.end_at, end_tree) {
+    let idle = timing.cron.as_ref().filter(|cron| !cron.names_a_day());
+    match (endless.next_after(now).filter(|_| idle.is_none()), timing.end_at, end_tree) {
         (Some(next), Some(end), Some(tree)) => {
             let message = if end <= now {
                 format!("the schedule would never fire: `end_at` ({end}) is over")
@@ -328,7 +330,8 @@ fn never(timing: &Timing, now: Timestamp, at: &Tree, end_tree: Option<&Tree>, re
         }
         _ => {
             let written = timing.cron.as_ref().map_or("", Cron::as_str);
-            let message = format!("the schedule would never fire: no day fits `{}`", short(written));
+            let whose = if timing.every.is_some() { "`cron`" } else { "the schedule" };
+            let message = format!("{whose} would never fire: no day fits `{}`", short(written));
             reporter.report_with(at.place, "never-fires", message, "is there such a day? February has no 30th");
         }
     }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::definition::Definition;
 use super::firing::FiringKind;
-use crate::id::ExecutionId;
+use crate::id::{ExecutionId, TriggerId};
 use crate::time::Timestamp;
 
 /// Most nominal times that wait to be carried out, those of backfills included.
@@ -185,10 +185,18 @@ impl ScheduleState {
         }
     }
 
-    /// Goes on from now: what came meanwhile is not made up for, what waited before goes on waiting.
-    pub fn resume(&mut self, now: Timestamp) {
+    /// Goes on from now: what came meanwhile is not made up for, what waited before goes on waiting. A nominal time has
+    /// come when it is to be carried out: one that jitter puts off until later is not passed over.
+    pub fn resume(&mut self, id: TriggerId, definition: &Definition, now: Timestamp) {
         if self.paused.take().is_some() {
-            self.cursor = self.cursor.max(now);
+            let timing = &definition.timing;
+            // All of these have come. Between them and now are no more than jitter allows.
+            self.cursor = self.cursor.max(now.before(timing.jitter));
+            while let Some(nominal) = timing.next_after(self.cursor)
+                && timing.fires_at(id, nominal) <= now
+            {
+                self.cursor = nominal;
+            }
             self.revise(now);
         }
     }

@@ -108,6 +108,8 @@ macro_rules! store_contract {
             an_attempt_that_asks_again_has_one_permit_and_is_told_again
             the_most_urgent_is_served_first_and_then_who_asked_first
             an_end_means_only_what_it_names
+            who_asks_and_stops_waiting_in_the_same_breath_waits
+            those_who_ask_together_are_served_in_the_order_of_asking
             a_key_with_more_places_serves_who_waits_when_somebody_asks
             the_moments_of_a_rate_are_handed_out_once_and_in_order
             a_rate_is_counted_when_the_place_is_there

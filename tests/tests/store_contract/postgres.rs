@@ -6,9 +6,13 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sqlx::{Connection, PgConnection};
-use stepstream_coordinator::ports::{Appended, EventStore, StoreError};
+use stepstream_coordinator::ports::{
+    Appended, AttemptRef, EndOf, EventStore, PermitEnd, PermitRequest, StoreError,
+};
 use stepstream_coordinator::store::{GroupCommit, PostgresOptions, PostgresStore};
 use stepstream_runtime::servers::PostgresServer;
+use stepstream_shared::event::{PermitAsk, Place};
+use stepstream_shared::graph::Priority;
 use stepstream_shared::id::PartitionId;
 use stepstream_tests::contract::store::{
     PARTITIONS, SharedStore, append, execution, following, gapless, next_append, own, tenant,
@@ -322,4 +326,62 @@ async fn a_server_that_is_killed_and_restarted_is_waited_for_and_loses_nothing()
     for number in 0..32 {
         assert_eq!(gapless(&store, &tenant("x"), execution(number)).await, 40);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_place_that_is_granted_while_its_end_is_under_way_is_not_lost() {
+    let url = fresh_database().await;
+    let store = Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await.unwrap());
+    let attempt =
+        |number| AttemptRef { tenant: tenant("x"), execution: execution(number), step: 0, attempt: 1 };
+    let ask = |number, key: &str| {
+        let ask = PermitAsk {
+            place: Some(Place { key: key.to_owned(), max: 1 }),
+            pace: None,
+            priority: Priority::Normal,
+        };
+        PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
+    };
+    let end = |number| PermitEnd { attempt: attempt(number), why: EndOf::Attempt };
+    let in_use = async |connection: &mut PgConnection| -> Option<i64> {
+        sqlx::query_scalar("select in_use from permit_keys where key = 'contended'")
+            .fetch_optional(connection)
+            .await
+            .unwrap()
+    };
+    store.permits().settle_permits(&[], &[ask(1, "held")]).await.unwrap();
+
+    // Whoever ends both has seen one row, and waits for the key of that one.
+    let mut holder = PgConnection::connect(&url).await.unwrap();
+    let mut watcher = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("begin; select 1 from permit_keys where key = 'held' for update").execute(&mut holder).await.unwrap();
+    let ending = {
+        let (store, ends) = (store.clone(), [end(1), end(2)]);
+        tokio::spawn(async move { store.permits().settle_permits(&ends, &[]).await.map(drop) })
+    };
+    stepstream_tests::poll::until("it waits for the key", async || {
+        let waiting: i64 = sqlx::query_scalar(
+            "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+        )
+        .fetch_one(&mut watcher)
+        .await
+        .unwrap();
+        (waiting > 0).then_some(())
+    })
+    .await;
+    // Meanwhile the other one asks and is granted its place.
+    store.permits().settle_permits(&[], &[ask(2, "contended")]).await.unwrap();
+    assert_eq!(in_use(&mut watcher).await, Some(1));
+    sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    ending.await.unwrap().unwrap();
+
+    // It has its row still, so whoever looks for permits of attempts that are over gives its place back.
+    let partitions: Vec<PartitionId> = (0..PARTITIONS).map(PartitionId).collect();
+    let standing = store.permits().standing_permits(&partitions, true, Duration::ZERO, None, 10).await.unwrap();
+    assert_eq!(standing.iter().map(|row| &row.attempt).collect::<Vec<_>>(), [&attempt(2)]);
+    store.permits().settle_permits(&[end(2)], &[]).await.unwrap();
+    store.permits().settle_permits(&[], &[ask(3, "contended")]).await.unwrap();
+    let standing = store.permits().standing_permits(&partitions, true, Duration::ZERO, None, 10).await.unwrap();
+    assert_eq!(standing.iter().map(|row| &row.attempt).collect::<Vec<_>>(), [&attempt(3)], "the place is free again");
+    store.close().await;
 }

@@ -10,7 +10,7 @@ use stepstream_shared::id::PartitionId;
 
 use super::{PostgresStore, failure, patiently};
 use crate::ports::{
-    AttemptRef, EndOf, Granted, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError,
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError,
 };
 use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
 use crate::store::rows::{self, EntryRow, StandingRow, signed};
@@ -43,23 +43,37 @@ impl PermitTables for Tables<'_> {
         if asks.is_empty() {
             return Ok(());
         }
-        let attempts = asks.iter().map(|ask| &ask.attempt);
-        let asked = asks.iter().map(|ask| &ask.ask);
+        // Rows are made in the order of attempts, in which they are locked; their ordinals say who asked before whom. One
+        // number of the sequence is enough for all that ask together.
+        let mut ranked: Vec<(usize, &PermitRequest)> = asks.iter().copied().enumerate().collect();
+        ranked.sort_unstable_by(|(_, a), (_, b)| a.attempt.cmp(&b.attempt));
+        let asks = ranked;
+        let ranks = asks.iter().map(|(rank, _)| i64::try_from(*rank).unwrap_or(i64::MAX));
+        let asks = asks.iter().map(|(_, ask)| *ask);
+        let attempts = asks.clone().map(|ask| &ask.attempt);
+        let asked = asks.clone().map(|ask| &ask.ask);
         let query = sqlx::query(
-            "insert into permits (tenant, execution, step, attempt, partition, priority,
-                                  place, places, pace, interval_us, ahead_us)
-             select * from unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int4[], $6::int2[],
-                                  $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[])
+            "with turn as materialized (select nextval(pg_get_serial_sequence('permits', 'ordinal')) * $13 as begin)
+             insert into permits (tenant, execution, step, attempt, partition, priority,
+                                  place, places, pace, interval_us, ahead_us, ordinal) overriding system value
+             select w.tenant, w.execution, w.step, w.attempt, w.partition, w.priority,
+                    w.place, w.places, w.pace, w.interval_us, w.ahead_us, turn.begin + w.rank
+             from turn, unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int4[], $6::int2[],
+                               $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[], $12::int8[])
+                 w (tenant, execution, step, attempt, partition, priority,
+                    place, places, pace, interval_us, ahead_us, rank)
              on conflict do nothing",
         );
         attempts!(query, attempts)
-            .bind(asks.iter().map(|ask| i32::from(ask.partition.0)).bind_iter())
+            .bind(asks.clone().map(|ask| i32::from(ask.partition.0)).bind_iter())
             .bind(asked.clone().map(|ask| ask.priority as i16).bind_iter())
             .bind(asked.clone().map(|ask| ask.place.as_ref().map(|place| place.key.clone())).bind_iter())
             .bind(asked.clone().map(|ask| ask.place.as_ref().map(|place| i64::from(place.max))).bind_iter())
             .bind(asked.clone().map(|ask| ask.pace.as_ref().map(|pace| pace.key.clone())).bind_iter())
             .bind(asked.clone().map(|ask| Spacing::of(ask).map(|spacing| spacing.interval)).bind_iter())
             .bind(asked.clone().map(|ask| Spacing::of(ask).map(|spacing| spacing.ahead)).bind_iter())
+            .bind(ranks.bind_iter())
+            .bind(i64::try_from(PERMITS_AT_A_TIME).unwrap_or(i64::MAX))
             .execute(&mut *self.0)
             .await?;
         Ok(())

@@ -19,6 +19,8 @@ fn what_is_wrong_is_said_with_a_code() {
     let table = [
         ("cron: '0 0 30 2 *'", "never-fires"),
         ("cron: '0 0 31 4,6,9,11 *'", "never-fires"),
+        ("cron: '0 0 30 2 *'\nevery: 1h", "never-fires"),
+        ("cron: '0 0 30 2 *'\nevery: 1h\nend_at: 2030-01-01T00:00:00Z", "never-fires"),
         ("cron: '0 0 1 1 *'\nend_at: 2026-12-31T00:00:00Z", "never-fires"),
         ("every: 1h\nend_at: 2020-01-01T00:00:00Z", "never-fires"),
         ("every: 1h\nstart_at: 2027-02-01T00:00:00Z\nend_at: 2027-01-01T00:00:00Z", "bad-value"),

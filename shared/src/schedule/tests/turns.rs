@@ -149,11 +149,33 @@ fn a_pause_holds_and_resuming_makes_up_for_nothing() {
     assert_eq!(world.state.paused.as_ref().map(|paused| paused.by.as_str()), Some("ann"));
     assert_eq!(world.at(45), (None, false));
     assert_eq!(world.state.status(&world.schedule), Status::Paused);
-    world.state.resume(second(45));
+    world.state.resume(id(), &world.schedule, second(45));
     world.at(45);
     world.at(50);
     assert_eq!((world.started.clone(), world.state.counts.missed), (vec![10, 50], 0));
     assert_eq!(world.state.revision, 3);
+}
+
+#[test]
+fn a_pause_passes_over_nothing_that_is_to_be_carried_out_after_it() {
+    let schedule = schedule("cron: '0 0 * * *'\njitter: 24h");
+    let midnight = at("2026-01-02T00:00:00Z");
+    let fires = schedule.timing.fires_at(id(), midnight);
+    assert!(fires > midnight.after(Duration::from_secs(60)), "the test needs a delay: {fires}");
+    let pause_at = |begin: Timestamp, end: Timestamp| {
+        let mut state = ScheduleState::new(at("2026-01-01T12:00:00Z"));
+        state.pause("ann", "", begin);
+        state.resume(id(), &schedule, end);
+        state
+    };
+    let minute = Duration::from_secs(60);
+    let mut state = pause_at(fires.before(minute), fires.before(minute / 2));
+    assert_eq!(state.turn(id(), &schedule, fires.before(minute / 2)), Turn::Rest { at: Some(fires), watch: false });
+    assert!(matches!(state.turn(id(), &schedule, fires), Turn::Start(firing) if firing.time == midnight));
+    // One that came meanwhile is not made up for.
+    let state = pause_at(fires.before(minute), fires);
+    assert_eq!(state.next_nominal(&schedule), Some(at("2026-01-03T00:00:00Z")));
+    assert_eq!(state.counts, Counts::default());
 }
 
 #[test]
@@ -164,7 +186,7 @@ fn what_waits_outlives_a_pause() {
     world.state.pause("ann", "", second(21));
     world.ends(10);
     assert_eq!(world.at(22), (None, false));
-    world.state.resume(second(23));
+    world.state.resume(id(), &world.schedule, second(23));
     world.at(23);
     assert_eq!(world.started, [10, 20]);
 }

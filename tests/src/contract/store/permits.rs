@@ -102,6 +102,37 @@ pub async fn an_end_means_only_what_it_names(store: SharedStore) {
     assert_eq!(settle(&store, &[of(99, EndOf::Attempt)], &[]).await, [0; 0], "nobody has heard of it");
 }
 
+pub async fn who_asks_and_stops_waiting_in_the_same_breath_waits(store: SharedStore) {
+    let permits = store.permits();
+    let of = |number: u64, why: EndOf| PermitEnd { attempt: attempt(number), why };
+    let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap();
+    settle(&store, &[], &[place(2, "k", 1)]).await;
+    assert_eq!(settle(&store, &[of(2, EndOf::Wait)], &[place(2, "k", 1)]).await, [0; 0]);
+    let told = settle(&store, &[of(1, EndOf::Grant(first[0].grant))], &[place(1, "k", 1)]).await;
+    assert_eq!(told, [1], "it is told again of what it was told in vain");
+    assert_eq!(settle(&store, &[end(1)], &[place(1, "k", 1)]).await, [2], "an attempt that is over asks for nothing");
+    assert_eq!(settle(&store, &[end(2)], &[]).await, [0; 0]);
+}
+
+pub async fn those_who_ask_together_are_served_in_the_order_of_asking(store: SharedStore) {
+    let order = [7, 3, 9, 1, 8, 2];
+    let asks: Vec<PermitRequest> = order.iter().map(|number| place(*number, "k", 1)).collect();
+    let mut served = settle(&store, &[], &asks).await;
+    settle(&store, &[], &[place(4, "k", 1), place(0, "k", 1)]).await;
+    while let Some(last) = served.last().copied() {
+        let next = settle(&store, &[end(last)], &[]).await;
+        if next.is_empty() {
+            break;
+        }
+        served.extend(next);
+    }
+    assert_eq!(served, [7, 3, 9, 1, 8, 2, 4, 0]);
+    let asks: Vec<PermitRequest> = order.iter().map(|number| pace(*number, "r", 1, 3_600_000_000, 1)).collect();
+    let mut moments = store.permits().settle_permits(&[], &asks).await.unwrap();
+    moments.sort_by_key(|granted| granted.from);
+    assert_eq!(who(&moments), order, "and so are the moments of a rate");
+}
+
 pub async fn a_key_with_more_places_serves_who_waits_when_somebody_asks(store: SharedStore) {
     for number in 1..=3 {
         settle(&store, &[], &[place(number, "k", 1)]).await;

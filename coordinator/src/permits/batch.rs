@@ -1,0 +1,73 @@
+//! What goes to the store in one transaction.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::PermitWork;
+use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest};
+
+/// Whether the store has what was asked for. Until then, only whoever asked knows of it.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Kept(Arc<AtomicBool>);
+
+impl Kept {
+    pub(crate) fn is_so(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+}
+
+/// Ends and asks, each attempt asking once, in the order of asking.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    pub(super) ends: Vec<PermitEnd>,
+    pub(super) asks: Vec<PermitRequest>,
+    kept: Vec<Kept>,
+}
+
+struct Asking {
+    place: usize,
+    request: PermitRequest,
+    kept: Vec<Kept>,
+}
+
+impl Batch {
+    /// What ends is not asked for any more by what came before. That a grant came in vain says nothing of what is asked.
+    pub(super) fn of(work: impl Iterator<Item = PermitWork>) -> Self {
+        let (mut ends, mut asking) = (Vec::new(), BTreeMap::<AttemptRef, Asking>::new());
+        for (place, work) in work.enumerate() {
+            match work {
+                PermitWork::Ask(request, kept) => {
+                    let fresh = || Asking { place, request: request.clone(), kept: Vec::new() };
+                    asking.entry(request.attempt.clone()).or_insert_with(fresh).kept.push(kept);
+                }
+                PermitWork::End(end) => {
+                    if matches!(end.why, EndOf::Attempt | EndOf::Wait) {
+                        asking.remove(&end.attempt);
+                    }
+                    ends.push(end);
+                }
+            }
+        }
+        let mut asking: Vec<Asking> = asking.into_values().collect();
+        asking.sort_unstable_by_key(|asking| asking.place);
+        let mut batch = Batch { ends, ..Batch::default() };
+        for Asking { request, kept, .. } in asking {
+            batch.asks.push(request);
+            batch.kept.extend(kept);
+        }
+        batch
+    }
+
+    /// The store has all of it.
+    pub(super) fn is_kept(&self) {
+        self.kept.iter().for_each(Kept::set);
+    }
+}
+
+#[cfg(test)]
+mod tests;
