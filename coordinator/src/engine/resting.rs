@@ -71,9 +71,8 @@ impl Live {
 impl Live {
     /// The store knows all that it waits for: it is brought then, wherever the execution is.
     fn has_asked_for_all(&self) -> bool {
-        let asked = |(step, attempt)| {
-            self.asked.get(&step).is_some_and(|asked| asked.attempt == attempt && asked.kept.is_so())
-        };
+        let asked =
+            |(step, attempt)| self.asked.get(&step).is_some_and(|asked| asked.attempt == attempt && asked.kept.is_so());
         self.execution.asking().all(asked)
     }
 }

@@ -6,9 +6,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use sqlx::{Connection, PgConnection};
-use stepstream_coordinator::ports::{
-    Appended, AttemptRef, EndOf, EventStore, PermitEnd, PermitRequest, StoreError,
-};
+use stepstream_coordinator::ports::{Appended, AttemptRef, EndOf, EventStore, PermitEnd, PermitRequest, StoreError};
 use stepstream_coordinator::store::{GroupCommit, PostgresOptions, PostgresStore};
 use stepstream_runtime::servers::PostgresServer;
 use stepstream_shared::event::{PermitAsk, Place};
@@ -332,14 +330,10 @@ async fn a_server_that_is_killed_and_restarted_is_waited_for_and_loses_nothing()
 async fn a_place_that_is_granted_while_its_end_is_under_way_is_not_lost() {
     let url = fresh_database().await;
     let store = Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await.unwrap());
-    let attempt =
-        |number| AttemptRef { tenant: tenant("x"), execution: execution(number), step: 0, attempt: 1 };
+    let attempt = |number| AttemptRef { tenant: tenant("x"), execution: execution(number), step: 0, attempt: 1 };
     let ask = |number, key: &str| {
-        let ask = PermitAsk {
-            place: Some(Place { key: key.to_owned(), max: 1 }),
-            pace: None,
-            priority: Priority::Normal,
-        };
+        let ask =
+            PermitAsk { place: Some(Place { key: key.to_owned(), max: 1 }), pace: None, priority: Priority::Normal };
         PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
     };
     let end = |number| PermitEnd { attempt: attempt(number), why: EndOf::Attempt };

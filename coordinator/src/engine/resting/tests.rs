@@ -1,7 +1,6 @@
 //! What may leave memory.
 
 use stepstream_shared::data::Data;
-use stepstream_shared::event::ChainHash;
 use stepstream_shared::execution::{Command, Execution, StartRequest};
 use stepstream_shared::graph::{Graphs, LimitOverrides, Source, compile};
 use stepstream_shared::id::TenantId;
@@ -38,7 +37,7 @@ fn waiting() -> Live {
     };
     execution.decide_in_place(&graphs, Command::Create(Box::new(request)), NOON).expect("accepted");
     let agenda = Some(Agenda::from(execution.rest()));
-    let loaded = Loaded { execution, graph, graphs, head: ChainHash([0; 32]), last_first_seq: 1, snapshot: 0 };
+    let loaded = Loaded { execution, graph, graphs, head: [0; 32], last_first_seq: 1, snapshot: 0 };
     Live::from_log(loaded, agenda, PartitionId(0), 1, NOON)
 }
 

@@ -10,7 +10,8 @@ use stepstream_shared::id::PartitionId;
 
 use super::{PostgresStore, failure, patiently};
 use crate::ports::{
-    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError,
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
+    StoreError,
 };
 use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
 use crate::store::rows::{self, EntryRow, StandingRow, signed};

@@ -131,11 +131,7 @@ fn start_and_end_belong_to_it() {
 
 #[test]
 fn days_that_are_rare_are_found_and_days_that_are_not_are_not_searched_for() {
-    assert_times(
-        "cron: '0 0 29 2 *'",
-        "2096-03-01T00:00:00Z",
-        &["2104-02-29T00:00:00Z", "2108-02-29T00:00:00Z"],
-    );
+    assert_times("cron: '0 0 29 2 *'", "2096-03-01T00:00:00Z", &["2104-02-29T00:00:00Z", "2108-02-29T00:00:00Z"]);
     // The fifth Monday of a February: a leap year whose 29th is one.
     assert_times(
         "cron: '0 0 * 2 MON#5'",
