@@ -14,18 +14,20 @@ use serde::{Deserialize, Serialize, Serializer};
 use crate::data::{Data, MAX_BYTES};
 use crate::id::{ArtifactId, ExecutionId, StepId};
 
-pub use reference::{REFERENCE_KEY, Reference, mentions_references, references, replace_references};
+pub use reference::{
+    Occurrences, REFERENCE_KEY, Reference, mentions_references, references, replace_references, values_referred_to,
+};
 
 /// Values larger than this move into the artifact store where there is one, in bytes as stored, unless set otherwise.
 pub const DEFAULT_INLINE_BYTES: usize = 128 * 1024;
 /// Least that [`DEFAULT_INLINE_BYTES`] may be set to: a reference has about three hundred bytes itself.
 pub const LEAST_INLINE_BYTES: usize = 1024;
-/// Largest value that a worker puts away for its callable, or fetches for it (all references of one input together), in
-/// bytes of JSON. What is larger is an artifact that the callable stores and reads by itself.
+/// Largest value that a worker puts away for its callable, or fetches for it (all references of one input together, each
+/// counted as often as it stands there), in bytes of JSON. What is larger is an artifact that the callable stores and reads by itself.
 pub const MAX_MOVED_BYTES: u64 = 32 * 1024 * 1024;
 /// Largest artifact, in bytes of content.
 pub const MAX_ARTIFACT_BYTES: u64 = 4 * 1024 * 1024 * 1024;
-/// Most artifacts that one attempt may store.
+/// Most artifacts that a callable may store in one attempt. Its output may be put away beside them.
 pub const MAX_ATTEMPT_ARTIFACTS: usize = 64;
 /// Most artifacts on record in one execution.
 pub const MAX_EXECUTION_ARTIFACTS: usize = 10_000;

@@ -71,6 +71,26 @@ impl NewArtifact {
         self.metadata = Data::of(&metadata);
         self
     }
+
+    /// Its record, without what only the store can say. Everything that can be refused is refused here.
+    fn describe(self) -> Result<Artifact, ArtifactFailure> {
+        let NewArtifact { name, artifact_type, content_type, metadata } = self;
+        let content_type = content_type.unwrap_or_else(|| artifact_type.content_type().to_owned());
+        let described = Artifact {
+            name,
+            artifact_type,
+            content_type,
+            digest: stepstream_shared::artifact::ContentHash::from_bytes([0; 32]),
+            size: 0,
+            stored_size: 0,
+            compression: Default::default(),
+            metadata: metadata?,
+        };
+        match described.problem() {
+            Some(problem) => Err(NoteError::Refused(problem).into()),
+            None => Ok(described),
+        }
+    }
 }
 
 /// Why an artifact was not stored or read. As a [`Failure`] it says whether another attempt may succeed.
@@ -95,7 +115,8 @@ impl From<ArtifactFailure> for Failure {
         let message = failure.to_string();
         let new = |category, code: &str| Failure::new(category, message.clone()).code(code);
         match failure {
-            ArtifactFailure::NoStore => new(ErrorCategory::ValidationError, "no_artifact_store"),
+            // Another worker of the queue may have one, so it is tried again.
+            ArtifactFailure::NoStore => new(ErrorCategory::NetworkError, "no_artifact_store"),
             ArtifactFailure::TooMany => new(ErrorCategory::QuotaExceeded, "artifact_limit"),
             ArtifactFailure::Note(_) | ArtifactFailure::Value(_) => {
                 new(ErrorCategory::ValidationError, "output_invalid")
@@ -185,23 +206,9 @@ impl Context {
         Ok(self.shelf()?.store.open(self.tenant(), &reference.digest).await?)
     }
 
-    /// Everything that can be refused before anything is stored.
+    /// As far as it can be said before anything is stored.
     fn describe(&self, artifact: NewArtifact) -> Result<Artifact, ArtifactFailure> {
-        let NewArtifact { name, artifact_type, content_type, metadata } = artifact;
-        let content_type = content_type.unwrap_or_else(|| artifact_type.content_type().to_owned());
-        let described = Artifact {
-            name,
-            artifact_type,
-            content_type,
-            digest: stepstream_shared::artifact::ContentHash::from_bytes([0; 32]),
-            size: 0,
-            stored_size: 0,
-            compression: Default::default(),
-            metadata: metadata?,
-        };
-        if let Some(problem) = described.problem() {
-            return Err(NoteError::Refused(problem).into());
-        }
+        let described = artifact.describe()?;
         if self.stored_artifacts() >= MAX_ATTEMPT_ARTIFACTS {
             return Err(ArtifactFailure::TooMany);
         }
@@ -209,12 +216,24 @@ impl Context {
     }
 
     fn record(&self, described: Artifact, stored: Stored) -> Result<Reference, ArtifactFailure> {
+        let (artifact, reference) = self.recorded(described, stored);
+        self.note(Note::Artifact(Box::new(artifact)))?;
+        Ok(reference)
+    }
+
+    /// Records the output that was put away, beside whatever else is on record: the work is done.
+    fn record_output(&self, described: Artifact, stored: Stored) -> Reference {
+        let (artifact, reference) = self.recorded(described, stored);
+        self.keep_output(Note::Artifact(Box::new(artifact)));
+        reference
+    }
+
+    fn recorded(&self, described: Artifact, stored: Stored) -> (Artifact, Reference) {
         let Stored { digest, size, stored_size, compression, .. } = stored;
         let artifact = Artifact { digest, size, stored_size, compression, ..described };
         let id = artifact_id(self.execution(), Some(self.step()), &artifact.name, &digest);
         let reference = Reference { id, digest, size, content_type: artifact.content_type.clone() };
-        self.note(Note::Artifact(Box::new(artifact)))?;
-        Ok(reference)
+        (artifact, reference)
     }
 }
 

@@ -199,11 +199,20 @@ impl Context {
 
     /// Answers false when there are as many as there may be. What was stored twice is noted once.
     pub(crate) fn keep(&self, note: Note) -> bool {
+        self.keep_up_to(MAX_NOTES, note)
+    }
+
+    /// The record of an output that was put away has a place beside all others.
+    pub(crate) fn keep_output(&self, note: Note) {
+        self.keep_up_to(MAX_NOTES + 1, note);
+    }
+
+    fn keep_up_to(&self, most: usize, note: Note) -> bool {
         let mut notes = self.0.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if matches!(note, Note::Artifact(_)) && notes.contains(&note) {
             return true;
         }
-        let room = notes.len() < MAX_NOTES;
+        let room = notes.len() < most;
         if room {
             notes.push(note);
         }

@@ -7,7 +7,7 @@ use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use futures::TryStreamExt;
-use stepstream_runtime::artifact::{ArtifactError, ArtifactStore, LEAST_GRACE};
+use stepstream_runtime::artifact::{ArtifactError, ArtifactStore, LEAST_GRACE, TakenAway};
 use stepstream_shared::artifact::ContentHash;
 use stepstream_shared::event::artifact::contents;
 use stepstream_shared::event::codec::{self, CodecError};
@@ -27,7 +27,7 @@ pub struct Collected {
     pub bytes: u64,
     /// Objects that some log refers to.
     pub referenced: u64,
-    /// Objects that no log refers to, and that are too young to be taken away.
+    /// Objects that no log refers to, and that are too young to be taken away, or that somebody else is taking away.
     pub young: u64,
     /// Objects that were taken away, or would be.
     pub deleted: u64,
@@ -79,15 +79,14 @@ pub async fn collect(
         } else {
             let (tenant, digest) = &key;
             if !dry_run {
-                // Somebody may have put it again since it was listed.
-                match artifacts.modified(tenant, digest).await? {
-                    Some(modified) if modified < border => artifacts.delete(tenant, digest).await?,
-                    Some(_) => {
+                // Somebody may have put it again since it was listed, or be just about to.
+                match artifacts.take_away(tenant, digest, border).await? {
+                    TakenAway::Deleted | TakenAway::Missing => {}
+                    TakenAway::Young | TakenAway::Busy => {
                         collected.young += 1;
                         continue;
                     }
-                    None => false,
-                };
+                }
             }
             collected.deleted += 1;
             collected.deleted_bytes += object.stored_size;

@@ -75,7 +75,7 @@ impl Service {
                 let needed = (0_u32..).zip(&loaded.graph.nodes).any(|(ix, node)| match &node.kind {
                     NodeKind::Wait(wait) => {
                         matches!(&wait.what, WaitFor::Signal { name: of, .. } if *of == name)
-                            && (wait.form.is_some() || loaded.graph.looked_into.outputs.contains(&NodeIx(ix)))
+                            && (wait.form.is_some() || loaded.execution.keeps_inline(&loaded.graph, NodeIx(ix)))
                     }
                     _ => false,
                 });

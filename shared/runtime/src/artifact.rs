@@ -5,6 +5,7 @@
 //! [`ArtifactError::Corrupt`]. One implementation speaks to every kind of place through `object_store`.
 
 mod address;
+mod collecting;
 mod error;
 mod format;
 mod reading;
@@ -22,6 +23,7 @@ use stepstream_shared::artifact::{Compression, ContentHash};
 use stepstream_shared::id::TenantId;
 
 pub use address::ArtifactsUrl;
+pub use collecting::TakenAway;
 pub use error::ArtifactError;
 pub use reading::ArtifactReader;
 
@@ -149,7 +151,18 @@ impl ArtifactStore {
         }
     }
 
-    /// Takes the object away; false when there was none.
+    /// Takes the object away if it was last written before `border`, so that nobody who has put it since, or is just
+    /// putting it, is told that it is durable and loses it.
+    pub async fn take_away(
+        &self,
+        tenant: &TenantId,
+        digest: &ContentHash,
+        border: SystemTime,
+    ) -> Result<TakenAway, ArtifactError> {
+        collecting::take_away(&self.0, tenant, digest, border).await
+    }
+
+    /// Takes the object away, whoever may be putting it; false when there was none. Collectors use [`Self::take_away`].
     pub async fn delete(&self, tenant: &TenantId, digest: &ContentHash) -> Result<bool, ArtifactError> {
         // Places differ in what they say of an object that is not there.
         if !self.exists(tenant, digest).await? {

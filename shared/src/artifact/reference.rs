@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{ContentHash, MAX_ARTIFACT_BYTES, is_content_type};
+use super::{ContentHash, MAX_ARTIFACT_BYTES, VALUE_CONTENT_TYPE, is_content_type};
 use crate::data::{Data, DataError};
 use crate::id::ArtifactId;
 
@@ -44,6 +44,19 @@ impl Reference {
         let reference = Reference::deserialize(entries.get(REFERENCE_KEY)?).ok()?;
         (reference.size <= MAX_ARTIFACT_BYTES && is_content_type(&reference.content_type)).then_some(reference)
     }
+
+    /// A value was put away there, as opposed to an artifact that somebody stored as one.
+    pub fn stands_for_value(&self) -> bool {
+        self.content_type == VALUE_CONTENT_TYPE
+    }
+}
+
+/// How a value is referred to within another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Occurrences {
+    pub count: u64,
+    /// The most bytes of content that any of the references claims. Whoever wrote them may have been wrong.
+    pub claimed: u64,
 }
 
 /// Whether a value may hold references: false is certain, and found without decoding it.
@@ -72,10 +85,35 @@ pub fn references(value: &Value) -> BTreeMap<ContentHash, Reference> {
     found
 }
 
-/// Puts values in the place of the references that `values` has any for.
+/// The values that were put away and that a value refers to: each may stand there many times.
+pub fn values_referred_to(value: &Value) -> BTreeMap<ContentHash, Occurrences> {
+    fn collect(value: &Value, found: &mut BTreeMap<ContentHash, Occurrences>) {
+        if let Some(reference) = Reference::of(value) {
+            if reference.stands_for_value() {
+                let of = found.entry(reference.digest).or_default();
+                of.count = of.count.saturating_add(1);
+                of.claimed = of.claimed.max(reference.size);
+            }
+            return;
+        }
+        match value {
+            Value::Array(items) => items.iter().for_each(|item| collect(item, found)),
+            Value::Object(entries) => entries.values().for_each(|item| collect(item, found)),
+            _ => {}
+        }
+    }
+    let mut found = BTreeMap::new();
+    collect(value, &mut found);
+    found
+}
+
+/// Puts values in the place of the references that stand for them, as far as `values` has any. Each costs a copy wherever it
+/// stands: [`values_referred_to`] says how often that is.
 pub fn replace_references(value: &mut Value, values: &BTreeMap<ContentHash, Value>) {
     if let Some(reference) = Reference::of(value) {
-        if let Some(real) = values.get(&reference.digest) {
+        if reference.stands_for_value()
+            && let Some(real) = values.get(&reference.digest)
+        {
             *value = real.clone();
         }
         return;

@@ -9,7 +9,7 @@ use crate::id::Id;
 fn reference(content: &[u8]) -> Reference {
     let digest = ContentHash::of(content);
     let id = artifact_id(Id::from_bytes([1; 20]), None, "a", &digest);
-    Reference { id, digest, size: content.len() as u64, content_type: "application/json".to_owned() }
+    Reference { id, digest, size: content.len() as u64, content_type: VALUE_CONTENT_TYPE.to_owned() }
 }
 
 #[test]
@@ -70,6 +70,17 @@ fn references_are_found_and_replaced_wherever_they_stand() {
     let values = BTreeMap::from([(a.digest, json!("one")), (b.digest, json!([2]))]);
     replace_references(&mut value, &values);
     assert_eq!(value, json!({"x": "one", "list": [[2], {"$artifact": "no"}, "one"], "n": 1}));
+}
+
+#[test]
+fn each_place_of_a_value_counts_and_what_was_stored_as_an_artifact_is_none() {
+    let a = reference(b"22");
+    let picture = Reference { content_type: "image/png".to_owned(), ..a.clone() };
+    let lying = Reference { size: 0, ..a.clone() };
+    let mut value = json!([lying.to_json(), a.to_json(), {"x": a.to_json()}, picture.to_json()]);
+    assert_eq!(values_referred_to(&value), BTreeMap::from([(a.digest, Occurrences { count: 3, claimed: 2 })]));
+    replace_references(&mut value, &BTreeMap::from([(a.digest, json!(22))]));
+    assert_eq!(value, json!([22, 22, {"x": 22}, picture.to_json()]), "an artifact is its callable's own affair");
 }
 
 proptest! {

@@ -14,7 +14,7 @@ use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
 use crate::event::artifact::ArtifactRecord;
 use crate::event::{EventData, Note};
-use crate::graph::NodeIx;
+use crate::graph::{CompiledGraph, NodeIx};
 use crate::id::{ArtifactId, StepId};
 use crate::time::Timestamp;
 
@@ -151,6 +151,13 @@ impl Execution {
     pub fn artifact_bytes(&self) -> u64 {
         self.artifacts.bytes
     }
+
+    /// Whether what a node gives has to be in the log, because expressions may look into it: those of its graph, or of the
+    /// graph whose step is given the output of this execution.
+    pub fn keeps_inline(&self, graph: &CompiledGraph, node: NodeIx) -> bool {
+        let told = self.parent.as_ref().is_some_and(|parent| parent.execution.is_some());
+        graph.looked_into.outputs.contains(&node) || (told && graph.looked_into.returned.contains(&node))
+    }
 }
 
 impl Decision<'_> {
@@ -164,8 +171,8 @@ impl Decision<'_> {
         }
         let bytes = stored().fold(self.execution.artifact_bytes(), |sum, stored| sum.saturating_add(stored.size));
         let all = self.execution.artifact_count().saturating_add(count);
-        let problem = if count > MAX_ATTEMPT_ARTIFACTS {
-            format!("an attempt has stored {count} artifacts; the limit is {MAX_ATTEMPT_ARTIFACTS}")
+        let problem = if count > MAX_ATTEMPT_ARTIFACTS + 1 {
+            format!("an attempt has stored {count} artifacts; the limit is {MAX_ATTEMPT_ARTIFACTS} and its output")
         } else if all > MAX_EXECUTION_ARTIFACTS {
             format!("the execution would have {all} artifacts; the limit is {MAX_EXECUTION_ARTIFACTS}")
         } else if bytes > MAX_EXECUTION_BYTES {

@@ -180,7 +180,8 @@ impl Execution {
 /// What is wrong with the notes of an attempt.
 fn problem_of(notes: &[Note]) -> Option<String> {
     match notes.len() {
-        count if count > MAX_NOTES => Some(format!("an attempt has {count} notes; the limit is {MAX_NOTES}")),
+        // One more is the record of an output that was put away.
+        count if count > MAX_NOTES + 1 => Some(format!("an attempt has {count} notes; the limit is {MAX_NOTES}")),
         _ => notes.iter().find_map(Note::problem),
     }
 }

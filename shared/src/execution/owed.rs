@@ -149,7 +149,7 @@ impl Execution {
             heartbeat: task.timeouts.heartbeat,
             scheduled_at: step.scheduled_at,
             inbox: self.inbox_of(ordinal),
-            inline: graph.looked_into.outputs.contains(&NodeIx(step.node)),
+            inline: self.keeps_inline(graph, NodeIx(step.node)),
             running,
         })
     }

@@ -100,6 +100,9 @@ pub struct LookedInto {
     pub inputs: bool,
     /// Fields of the inputs that are.
     pub fields: BTreeSet<String>,
+    /// Nodes whose output, or a part of it, may be in the output of the execution: the graph that started it may look into
+    /// that.
+    pub returned: BTreeSet<NodeIx>,
 }
 
 /// The bounds a document sets for its executions (each within the limits of the installation).

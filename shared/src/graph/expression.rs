@@ -5,6 +5,7 @@
 //! order of map keys, and no clock. Numbers keep their kind (`1` is not `1.0`, though they are equal), map keys are text,
 //! and missing data is an error that `has()` tests for.
 
+mod away;
 mod budget;
 mod code;
 mod decode;

@@ -3,8 +3,10 @@
 use std::collections::BTreeMap;
 
 use serde_json::Value;
+use stepstream_runtime::artifact::ArtifactError;
 use stepstream_shared::artifact::{
-    ArtifactType, MAX_MOVED_BYTES, OUTPUT_NAME, VALUE_CONTENT_TYPE, mentions_references, references, replace_references,
+    ArtifactType, MAX_MOVED_BYTES, OUTPUT_NAME, VALUE_CONTENT_TYPE, mentions_references, replace_references,
+    values_referred_to,
 };
 use stepstream_shared::data::{Data, DataError};
 use stepstream_shared::error::ErrorCategory;
@@ -20,27 +22,28 @@ pub(crate) async fn input_of(context: &Context) -> Result<Value, Failure> {
     if !mentions_references(data) {
         return Ok(input);
     }
-    let mut wanted = references(&input);
-    wanted.retain(|_, reference| reference.content_type == VALUE_CONTENT_TYPE);
+    let wanted = values_referred_to(&input);
     if wanted.is_empty() {
         return Ok(input);
     }
     let shelf = context.shelf()?;
-    let size = wanted.values().fold(0_u64, |sum, reference| sum.saturating_add(reference.size));
-    if size > MAX_MOVED_BYTES {
-        let message = format!(
-            "the input refers to values of {size} bytes in all; the limit is {MAX_MOVED_BYTES} (limit of moved values): take \
-             the references themselves (`takes_references`) and read them one by one"
-        );
-        return Err(Failure::new(ErrorCategory::ValidationError, message).code("input_too_large"));
+    let claimed = wanted.values().fold(0_u64, |sum, of| sum.saturating_add(of.claimed.saturating_mul(of.count)));
+    if claimed > MAX_MOVED_BYTES {
+        return Err(input_too_large(claimed));
     }
     let mut values = BTreeMap::new();
-    for digest in wanted.into_keys() {
-        let content = shelf
-            .store
-            .get(context.tenant(), &digest, MAX_MOVED_BYTES)
-            .await
-            .map_err(|error| Failure::from(ArtifactFailure::from(error)))?;
+    // What a reference claims is only a claim: the sizes that count are those of what is fetched.
+    let mut moved = 0_u64;
+    for (digest, of) in wanted {
+        let left = MAX_MOVED_BYTES.saturating_sub(moved) / of.count.max(1);
+        let content = match shelf.store.get(context.tenant(), &digest, left).await {
+            Ok(content) => content,
+            Err(ArtifactError::TooLarge { found, .. }) => {
+                return Err(input_too_large(moved.saturating_add(found.saturating_mul(of.count))));
+            }
+            Err(error) => return Err(ArtifactFailure::from(error).into()),
+        };
+        moved = moved.saturating_add((content.len() as u64).saturating_mul(of.count));
         let value = serde_json::from_slice::<Value>(&content).map_err(|error| {
             let message = format!("the value {digest} of the input is no JSON: {error}");
             Failure::new(ErrorCategory::KernelInternal, message).code("artifact_corrupt")
@@ -49,6 +52,14 @@ pub(crate) async fn input_of(context: &Context) -> Result<Value, Failure> {
     }
     replace_references(&mut input, &values);
     Ok(input)
+}
+
+fn input_too_large(size: u64) -> Failure {
+    let message = format!(
+        "the input refers to values of at least {size} bytes in all, each counted wherever it stands; the limit is \
+         {MAX_MOVED_BYTES} (limit of moved values): take the references themselves (`takes_references`) and read them one by one"
+    );
+    Failure::new(ErrorCategory::ValidationError, message).code("input_too_large")
 }
 
 /// The output as it is reported: itself, or a reference to it.
@@ -61,7 +72,8 @@ pub(crate) async fn output_of(context: &Context, output: Value) -> Result<Data, 
         Err(error @ DataError::TooLarge { .. }) if context.job().inline => {
             let failure = refused(&error);
             let message = format!(
-                "{}: expressions of the graph look into it, so it is not put into the artifact store",
+                "{}: expressions of the graph, or of the one that started it, look into it, so it is not put into the \
+                 artifact store",
                 failure.error().message
             );
             return Err(Failure::invalid_output(message));
@@ -77,10 +89,16 @@ pub(crate) async fn output_of(context: &Context, output: Value) -> Result<Data, 
         )));
     }
     let artifact = NewArtifact::new(OUTPUT_NAME, ArtifactType::ToolOutput).content_type(VALUE_CONTENT_TYPE);
-    let reference = context.store_artifact(artifact, json).await?;
+    // The work is done: what the callable has stored and noted leaves this one its place.
+    let described = artifact.describe()?;
+    let stored = shelf.store.put(context.tenant(), json.into()).await.map_err(ArtifactFailure::from)?;
+    let reference = context.record_output(described, stored);
     reference.to_data().map_err(|error| refused(&error))
 }
 
 fn refused(error: &DataError) -> Failure {
     Failure::invalid_output(format!("the output is refused: {error}"))
 }
+
+#[cfg(test)]
+mod tests;

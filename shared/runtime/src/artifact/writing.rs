@@ -1,7 +1,7 @@
 //! Into the store: hashed, compressed where it pays, and durable before it is acknowledged.
 
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -10,6 +10,7 @@ use object_store::{ObjectStoreExt, PutPayload, WriteMultipart};
 use stepstream_shared::artifact::{ContentHash, MAX_ARTIFACT_BYTES};
 use stepstream_shared::id::TenantId;
 
+use super::collecting::{is_marked, mark_of};
 use super::format::{Encoder, HEADER_BYTES, Header, compression_for};
 use super::{ArtifactError, Inner, REFRESH_AFTER, Stored};
 
@@ -19,6 +20,10 @@ const IN_MEMORY_BYTES: usize = 8 * 1024 * 1024;
 const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
 /// Parts of an upload that are on their way at once.
 const UPLOADS: usize = 2;
+/// How often, and how far apart, it is looked whether somebody still takes the object away that is put: a deletion takes
+/// one request.
+const LOOKS: u32 = 100;
+const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(100);
 
 pub(super) async fn put(inner: &Inner, tenant: &TenantId, content: Bytes) -> Result<Stored, ArtifactError> {
     let size = content.len() as u64;
@@ -40,17 +45,7 @@ pub(super) async fn put(inner: &Inner, tenant: &TenantId, content: Bytes) -> Res
         .map_err(|error| ArtifactError::io(&error))?;
     let stored_size = encoded.len() as u64;
     let stored = Stored { digest, size, stored_size, compression: header.compression, written: true };
-    let key = inner.key(tenant, &digest);
-    if is_there(inner, &key, stored_size).await? {
-        return Ok(Stored { written: false, ..stored });
-    }
-    if encoded.len() > UPLOAD_BYTES {
-        upload(inner, &key, std::io::Cursor::new(encoded)).await?;
-    } else {
-        inner.objects.put(&key, PutPayload::from(encoded)).await?;
-    }
-    sync_folders(inner, tenant).await?;
-    Ok(stored)
+    store(inner, tenant, stored, &Encoded::Here(encoded.into())).await
 }
 
 pub(super) async fn put_stream(
@@ -85,13 +80,56 @@ pub(super) async fn put_stream(
     }
     let Some(spool) = spool else { return Err(ArtifactError::Unavailable("the content was lost".to_owned())) };
     let (stored, file) = spool.finish().map_err(|error| ArtifactError::io(&error))?;
-    let key = inner.key(tenant, &stored.digest);
-    if is_there(inner, &key, stored.stored_size).await? {
-        return Ok(Stored { written: false, ..stored });
+    store(inner, tenant, stored, &Encoded::Spooled(file)).await
+}
+
+/// An object on its way into the store.
+enum Encoded {
+    Here(Bytes),
+    Spooled(std::fs::File),
+}
+
+impl Encoded {
+    async fn write(&self, inner: &Inner, key: &Path) -> Result<(), ArtifactError> {
+        match self {
+            Encoded::Here(bytes) if bytes.len() > UPLOAD_BYTES => {
+                upload(inner, key, std::io::Cursor::new(bytes.clone())).await
+            }
+            Encoded::Here(bytes) => {
+                inner.objects.put(key, PutPayload::from(bytes.clone())).await?;
+                Ok(())
+            }
+            Encoded::Spooled(file) => {
+                let mut again = file.try_clone().map_err(|error| ArtifactError::io(&error))?;
+                again.rewind().map_err(|error| ArtifactError::io(&error))?;
+                upload(inner, key, again).await
+            }
+        }
     }
-    upload(inner, &key, file).await?;
-    sync_folders(inner, tenant).await?;
-    Ok(stored)
+}
+
+/// Sees to it that the object is there and stays, whoever is just taking it away.
+async fn store(inner: &Inner, tenant: &TenantId, stored: Stored, encoded: &Encoded) -> Result<Stored, ArtifactError> {
+    let key = inner.key(tenant, &stored.digest);
+    let mark = mark_of(&key);
+    let mut written = false;
+    for look in 0..LOOKS {
+        if look > 0 {
+            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+        }
+        let there = found(inner, &key, stored.stored_size).await?;
+        if there.is_none_or(|age| !written && age >= REFRESH_AFTER) {
+            encoded.write(inner, &key).await?;
+            written = true;
+        }
+        // In this order: what is found after a look that saw no mark is not deleted by anybody who has not yet seen that
+        // it is young.
+        if !is_marked(inner, &mark).await? && found(inner, &key, stored.stored_size).await?.is_some() {
+            sync_folders(inner, tenant).await?;
+            return Ok(Stored { written, ..stored });
+        }
+    }
+    Err(ArtifactError::Unavailable(format!("{} is just being collected; another try stores it", stored.digest)))
 }
 
 /// A content on its way through a temporary file, in the form in which it is stored.
@@ -129,14 +167,13 @@ impl Spool {
     }
 }
 
-/// Whether the object is there, as long as it ought to be, and young enough to be left alone by a collector.
-async fn is_there(inner: &Inner, key: &Path, stored_size: u64) -> Result<bool, ArtifactError> {
+/// How old the object is that is there; `None` when there is none, or one that is not as long as it ought to be.
+async fn found(inner: &Inner, key: &Path, stored_size: u64) -> Result<Option<Duration>, ArtifactError> {
     match inner.objects.head(key).await {
-        Ok(meta) => {
-            let age = SystemTime::now().duration_since(meta.last_modified.into()).unwrap_or_default();
-            Ok(meta.size == stored_size && age < REFRESH_AFTER)
+        Ok(meta) if meta.size == stored_size => {
+            Ok(Some(SystemTime::now().duration_since(meta.last_modified.into()).unwrap_or_default()))
         }
-        Err(object_store::Error::NotFound { .. }) => Ok(false),
+        Ok(_) | Err(object_store::Error::NotFound { .. }) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }

@@ -70,10 +70,20 @@ fn more_than_may_be_stored_fails_the_step() {
     };
     let mut scenario = given("nodes: { a: { task: t } }");
     scenario.starts(json!({}));
-    let notes = (0..=MAX_ATTEMPT_ARTIFACTS).map(|at| stored(&format!("n{at}"), 1)).collect();
+    let notes = (0..MAX_ATTEMPT_ARTIFACTS + 2).map(|at| stored(&format!("n{at}"), 1)).collect();
     scenario.when(noted(notes, completed(0, 1, &json!(1))));
-    fails(&scenario, "an attempt has stored 65");
+    fails(&scenario, "an attempt has stored 66");
     assert_eq!(scenario.execution.artifact_count(), 0);
+
+    let mut scenario = given("nodes: { a: { task: t } }");
+    scenario.starts(json!({}));
+    let own = (0..MAX_ATTEMPT_ARTIFACTS).map(|at| stored(&format!("n{at}"), 1)).chain([stored("output", 1)]).collect();
+    scenario.when(noted(own, completed(0, 1, &json!(1))));
+    assert_eq!(
+        scenario.execution.state(),
+        ExecutionState::Completed,
+        "an output that was put away has a place of its own"
+    );
 
     let mut scenario = given("nodes: { a: { task: t, retry: { max_attempts: 3, base: 0s, max: 0s } } }");
     scenario.starts(json!({}));
@@ -143,6 +153,45 @@ output: { last: '=steps.last.output' }",
     assert_eq!(undone.graph.looked_into.outputs.len(), 1, "what undoes it looks into it");
     let child = given("nodes: { a: { graph: other } }");
     assert!(child.graph.looked_into.inputs, "another graph may look into what it is given");
+}
+
+fn names(graph: &crate::graph::CompiledGraph, of: &std::collections::BTreeSet<crate::graph::NodeIx>) -> Vec<String> {
+    of.iter().map(|ix| graph.node(*ix).unwrap().name.clone()).collect()
+}
+
+#[test]
+fn whoever_looks_into_a_transform_looks_into_what_it_passes_on() {
+    let scenario = given(
+        "nodes:
+  a: { task: t, next: { to: shaped } }
+  b: { task: t, next: { to: shaped } }
+  shaped: { transform: { x: '=steps.a.output', doc: '=inputs.doc' }, join: all, next: { to: whole } }
+  whole: { transform: '=steps.shaped.output', next: { to: kept } }
+  kept: { transform: '=steps.b.output', next: [ { when: '=has(steps.whole.output.x.total)', to: last } ] }
+  last: { task: t, with: '=steps.kept.output' }
+output: '=steps.kept.output'",
+    );
+    let graph = &scenario.graph;
+    assert_eq!(names(graph, &graph.looked_into.outputs), ["a", "shaped", "whole"]);
+    assert_eq!(graph.looked_into.fields.iter().collect::<Vec<_>>(), ["doc"]);
+    assert_eq!(names(graph, &graph.looked_into.returned), ["b", "kept"]);
+}
+
+#[test]
+fn what_a_child_gives_stays_in_the_log_because_its_parent_may_look_into_it() {
+    use crate::event::ParentLink;
+    use crate::event::child::Share;
+    use crate::id::Id;
+    let document = "nodes: { a: { task: t, next: { to: b } }, b: { task: t, with: '=steps.a.output' } }";
+    let mut alone = given(document);
+    alone.starts(json!({}));
+    assert!(!alone.execution.keeps_inline(&alone.graph, crate::graph::NodeIx(1)));
+    let mut child = given(document);
+    let link = ParentLink::of_step(Id::from_bytes([9; 20]), Id::from_bytes([8; 20]), 1, Share::default());
+    let request = crate::execution::StartRequest { parent: Some(link), ..child.request(&json!({})) };
+    child.when(Command::Create(Box::new(request)));
+    let kept = |node| child.execution.keeps_inline(&child.graph, crate::graph::NodeIx(node));
+    assert_eq!((kept(0), kept(1)), (false, true));
 }
 
 #[test]

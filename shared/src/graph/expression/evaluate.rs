@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::away::{not_put_away, put_away};
 use super::budget::{Budget, Fault};
 use super::code::{Binary, Code, Loop, LoopKind, Root};
 use super::decode::{self, Decoded};
@@ -158,7 +159,8 @@ impl Run<'_> {
 
     fn has(&self, of: &Code, field: &Arc<str>) -> Result<Value, Fault> {
         match self.value(of)? {
-            Value::Map(entries) => Ok(Value::Bool(entries.contains_key(field))),
+            Value::Map(entries) if entries.contains_key(field) => Ok(Value::Bool(true)),
+            Value::Map(entries) => not_put_away(&entries).map(|()| Value::Bool(false)),
             other => Err(Fault::wrong(format!("a {} has no fields", other.type_name()))),
         }
     }
@@ -332,16 +334,6 @@ impl Run<'_> {
     }
 }
 
-/// Why a reference cannot be looked into: the value that it stands for is not here.
-pub(super) fn put_away(entries: &BTreeMap<Arc<str>, Value>) -> Option<Fault> {
-    (entries.len() == 1 && entries.contains_key(crate::artifact::REFERENCE_KEY)).then(|| {
-        Fault::wrong(
-            "the value is in the artifact store and stands here as a reference (it came out of another execution, or through \
-             a transform): pass it on whole to a step, which is given the value",
-        )
-    })
-}
-
 fn no_key(key: &str) -> Fault {
     let shown: String = key.chars().take(60).collect();
     Fault::Wrong(format!("there is no key `{shown}`; test with has(…)"))
@@ -358,8 +350,8 @@ fn contains(needle: &Value, within: &Value, budget: &Budget) -> Result<bool, Fau
             Ok(false)
         }
         Value::Map(entries) => match needle {
-            Value::Text(key) => Ok(entries.contains_key(key)),
-            _ => Ok(false),
+            Value::Text(key) if entries.contains_key(key) => Ok(true),
+            _ => not_put_away(entries).map(|()| false),
         },
         other => Err(Fault::wrong(format!("`in` looks into lists and maps, not into a {}", other.type_name()))),
     }

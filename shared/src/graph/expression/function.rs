@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use regex::{Regex, RegexBuilder};
 
+use super::away::put_away;
 use super::budget::{Budget, Fault};
-use super::evaluate::put_away;
 use super::value::Value;
 
 /// Largest compiled pattern in bytes: it bounds how long a search can take per byte of text.

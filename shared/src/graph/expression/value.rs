@@ -4,6 +4,7 @@ use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::away::not_put_away;
 use super::budget::{Budget, Fault};
 
 /// A value. Lists and maps are shared, so naming a list of ten thousand items costs as much as naming a number.
@@ -56,6 +57,14 @@ impl Value {
     /// Deep equality; numbers compare by value whatever their kind. Paid for by node, as shared lists may nest in lists.
     pub(crate) fn equals(&self, other: &Value, budget: &Budget) -> Result<bool, Fault> {
         budget.tick(1)?;
+        let equal = self.is_alike(other, budget)?;
+        if !equal {
+            self.differs(other)?;
+        }
+        Ok(equal)
+    }
+
+    fn is_alike(&self, other: &Value, budget: &Budget) -> Result<bool, Fault> {
         Ok(match (self, other) {
             (Value::Null, Value::Null) => true,
             (Value::Bool(a), Value::Bool(b)) => a == b,
@@ -89,6 +98,17 @@ impl Value {
         })
     }
 
+    /// Fails where two values look different and may be the same: one of them stands for a value that was put away. That is
+    /// too large to be null, a boolean or a number.
+    fn differs(&self, other: &Value) -> Result<(), Fault> {
+        let known = |value: &Value, other: &Value| match (value, other) {
+            (Value::Map(entries), Value::Map(_) | Value::Text(_) | Value::List(_)) => not_put_away(entries),
+            _ => Ok(()),
+        };
+        known(self, other)?;
+        known(other, self)
+    }
+
     /// `<` and its friends: numbers with numbers, texts with texts, booleans with booleans.
     pub(crate) fn compare(&self, other: &Value, budget: &Budget) -> Result<Ordering, Fault> {
         match (self, other) {
@@ -108,6 +128,15 @@ impl Value {
 
     /// An order over all values, for `distinct`: by type, then within the type.
     pub(crate) fn total_order(&self, other: &Value, budget: &Budget) -> Result<Ordering, Fault> {
+        budget.tick(1)?;
+        let order = self.order(other, budget)?;
+        if order.is_ne() {
+            self.differs(other)?;
+        }
+        Ok(order)
+    }
+
+    fn order(&self, other: &Value, budget: &Budget) -> Result<Ordering, Fault> {
         fn rank(value: &Value) -> u8 {
             match value {
                 Value::Null => 0,
@@ -118,7 +147,6 @@ impl Value {
                 Value::Map(_) => 5,
             }
         }
-        budget.tick(1)?;
         Ok(match (self, other) {
             (Value::Null, Value::Null) => Ordering::Equal,
             (Value::Bool(a), Value::Bool(b)) => a.cmp(b),

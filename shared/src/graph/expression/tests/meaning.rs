@@ -252,3 +252,41 @@ fn as_json(value: &cel::Value) -> Json {
         other => panic!("{other:?}"),
     }
 }
+
+#[test]
+fn an_answer_that_depends_on_a_value_that_was_put_away_is_none() {
+    let away = |content_type: &str| {
+        let digest = crate::artifact::ContentHash::of(b"x");
+        let id = crate::artifact::artifact_id(crate::id::Id::from_bytes([1; 20]), None, "a", &digest);
+        crate::artifact::Reference { id, digest, size: 200_000, content_type: content_type.to_owned() }.to_json()
+    };
+    let inputs = json!({"doc": away(crate::artifact::VALUE_CONTENT_TYPE), "page": away("image/png"), "list": ["a"]});
+    for source in [
+        "has(inputs.doc.total)",
+        "'total' in inputs.doc",
+        "inputs.doc == 'text'",
+        "['text'] != [inputs.doc]",
+        "inputs.doc == {'total': 1}",
+        "inputs.doc in inputs.list",
+        "'text' in [inputs.doc]",
+        "[inputs.doc, 'text'].distinct()",
+        "inputs.doc.total",
+        "size(inputs.doc)",
+    ] {
+        let found = evaluated(source, inputs.clone()).expect_err(source);
+        assert!(found.contains("artifact store"), "{source}: {found}");
+    }
+    for (source, wanted) in [
+        ("inputs.doc == null", json!(false)),
+        ("inputs.doc == inputs.doc", json!(true)),
+        ("inputs.doc == 5 || inputs.doc == true", json!(false)),
+        ("[inputs.doc] == []", json!(false)),
+        ("has(inputs.doc)", json!(true)),
+        ("inputs.doc['$artifact'].size", json!(200_000)),
+        ("'$artifact' in inputs.doc", json!(true)),
+        // Of what a callable has stored as an artifact, the reference is the value.
+        ("inputs.page == 'text' || has(inputs.page.total) || 'total' in inputs.page", json!(false)),
+    ] {
+        assert_eq!(evaluated(source, inputs.clone()), Ok(wanted), "{source}");
+    }
+}
