@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "these are tests, although they are compiled as a library")]
 
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use stepstream_runtime::artifact::{ArtifactError, ArtifactStore, Stored};
+use stepstream_runtime::artifact::{ArtifactError, ArtifactStore, Stored, TakenAway};
 use stepstream_shared::artifact::{Compression, ContentHash};
 use stepstream_shared::id::TenantId;
 
@@ -30,6 +32,7 @@ macro_rules! artifact_contract {
             d50_an_object_that_is_cut_is_written_again
             d51_another_tenant_finds_nothing
             what_was_deleted_is_not_found
+            only_what_is_old_is_taken_away_and_what_is_put_then_is_there
             a_list_names_what_is_there_and_nothing_else
             what_is_read_is_bounded
             a_content_that_cannot_be_read_leaves_nothing
@@ -192,6 +195,20 @@ pub async fn d51_another_tenant_finds_nothing(place: Place) {
     let theirs = place.store.put(&other, Bytes::from_static(b"mine")).await.unwrap();
     assert!(theirs.written, "each tenant has its own");
     assert!(place.store.delete(&other, &theirs.digest).await.unwrap());
+    assert!(get(&place, &stored.digest).await.is_ok());
+}
+
+pub async fn only_what_is_old_is_taken_away_and_what_is_put_then_is_there(place: Place) {
+    let stored = put(&place, b"tulips").await;
+    let hour = Duration::from_secs(3600);
+    let tenant = tenant();
+    let take = |border: SystemTime| place.store.take_away(&tenant, &stored.digest, border);
+    assert_eq!(take(SystemTime::now() - hour).await.unwrap(), TakenAway::Young);
+    assert!(get(&place, &stored.digest).await.is_ok());
+    assert_eq!(take(SystemTime::now() + hour).await.unwrap(), TakenAway::Deleted);
+    assert_eq!(take(SystemTime::now() + hour).await.unwrap(), TakenAway::Missing);
+    assert!(matches!(get(&place, &stored.digest).await, Err(ArtifactError::NotFound(_))));
+    assert!(put(&place, b"tulips").await.written);
     assert!(get(&place, &stored.digest).await.is_ok());
 }
 
