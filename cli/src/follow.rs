@@ -6,7 +6,7 @@ use stepstream_coordinator::Service;
 use stepstream_coordinator::reading::Waits;
 use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_shared::event::Wait;
-use stepstream_shared::execution::Execution;
+use stepstream_shared::execution::{CallbackRun, Execution};
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
@@ -103,9 +103,11 @@ pub async fn embedded(
     }
 }
 
-/// Whether an execution that is over owes something that nobody has tried yet: once this process has ended, nobody does.
+/// Whether an execution that is over owes something now: once this process has ended, nobody does it. An attempt at a
+/// callback that failed has been made, and the next one is due later.
 fn owes(execution: &Execution) -> bool {
-    execution.owed_attempt().is_some() || execution.owed_callback().is_some_and(|callback| callback.attempts() == 0)
+    let due = |callback: &CallbackRun| callback.due().is_some_and(|due| due <= SystemClock.now());
+    execution.owed_attempt().is_some() || execution.owed_callback().is_some_and(due)
 }
 
 /// Whether that has been waited for for long enough.

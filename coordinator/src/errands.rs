@@ -9,6 +9,7 @@ mod after_end;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use stepstream_shared::background::Background;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::{ChildEnding, ParentLink, Spent};
 use stepstream_shared::execution::{Bequest, ChildSpec, Execution, ExecutionState, Steering};
@@ -134,6 +135,7 @@ async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: 
     let ended = match service.reader().find_graph(tenant, &graph).await.map_err(ServiceError::from) {
         Ok(compiled) => {
             let link = ParentLink::of_step(parent, step, depth, share);
+            let wall_time = limits.over(&compiled.limits).wall_time;
             let what = ForwardedRequest::Start {
                 graph: compiled.digest,
                 inputs: input,
@@ -143,7 +145,7 @@ async fn start(service: &Service, tenant: &TenantId, parent: ExecutionId, spec: 
                 parent: Some(link),
                 planning: held,
                 limits,
-                background: background.then(Box::default),
+                background: background.then(|| Box::new(Background::of_child(wall_time))),
             };
             match service.between(tenant, child, Some(step.to_string()), what).await {
                 // It is there: it was asked for before.

@@ -210,6 +210,15 @@ impl Background {
         Duration::from_millis(self.timeout_ms)
     }
 
+    /// Of a child that nobody waits for. A `wall_time` that its graph or whoever wants it has set decides in the place of
+    /// the default timeout, however long it is: the timeout falls due no earlier.
+    pub fn of_child(wall_time: Option<Duration>) -> Self {
+        let timeout_ms = wall_time.map_or_else(default_timeout_ms, |limit| {
+            u64::try_from(limit.as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX).max(1)
+        });
+        Background { timeout_ms, ..Background::default() }
+    }
+
     /// The place in the queue of one that entered it at this moment: the lowest goes first. The higher priority goes
     /// first, of equal ones the one that came first, and whoever waits grows older (see [`AGEING`]): the order of two
     /// never changes while they wait, so it can be an index.

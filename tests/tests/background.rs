@@ -398,6 +398,41 @@ async fn a_callback_that_may_not_be_made_is_refused_at_the_start_and_changes_not
     fixture.end().await;
 }
 
+/// What decides how long a child in the background may run: the default, its graph, or whoever wants it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_wall_time_of_a_background_child_takes_the_place_of_the_default_timeout() {
+    let fixture = fixture(4).await;
+    let waits = "nodes: { a: { wait: { signal: never } } }";
+    for (name, limits) in
+        [("bare", ""), ("brief", "limits: { wall_time: 200ms }\n"), ("long", "limits: { wall_time: 1h }\n")]
+    {
+        let graph = format!("stepstream: 1\nname: {name}\n{limits}{waits}");
+        fixture.coordinator.service.register_graph(&fixture.tenant, "child.yaml", &graph).await.unwrap();
+    }
+    let policies = |wall_time: &str| format!(", policies: {{ wall_time: {wall_time} }}");
+    for (graph, policies, timeout_ms) in [
+        ("bare", String::new(), 300_000),
+        ("long", String::new(), 3_600_000),
+        ("bare", policies("2h"), 7_200_000),
+        ("long", policies("10m"), 600_000),
+        ("brief", String::new(), 200),
+    ] {
+        let spawn = format!("graph: {graph}, spawn: {{ background: true{policies} }}");
+        let parent = format!("stepstream: 1\nname: parent\nnodes: {{ k: {{ {spawn} }} }}");
+        let id = fixture.begin(&parent, json!({})).await;
+        let loaded = fixture.stands(id, BackgroundStatus::Completed).await;
+        let child = loaded.execution.children().next().expect("a child").1.id();
+        let child = fixture.load(child).await;
+        assert_eq!(child.execution.background().unwrap().config().timeout_ms, timeout_ms, "{spawn}");
+        if graph == "brief" {
+            let ended = fixture.stands(child.execution.id(), BackgroundStatus::Failed).await;
+            let code = ended.execution.error().unwrap().code.clone().unwrap();
+            assert_eq!(code.as_str(), "wall_time_limit", "the limit decides, and says so");
+        }
+    }
+    fixture.end().await;
+}
+
 /// D36, D37: a child in the background is an execution that runs, with a link to the step that wanted it.
 #[tokio::test(flavor = "multi_thread")]
 async fn d36_a_background_child_runs_in_the_background() {

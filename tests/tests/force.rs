@@ -5,6 +5,8 @@ use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_tests::harness::fleet::{Fleet, Plan};
 use stepstream_tests::harness::stage::{Blow, Scene, Script, play};
 
+#[path = "force/background.rs"]
+mod background;
 #[path = "force/controls.rs"]
 mod controls;
 #[path = "force/families.rs"]
@@ -56,6 +58,13 @@ const SCRIPTS: &[Script] = scripts![
 /// Gives the storm that failed again.
 const SEED: &str = "STORM_SEED";
 
+fn seed() -> u64 {
+    let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
+    let seed = given.unwrap_or_else(|| SystemClock.now().as_micros().unsigned_abs());
+    println!("{SEED}={seed}"); // Shown when it fails.
+    seed
+}
+
 async fn fleet() -> Fleet {
     let fleet = Fleet::start(Plan { workers: 2, slots: 32, ..Plan::default() }).await;
     fleet.partitions_are_shared_by(2).await;
@@ -74,13 +83,25 @@ async fn waits_and_controls_outlive_all_coordinators() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_asked_by_whomever_nothing_is_done_twice_and_everything_comes_to_an_end() {
-    let given = std::env::var(SEED).ok().map(|seed| seed.parse().expect("a seed is a number"));
-    let seed = given.unwrap_or_else(|| SystemClock.now().as_micros().unsigned_abs());
-    println!("{SEED}={seed}"); // Shown when it fails.
-    storm::rages(fleet().await, seed).await;
+    storm::rages(fleet().await, seed()).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_nominal_time_of_a_schedule_has_one_execution_whoever_is_killed() {
     schedules::fire(fleet().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_is_to_be_called_back_is_called_under_one_id_and_one_delivery_is_on_record() {
+    background::callbacks(fleet().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_attempt_at_what_fails_in_the_background_begins_once_whoever_is_killed() {
+    background::attempts(fleet().await, seed()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_deferred_starts_once_whoever_is_killed() {
+    background::deferred(fleet().await).await;
 }

@@ -120,6 +120,10 @@ impl AskArgs {
 async fn next_step(here: &Embedded, place: &Place, id: ExecutionId) -> Result<Vec<String>, Problem> {
     let loaded = here.service.load(&place.tenant, id, None).await?;
     let execution = &loaded.execution;
+    if execution.owed_callback().is_some() {
+        let go_on = run::resume_command(&id.to_string(), place, false);
+        return Ok(vec![format!("make it with: {go_on}")]);
+    }
     if execution.state().is_terminal() {
         return Ok(vec![format!("it is {}", execution.state().name())]);
     }

@@ -3,6 +3,7 @@
 #![allow(unreachable_pub, reason = "a test program has no outside")]
 #![allow(clippy::unwrap_used, reason = "in a test a panic is the message")]
 
+mod background;
 mod bad_input;
 mod bulk;
 mod examples;

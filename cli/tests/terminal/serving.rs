@@ -8,7 +8,14 @@ use crate::harness::{Desk, ended, signal, until};
 
 /// Starts `dev` and waits until it says where it is.
 pub(crate) fn dev(desk: &Desk, port: u16) -> (Child, String) {
-    let mut child = desk.start(&["dev", "--port", &port.to_string(), "--data", "server", "--allow-process"]);
+    dev_with(desk, port, &[])
+}
+
+/// The same, with more options.
+pub(crate) fn dev_with(desk: &Desk, port: u16, more: &[&str]) -> (Child, String) {
+    let port = port.to_string();
+    let usual = ["dev", "--port", &port, "--data", "server", "--allow-process"];
+    let mut child = desk.start(&usual.iter().chain(more).copied().collect::<Vec<_>>());
     let mut line = String::new();
     BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
     let url = line.trim().strip_prefix("ready ").unwrap_or_else(|| panic!("{line:?}")).to_owned();

@@ -228,3 +228,18 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_childs_wall_time_takes_the_place_of_the_default_timeout_and_falls_due_no_later() {
+    assert_eq!(Background::of_child(None), Background::default());
+    for (wall_time, timeout_ms) in [
+        (Duration::from_secs(3600), 3_600_000),
+        (Duration::from_micros(1500), 2),
+        (Duration::ZERO, 1),
+        (Duration::MAX, u64::MAX),
+    ] {
+        let of = Background::of_child(Some(wall_time));
+        assert_eq!(of.timeout_ms, timeout_ms);
+        assert!(of.timeout() >= wall_time || timeout_ms == u64::MAX);
+    }
+}

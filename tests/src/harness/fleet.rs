@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, MutexGuard};
 use super::api::Api;
 use super::process::Process;
 use super::programs;
+use super::receiver::SECRET;
 use super::verdict::{Expected, Verdict};
 use crate::{poll, servers};
 
@@ -127,7 +128,9 @@ impl Fleet {
             .args(["--lease", &format!("{}ms", self.plan.lease.as_millis())])
             .args(["--redispatch-after", &format!("{}ms", self.plan.redispatch_after.as_millis())])
             .args(["--partitions", PARTITIONS])
-            .args(["--artifacts", &self.artifacts().display().to_string()]);
+            .args(["--artifacts", &self.artifacts().display().to_string()])
+            // Whoever is called back lives on this machine.
+            .args(["--webhook-secret", SECRET, "--callback-allow", "127.0.0.1", "--callback-allow-http"]);
         Process::start(&format!("coordinator-{index}"), command, self.directory())
     }
 

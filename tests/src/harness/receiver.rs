@@ -48,7 +48,18 @@ impl Receiver {
             let status = statuses.get(calls.len() - 1).or(statuses.last()).copied().unwrap_or(200);
             StatusCode::from_u16(status).unwrap_or(StatusCode::OK)
         };
-        let router = Router::new().route("/done", post(answer));
+        let (held, refused) = (calls.clone(), calls.clone());
+        let held = async move |headers: HeaderMap, body: Bytes| {
+            if came_first(&held, call(&headers, &body)) {
+                std::future::pending::<()>().await;
+            }
+            StatusCode::OK
+        };
+        let refused = async move |headers: HeaderMap, body: Bytes| {
+            if came_first(&refused, call(&headers, &body)) { StatusCode::SERVICE_UNAVAILABLE } else { StatusCode::OK }
+        };
+        let router =
+            Router::new().route("/done", post(answer)).route("/held", post(held)).route("/refused", post(refused));
         let server = tokio::spawn(async move {
             let _ = axum::serve(listener, router).await; // Ends with the test.
         });
@@ -57,6 +68,16 @@ impl Receiver {
 
     pub fn url(&self) -> String {
         format!("http://{}/done", self.address)
+    }
+
+    /// Where the first of each id is never answered, and all others at once.
+    pub fn holding_url(&self) -> String {
+        format!("http://{}/held", self.address)
+    }
+
+    /// Where the first of each id is answered 503, and all others 200.
+    pub fn refusing_url(&self) -> String {
+        format!("http://{}/refused", self.address)
     }
 
     /// All that came, in order.
@@ -69,6 +90,14 @@ impl Drop for Receiver {
     fn drop(&mut self) {
         self.server.abort();
     }
+}
+
+/// Keeps a call, and says whether none of its id had come before.
+fn came_first(calls: &Mutex<Vec<Call>>, call: Call) -> bool {
+    let mut calls = calls.lock().unwrap_or_else(PoisonError::into_inner);
+    let first = calls.iter().all(|before| before.id != call.id);
+    calls.push(call);
+    first
 }
 
 fn call(headers: &HeaderMap, body: &[u8]) -> Call {

@@ -39,7 +39,7 @@ const PARENTS: usize = 4;
 const CHILDREN: usize = 6;
 
 /// A small generator: the same seed gives the same storm, as far as clients go.
-struct Chance(u64);
+pub(crate) struct Chance(pub(crate) u64);
 
 impl Chance {
     fn next(&mut self) -> u64 {
@@ -50,7 +50,7 @@ impl Chance {
         z ^ (z >> 31)
     }
 
-    fn below(&mut self, most: usize) -> usize {
+    pub(crate) fn below(&mut self, most: usize) -> usize {
         usize::try_from(self.next() % most as u64).expect("below a usize")
     }
 
