@@ -86,8 +86,7 @@ fn compile_with(
     let outcome = with_room(|| {
         let mut reporter = Reporter::new(source.name, source.text);
         let graph = parse(source, &mut reporter).and_then(|mut tree| {
-            inline::resolve(&mut tree, known, &mut reporter);
-            from_tree(&tree, &mut reporter)
+            inline::resolve(&mut tree, known, &mut reporter).then(|| from_tree(&tree, &mut reporter)).flatten()
         });
         match graph {
             Some(graph) if reporter.is_clean() => Ok(graph),

@@ -5,6 +5,7 @@ mod good_documents;
 mod hostile_text;
 mod pictures;
 mod schema;
+mod taken_in;
 
 use super::*;
 

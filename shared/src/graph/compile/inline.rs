@@ -7,7 +7,8 @@
 use std::collections::HashMap;
 
 use super::super::document;
-use super::super::document::tree::{Key, Shape, Tree};
+use super::super::document::tree::{Key, Shape, Tree, canonical};
+use super::super::document::{MAX_DOCUMENT_BYTES, MAX_NODES};
 use crate::graph::diagnose::{Place, Reporter};
 
 /// What names of graphs stand for.
@@ -35,10 +36,15 @@ pub(crate) fn references(tree: &mut Tree) -> Vec<String> {
     found
 }
 
-/// Puts documents in the place of their names.
-pub(crate) fn resolve(tree: &mut Tree, known: Known<'_>, reporter: &mut Reporter<'_>) {
+/// Puts documents in the place of their names. Where they are too large together it is reported and the rest is left as it
+/// is: each name costs a copy, so what is put in is bounded as it grows. Says whether what came of it can be compiled.
+pub(crate) fn resolve(tree: &mut Tree, known: Known<'_>, reporter: &mut Reporter<'_>) -> bool {
+    let mut taken = Taken::default();
     each(tree, &mut |graph| {
         let Shape::Text(name) = &graph.shape else { return };
+        if taken.is_too_much {
+            return;
+        }
         let document = match known {
             Known::Unlooked => Some(STAND_IN),
             Known::Documents(documents) => documents.get(name).map(String::as_str),
@@ -54,8 +60,51 @@ pub(crate) fn resolve(tree: &mut Tree, known: Known<'_>, reporter: &mut Reporter
             // Those of the execution hold.
             fields.retain(|(key, _)| key.name != "limits");
         }
+        if let Some(problem) = taken.add(&found) {
+            reporter.report(graph.place, "document-limit", problem);
+            return;
+        }
         *graph = found;
     });
+    if taken.is_too_much {
+        return false;
+    }
+    // What is put into a document is further down in it than it was by itself, and comes to what is there already.
+    let Some((place, problem)) = tree.excess() else { return true };
+    reporter.report(place, "document-limit", format!("with what it takes in, {problem}"));
+    false
+}
+
+/// What has been put in so far.
+#[derive(Default)]
+struct Taken {
+    /// Of canonical text.
+    bytes: usize,
+    nodes: usize,
+    is_too_much: bool,
+}
+
+impl Taken {
+    /// Counts a document that is about to be put in, or says why it is not.
+    fn add(&mut self, document: &Tree) -> Option<String> {
+        self.bytes += canonical(document).len();
+        self.nodes += nodes_of(document);
+        let problem = if self.bytes > MAX_DOCUMENT_BYTES {
+            format!("what the document takes in has more than {MAX_DOCUMENT_BYTES} bytes (document limit)")
+        } else if self.nodes > MAX_NODES {
+            format!("what the document takes in has more than {MAX_NODES} nodes (node limit)")
+        } else {
+            return None;
+        };
+        self.is_too_much = true;
+        Some(problem)
+    }
+}
+
+/// Nodes of a document and of those in it.
+fn nodes_of(document: &Tree) -> usize {
+    let Some(Shape::Map(nodes)) = document.get("nodes").map(|nodes| &nodes.shape) else { return 0 };
+    nodes.len() + nodes.iter().filter_map(|(_, node)| node.get("graph")).map(nodes_of).sum::<usize>()
 }
 
 /// Everything in it is told of where its name stands.

@@ -68,6 +68,25 @@ impl Tree {
         }
     }
 
+    /// Where the tree is larger than a document may be that is read, and how: it could be written, and not read again.
+    pub(crate) fn excess(&self) -> Option<(Place, String)> {
+        fn look(tree: &Tree, depth: usize, values: &mut usize) -> Option<(Place, String)> {
+            *values += 1;
+            if depth > MAX_DEPTH {
+                return Some((tree.place, format!("the document nests deeper than {MAX_DEPTH} levels")));
+            }
+            if *values > MAX_NODES {
+                return Some((tree.place, format!("the document has more than {MAX_NODES} values")));
+            }
+            match &tree.shape {
+                Shape::List(items) => items.iter().find_map(|item| look(item, depth + 1, values)),
+                Shape::Map(entries) => entries.iter().find_map(|(_, value)| look(value, depth + 1, values)),
+                _ => None,
+            }
+        }
+        look(self, 0, &mut 0)
+    }
+
     /// The part of the tree that a way leads to, or the last part on it that is there.
     pub(crate) fn follow(&self, way: &[Way]) -> &Tree {
         let mut tree = self;
