@@ -154,6 +154,7 @@ impl Engine {
             // Nothing follows from it, so there is nothing to store; an append without events is none.
             tracing::error!(execution = %id, "a decision without events");
             self.refuse(id, occasion.settle, occasion.reply, Ok(()));
+            self.watch_again(id);
             return;
         }
         let Some(live) = self.live.get_mut(&id) else { return };

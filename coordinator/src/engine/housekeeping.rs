@@ -7,18 +7,21 @@ use stepstream_runtime::bus::{BusError, JobsStreamState};
 use stepstream_runtime::random;
 use stepstream_shared::execution::{Command, ExecutionState};
 use stepstream_shared::id::{ExecutionId, PartitionId};
+use stepstream_shared::time::Timestamp;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 use super::commit::Occasion;
 use super::dispatch::owed;
-use super::live::JobKey;
+use super::live::{JobKey, Live};
 use super::{Engine, Held, Input, LONGEST_SLEEP};
 
 /// Deadlines handled before the loop looks at its inputs again.
 const DEADLINES_AT_A_TIME: usize = 256;
 /// Suspected jobs looked up on the bus in one round: each is a request to the server.
 const SUSPECTS_AT_A_TIME: usize = 256;
+/// How long an execution rests of which something was due from which nothing followed.
+const REST_AFTER_NOTHING: Duration = Duration::from_secs(1);
 
 impl Engine {
     /// How long the loop may sleep.
@@ -82,16 +85,28 @@ impl Engine {
 
     /// Registers the next deadline of an execution, if it is sooner than the one it is registered under.
     pub(super) fn watch(&mut self, id: ExecutionId) {
+        self.watch_from(id, None);
+    }
+
+    /// The same after a decision from which nothing followed: what is due all the same is tried again after a rest, not at
+    /// once and for ever.
+    pub(super) fn watch_again(&mut self, id: ExecutionId) {
+        let now = self.clock.now();
+        let is_due = self.live.get(&id).and_then(Live::next_moment).is_some_and(|next| next <= now);
+        self.watch_from(id, is_due.then(|| now.after(REST_AFTER_NOTHING)));
+    }
+
+    fn watch_from(&mut self, id: ExecutionId, rests_until: Option<Timestamp>) {
         self.note_background(id);
         let Some(live) = self.live.get_mut(&id) else { return };
-        let Some(next) = live.next_moment() else { return };
+        let Some(next) = rests_until.or_else(|| live.next_moment()) else { return };
         if live.deadline.is_none_or(|registered| next < registered) {
             live.deadline = Some(next);
             self.deadlines.push(Reverse((next, id)));
         }
     }
 
-    async fn deadline(&mut self, id: ExecutionId, due: stepstream_shared::time::Timestamp) {
+    async fn deadline(&mut self, id: ExecutionId, due: Timestamp) {
         let now = self.clock.now();
         let Some(live) = self.live.get_mut(&id) else { return };
         if live.deadline != Some(due) {

@@ -30,7 +30,9 @@ impl Execution {
         let Some(limit) = self.limits(graph).idle_timeout else { return };
         let reached = matches!(event, EventData::LimitReached { limit: Violation::IdleTimeout, .. });
         // A pause stops the clock that this is kept by; it need not be set anew.
-        let runs = matches!(self.state, ExecutionState::Running | ExecutionState::Paused);
+        // Undoing takes the time that it takes.
+        let runs =
+            matches!(self.state, ExecutionState::Running | ExecutionState::Paused) && self.compensation.is_none();
         if runs && !reached && !is_progress(event) {
             return;
         }
@@ -49,13 +51,14 @@ impl Decision<'_> {
     /// Nothing has happened for as long as the graph allows.
     pub(super) fn idle_for_too_long(&mut self) -> Result<(), Rejection> {
         let Some(limit) = self.execution.limits(self.graph).idle_timeout else { return Ok(()) };
-        // Undoing takes the time that it takes.
-        if self.execution.compensation.is_some() || self.execution.state != ExecutionState::Running {
+        // What was due before it in the same tick is progress, or has ended the execution.
+        let now = self.execution.own_time(self.at);
+        if self.execution.idle_due.is_none_or(|due| due > now) || self.execution.state != ExecutionState::Running {
             return Ok(());
         }
         let limit_ms = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
         let since = self.execution.idle_due.unwrap_or_default().before(limit);
-        let idle = self.execution.own_time(self.at).since(since);
+        let idle = now.since(since);
         let idle_ms = u64::try_from(idle.as_millis()).unwrap_or(u64::MAX);
         // There is no step that is about to run, so none can fail with it.
         self.breach(Violation::IdleTimeout, idle_ms, limit_ms).map(drop)

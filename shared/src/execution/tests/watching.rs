@@ -183,3 +183,30 @@ fn every_violation_has_the_category_of_the_original() {
         assert_eq!(json!(violation), json!(violation.name()), "its stored name is its code");
     }
 }
+
+#[test]
+fn undoing_is_not_idle_and_its_own_deadlines_hold() {
+    let mut scenario = given(
+        "limits: { idle_timeout: 10m }\nnodes: { a: { task: t, undo: { task: u, timeout: { start_to_close: 1h }, retry: { max_attempts: 2, backoff: constant, base: 30m } }, next: { to: b } }, b: { task: t } }",
+    );
+    scenario.starts(json!({})).completes("a").fails("b").begins("~a");
+    assert_eq!(scenario.execution.next_deadline(), Some(scenario.now.after(MINUTE * 60)));
+    scenario.after(MINUTE * 10);
+    assert_eq!(scenario.refused(tick()), Rejection::NotDue, "an undo takes the time that it takes");
+    scenario.after(MINUTE * 50).ticks().records("step_retry_scheduled");
+    scenario.after(MINUTE * 30).ticks().records("step_rescheduled").owes("~a");
+    scenario.completes("~a").is(ExecutionState::Failed);
+    assert_eq!(scenario.reached(), []);
+}
+
+#[test]
+fn what_is_due_before_it_in_the_same_tick_is_progress() {
+    let mut scenario = given(
+        "limits: { idle_timeout: 20s }\nnodes: { a: { task: t, retry: { max_attempts: 3, backoff: constant, base: 10s } } }",
+    );
+    scenario.starts(json!({})).fails_with("a", error(crate::error::ErrorCategory::NetworkError));
+    scenario.after(Duration::from_secs(30)).ticks().records("step_rescheduled").is(ExecutionState::Running).owes("a");
+    scenario.after(Duration::from_secs(19));
+    assert_eq!(scenario.refused(tick()), Rejection::NotDue);
+    scenario.after(Duration::from_secs(1)).ticks().then_fails_with("idle_timeout");
+}

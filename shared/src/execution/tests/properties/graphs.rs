@@ -173,6 +173,9 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
             "limits: {{ max_steps: {}, wall_time: 1h, pause_after_failures: 3 }}",
             1 + choices.below(60)
         );
+    } else if choices.rarely(8) {
+        let on_limit = choices.one::<&str>(&["stop", "pause", "approve", "fail_step"]);
+        let _ = writeln!(text, "limits: {{ idle_timeout: 20s, on_limit: {on_limit} }}");
     }
     text.push_str("nodes:\n");
     for (at, node) in nodes.iter().enumerate() {
