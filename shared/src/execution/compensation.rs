@@ -271,7 +271,7 @@ impl Decision<'_> {
             });
         };
         if template.reference() == Some(Reference::Inputs) {
-            return Ok(Ok(self.execution.named_inputs(self.graph, node.frame)));
+            return Ok(Ok(self.execution.named_inputs_of(self.graph, node.frame, undone)));
         }
         let item = step.parent.and_then(|map| {
             let index = step.index?;
@@ -281,7 +281,7 @@ impl Decision<'_> {
             execution: self.execution,
             graph: self.graph,
             frame: node.frame,
-            inputs: self.execution.inputs_in(self.graph, node.frame),
+            inputs: self.execution.inputs_of(self.graph, node.frame, undone),
             ending: None,
             error: None,
             item,

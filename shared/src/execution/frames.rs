@@ -5,7 +5,7 @@
 //! step, which gives its output and chooses edges. What fails inside and is taken by nobody there fails that step, and
 //! an `end` inside completes it: what is still open in the region is given up then, as what loses a race is.
 
-use super::state::{Execution, LoopRun, Ready};
+use super::state::{Execution, LoopRun, Ready, Step};
 use crate::data::Data;
 use crate::event::Input;
 use crate::graph::{CompiledGraph, FrameIx, NodeIx, NodeKind};
@@ -26,6 +26,40 @@ impl Execution {
     pub(super) fn named_inputs(&self, graph: &CompiledGraph, frame: Option<FrameIx>) -> Input {
         let entered = frame.and_then(|frame| self.entered_by(graph, frame));
         entered.map_or(Input::Inputs, Input::Given)
+    }
+
+    /// The inputs that a step ran under, by name: in a loop, those of the round that it belongs to.
+    pub(super) fn named_inputs_of(&self, graph: &CompiledGraph, frame: Option<FrameIx>, ordinal: u32) -> Input {
+        match frame {
+            None => Input::Inputs,
+            Some(frame) => self.entered_for(graph, frame, ordinal).map_or(Input::None, Input::Given),
+        }
+    }
+
+    /// The same, as a value.
+    pub(super) fn inputs_of(&self, graph: &CompiledGraph, frame: Option<FrameIx>, ordinal: u32) -> Data {
+        match frame {
+            None => self.inputs.clone(),
+            Some(frame) => {
+                let entered = self.entered_for(graph, frame, ordinal);
+                entered.and_then(|step| self.input_of(step)).unwrap_or_default()
+            }
+        }
+    }
+
+    /// The step by which a frame was entered for a step inside it: the one in the same iterations of the loops around.
+    fn entered_for(&self, graph: &CompiledGraph, frame: FrameIx, ordinal: u32) -> Option<u32> {
+        let entry = graph.frame(frame)?.entry.0;
+        let inside = self.step(ordinal)?;
+        let fits = |step: &Step| {
+            step.node == entry && step.undoes.is_none() && inside.iterations.starts_with(&step.iterations)
+        };
+        // Mostly it was entered once, or it is the last round that is asked for.
+        let last = self.entered_by(graph, frame).filter(|last| self.step(*last).is_some_and(fits));
+        last.or_else(|| {
+            let before = self.steps.get(..ordinal as usize)?;
+            before.iter().rposition(fits).and_then(|at| u32::try_from(at).ok())
+        })
     }
 
     /// The step by which a frame was entered last.

@@ -179,3 +179,24 @@ fn an_edge_that_cannot_be_chosen_inside_fails_the_graph_that_it_is_in() {
     scenario.starts(json!({})).completes("a").completes("tidy.b").is(ExecutionState::Completed);
     scenario.then("a ok, tidy.@inputs ok, tidy.b ok, tidy failed, z skipped, sorry ok");
 }
+
+#[test]
+fn what_was_done_in_a_round_is_undone_with_the_inputs_of_that_round() {
+    for with in ["{ id: '=inputs.id' }", "'=inputs'"] {
+        let mut scenario = given(&format!(
+            "nodes:\n  tidy:\n    graph: {{ nodes: {{ b: {{ task: t, undo: {{ task: u, with: {with} }}, next: {{ to: m }} }}, m: {{ map: {{ over: [7] }}, task: t, undo: {{ task: u, with: {with} }} }} }}, output: '=steps.b.output' }}\n    with: {{ id: '=iteration' }}\n    max_iterations: 3\n    next: [ {{ to: tidy, when: '=output < 3' }}, {{ to: z, when: '=output >= 3' }} ]\n  z: {{ task: t }}"
+        ));
+        scenario.starts(json!({}));
+        for round in 1..=3 {
+            scenario.gives("tidy.b", json!(round)).completes("tidy.m[0]");
+        }
+        scenario.fails("z");
+        for round in [3, 2, 1] {
+            for step in ["~tidy.m[0]", "~tidy.b"] {
+                assert_eq!(scenario.input(step), json!({"id": round}), "{step} {with}");
+                scenario.completes(step);
+            }
+        }
+        scenario.is(ExecutionState::Failed);
+    }
+}
