@@ -296,6 +296,7 @@ impl Fold<'_> {
                 step.error = Some(Box::new(error.clone()));
                 step.started_at = None;
                 step.worker = None;
+                step.told = !*given_up;
                 Ok(())
             }
             EventData::StepRescheduled { step, attempt } => {
@@ -310,6 +311,7 @@ impl Fold<'_> {
                 each.attempt = *attempt;
                 each.position = sequence;
                 each.scheduled_at = at;
+                each.told = false;
                 self.await_start(*step);
                 Ok(())
             }
@@ -500,7 +502,7 @@ impl Fold<'_> {
             worker: None,
             deadline: None,
             undoes: None,
-            told_late: false,
+            told: false,
         }
     }
 

@@ -173,7 +173,7 @@ impl Execution {
         let Some(step) = self.step(ordinal) else { return false };
         // What was closed before it ended: cancelled with its map, or because it has lost a race.
         let closed = step.state == StepState::Skipped || self.losing.contains(&ordinal);
-        self.usage.unreported.contains(&(ordinal, attempt)) || (closed && step.attempt == attempt && !step.told_late)
+        self.usage.unreported.contains(&(ordinal, attempt)) || (closed && step.attempt == attempt && !step.told)
     }
 }
 

@@ -433,9 +433,10 @@ pub struct Step {
     /// The completed step that it undoes.
     #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
     pub(super) undoes: Option<u32>,
-    /// Given up before it ended; what its last attempt has used was told afterwards.
+    /// The present attempt has told what it has used: it has failed and the next one is not made yet, or it was given up
+    /// and has told afterwards.
     #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
-    pub(super) told_late: bool,
+    pub(super) told: bool,
 }
 
 /// A node in the present iteration of the loops around it.

@@ -47,8 +47,9 @@ impl Fold<'_> {
         if attempt > current {
             return Err(self.wrong_attempt(ordinal, current, attempt));
         }
-        if !self.execution.usage.unreported.remove(&(ordinal, attempt)) && attempt == current {
-            self.execution.steps[ordinal as usize].told_late = true;
+        self.execution.usage.unreported.remove(&(ordinal, attempt));
+        if attempt == current {
+            self.execution.steps[ordinal as usize].told = true;
         }
         Ok(())
     }

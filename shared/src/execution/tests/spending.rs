@@ -213,3 +213,47 @@ fn what_the_loser_of_a_race_has_used_is_counted_once() {
     assert!(matches!(scenario.refused(reports(loser, 1, 700)), Rejection::StaleAttempt { .. }));
     scenario.completes("z").is(ExecutionState::Completed);
 }
+
+/// `b` loses against `a`; it is given up after ten seconds, and tried again an hour after it has failed.
+const RETRYING_LOSER: &str = "nodes: { s: { route: all, next: [ { to: a }, { to: b } ] }, a: { task: t, next: { to: z } }, b: { task: t, timeout: { start_to_close: 10s }, retry: { max_attempts: 3, backoff: constant, base: 1h }, next: { to: z } }, z: { join: race, task: t } }";
+
+#[test]
+fn what_an_attempt_told_in_time_is_not_told_late_when_its_step_is_given_up_before_the_next_one() {
+    let mut scenario = given(RETRYING_LOSER);
+    scenario.starts(json!({}));
+    let loser = scenario.find("b");
+    let result = Box::new(scenario.failed("b", error(crate::error::ErrorCategory::NetworkError)));
+    let told = Command::Noted { notes: vec![used(700)], result };
+    scenario.when(told.clone()).completes("a").then("s ok, a ok, b skipped, z due");
+    assert!(matches!(scenario.refused(told), Rejection::StaleAttempt { .. }), "delivered twice");
+    assert!(matches!(scenario.refused(reports(loser, 1, 700)), Rejection::StaleAttempt { .. }));
+    assert_eq!(scenario.execution.usage().cost.micros(), 700);
+
+    // The next attempt has told nothing yet.
+    let mut scenario = given(RETRYING_LOSER);
+    scenario.starts(json!({}));
+    let result = Box::new(scenario.failed("b", error(crate::error::ErrorCategory::NetworkError)));
+    scenario
+        .when(Command::Noted { notes: vec![used(700)], result })
+        .after(std::time::Duration::from_secs(3600))
+        .ticks();
+    scenario.begins("b").completes("a").when(reports(loser, 2, 300)).records("usage_recorded");
+    assert!(matches!(scenario.refused(reports(loser, 2, 300)), Rejection::StaleAttempt { .. }));
+    assert_eq!(scenario.execution.usage().cost.micros(), 1_000);
+}
+
+#[test]
+fn what_was_given_up_by_a_deadline_and_then_with_its_step_is_told_late_once() {
+    for told_before_it_is_closed in [true, false] {
+        let mut scenario = given(RETRYING_LOSER);
+        scenario.starts(json!({})).begins("b").after(std::time::Duration::from_secs(10)).ticks();
+        let loser = scenario.find("b");
+        if told_before_it_is_closed {
+            scenario.when(reports(loser, 1, 700)).records("usage_recorded").completes("a");
+        } else {
+            scenario.completes("a").when(reports(loser, 1, 700)).records("usage_recorded");
+        }
+        assert!(matches!(scenario.refused(reports(loser, 1, 700)), Rejection::StaleAttempt { .. }));
+        assert_eq!(scenario.execution.usage().cost.micros(), 700);
+    }
+}
