@@ -27,6 +27,7 @@ pub mod schedule;
 pub mod send;
 pub mod signal;
 mod state;
+pub mod tenant;
 pub mod tree;
 pub mod validate;
 pub mod waits;

@@ -151,7 +151,10 @@ impl From<ServiceError> for Problem {
             | ServiceError::InvalidInputs(_)
             | ServiceError::InvalidForm(_) => Exit::Usage,
             ServiceError::KeyConflict | ServiceError::Conflict(_) | ServiceError::ScheduleConflict(_) => Exit::Conflict,
-            ServiceError::TooLarge(_) | ServiceError::Exhausted(_) | ServiceError::Full(_) => Exit::Exhausted,
+            ServiceError::TooLarge(_)
+            | ServiceError::Exhausted(_)
+            | ServiceError::Full(_)
+            | ServiceError::TooMany(_) => Exit::Exhausted,
             ServiceError::Forbidden(_) => Exit::Refused,
             ServiceError::Unavailable(_) => Exit::Unreachable,
             ServiceError::Corrupt(_) => Exit::Diverged,

@@ -105,6 +105,8 @@ enum Command {
     Budget(command::budget::BudgetArgs),
     /// Tell the end of a background execution once more
     Callback(command::callback::CallbackArgs),
+    /// What all executions of a tenant may have together, and what they have used
+    Tenant(command::tenant::TenantArgs),
     /// List executions and graphs, or look at one
     Get(command::get::GetArgs),
     /// Show an execution and the executions that its steps have started, and theirs
@@ -250,6 +252,7 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Break(args) => command::breakpoint::run(args, app).await,
         Command::Budget(args) => command::budget::run(args, app).await,
         Command::Callback(args) => command::callback::run(args, app).await,
+        Command::Tenant(args) => command::tenant::run(args, app).await,
         Command::Tree(args) => command::tree::run(args, app).await,
         Command::Register(args) => command::register::run(args, app).await,
         Command::Get(args) => command::get::run(args, app).await,

@@ -46,6 +46,7 @@ mod many;
 mod schedules;
 mod start;
 mod steering;
+mod tenant;
 mod waits;
 
 pub use answer::Answer;

@@ -36,6 +36,7 @@ mod reference;
 mod request;
 mod schedules;
 mod steps;
+mod tenant;
 mod trace;
 mod waits;
 
@@ -129,6 +130,8 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(schedules::resume))
         .routes(routes!(schedules::trigger))
         .routes(routes!(schedules::backfill))
+        .routes(routes!(tenant::limits, tenant::set))
+        .routes(routes!(tenant::usage))
         .routes(routes!(health::version))
         .routes(routes!(health::status))
         .routes(routes!(document::get))

@@ -50,6 +50,9 @@ pub enum ServiceError {
     /// The execution holds as much of this as it may.
     #[error("{0}")]
     Full(String),
+    /// The tenant has as many of these as it may; when one is over, there is room.
+    #[error("{0}")]
+    TooMany(String),
     /// Trying again later can help; nothing was accepted.
     #[error("{0}")]
     Unavailable(String),
@@ -149,6 +152,7 @@ pub(crate) fn answer_of(result: Result<(), ServiceError>) -> Answer {
         Err(ServiceError::NotThere(text) | ServiceError::Gone(text)) => Answer::NotThere(text),
         Err(error @ ServiceError::NoArtifacts) => Answer::Internal(error.to_string()),
         Err(ServiceError::Full(text)) => Answer::Full(text),
+        Err(ServiceError::TooMany(text)) => Answer::TooMany(text),
         Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
         Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
         Err(ServiceError::Corrupt(text)) => Answer::Corrupt(text),
@@ -171,6 +175,7 @@ pub(crate) fn result_of(answer: Answer, execution: ExecutionId) -> Result<(), Se
         Answer::Forbidden(text) => ServiceError::Forbidden(text),
         Answer::NotThere(text) => ServiceError::NotThere(text),
         Answer::Full(text) => ServiceError::Full(text),
+        Answer::TooMany(text) => ServiceError::TooMany(text),
         Answer::Unavailable(text) => ServiceError::Unavailable(text),
         Answer::Exhausted(text) => ServiceError::Exhausted(text),
         Answer::Corrupt(text) => ServiceError::Corrupt(text),

@@ -26,6 +26,7 @@ mod seals;
 pub mod serve;
 pub mod service;
 pub mod store;
+mod tenants;
 
 pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start};
 pub use engine::AtRest;

@@ -11,7 +11,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use stepstream_shared::execution::PermitStanding;
+use stepstream_shared::execution::{EXECUTION_PERMIT, PermitStanding};
 use stepstream_shared::id::PartitionId;
 use stepstream_shared::wire::ForwardedRequest;
 use tokio::sync::{Semaphore, mpsc};
@@ -20,7 +20,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ServiceError;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{
-    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, StoreError,
+    AttemptRef, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, Settled,
+    Spent, StoreError,
 };
 use crate::reading::{Loaded, ReadError};
 use crate::service::Service;
@@ -49,6 +50,8 @@ const PAGE: u32 = 256;
 pub(crate) enum PermitWork {
     Ask(PermitRequest, Kept),
     End(PermitEnd),
+    /// What an execution has used in all.
+    Spent(Spent),
 }
 
 /// How to reach the keeper.
@@ -73,27 +76,47 @@ pub(crate) async fn keep(
         }
         let batch = Batch::of(batch.drain(..));
         let settled = tokio::select! {
-            settled = settle(&service, &batch.ends, &batch.asks) => settled,
+            settled = settle(&service, &batch) => settled,
             () = shutdown.cancelled() => return,
         };
         // What the store refused is asked for again by whoever waits for it.
         let Some(settled) = settled else { continue };
         batch.is_kept();
-        for granted in settled {
+        for each in settled {
             let Ok(leave) = Arc::clone(&room).acquire_owned().await else { return };
             let (service, permits) = (service.clone(), permits.clone());
             tokio::spawn(async move {
-                bring(&service, &permits, granted).await;
+                bring(&service, &permits, each).await;
                 drop(leave);
             });
         }
     }
 }
 
-async fn settle(service: &Service, ends: &[PermitEnd], asks: &[PermitRequest]) -> Option<Vec<Granted>> {
+/// An answer to an attempt.
+enum Answer {
+    Granted(Granted),
+    Denied(Denied),
+}
+
+/// What was spent is counted before what was set aside for it is given back.
+async fn settle(service: &Service, Batch { ends, asks, spent, .. }: &Batch) -> Option<Vec<Answer>> {
+    let permits = service.reader().store().permits();
     loop {
-        match service.reader().store().permits().settle_permits(ends, asks).await {
-            Ok(granted) => return Some(granted),
+        let settled = async {
+            if !spent.is_empty() {
+                permits.record_spent(spent).await?;
+            }
+            if ends.is_empty() && asks.is_empty() {
+                return Ok(Settled::default());
+            }
+            permits.settle_permits(ends, asks).await
+        };
+        match settled.await {
+            Ok(Settled { granted, denied }) => {
+                let granted = granted.into_iter().map(Answer::Granted);
+                return Some(granted.chain(denied.into_iter().map(Answer::Denied)).collect());
+            }
             Err(error) if error.is_passing() || matches!(error, StoreError::Exhausted { .. }) => {
                 tracing::debug!(%error, "permits have to wait for the store");
                 tokio::time::sleep(REST).await;
@@ -107,13 +130,28 @@ async fn settle(service: &Service, ends: &[PermitEnd], asks: &[PermitRequest]) -
 }
 
 /// Tells an execution of its permit. One that has no use for it gives it back.
-async fn bring(service: &Service, permits: &Permits, granted: Granted) {
-    let Granted { attempt, from, grant } = granted;
-    let what = ForwardedRequest::PermitGranted { step: attempt.step, attempt: attempt.attempt, from };
+async fn bring(service: &Service, permits: &Permits, answer: Answer) {
+    let (attempt, grant, what) = match answer {
+        // Nobody waits for the place of an execution: whoever asked for it has gone.
+        Answer::Granted(Granted { attempt, grant, .. }) if attempt.step == EXECUTION_PERMIT => {
+            let _ = permits.try_send(PermitWork::End(PermitEnd { attempt, why: EndOf::Grant(grant) })); // Swept later.
+            return;
+        }
+        Answer::Granted(Granted { attempt, from, grant }) => {
+            let what = ForwardedRequest::PermitGranted { step: attempt.step, attempt: attempt.attempt, from };
+            (attempt, Some(grant), what)
+        }
+        Answer::Denied(Denied { attempt: at, limit, current, max, on_limit }) => {
+            let (step, attempt) = (at.step, at.attempt);
+            (at, None, ForwardedRequest::PermitDenied { step, attempt, limit, current, max, on_limit })
+        }
+    };
     match service.between(&attempt.tenant, attempt.execution, None, what).await {
         Ok(()) => {}
         Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) => {
-            let _ = permits.try_send(PermitWork::End(PermitEnd { attempt, why: EndOf::Grant(grant) })); // Swept later.
+            if let Some(grant) = grant {
+                let _ = permits.try_send(PermitWork::End(PermitEnd { attempt, why: EndOf::Grant(grant) })); // Swept later.
+            }
         }
         Err(error) => tracing::debug!(execution = %attempt.execution, %error, "a permit was not brought; later"),
     }
@@ -190,6 +228,8 @@ async fn mend(service: &Service, row: PermitRow, older: Duration, last: &mut Las
     let end = |why| Some(PermitWork::End(PermitEnd { attempt: at.clone(), why }));
     let execution = match loaded {
         Ok(loaded) => &loaded.execution,
+        // An execution has its place before it has a log.
+        Err(ReadError::NotFound(_)) if older.is_zero() => return None,
         Err(ReadError::NotFound(_)) => return end(EndOf::Attempt),
         Err(error) => {
             tracing::debug!(execution = %at.execution, %error, "a permit was not compared with its log");

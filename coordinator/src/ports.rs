@@ -2,6 +2,7 @@
 
 mod permits;
 mod schedules;
+mod tenants;
 
 use std::time::Duration;
 
@@ -15,8 +16,10 @@ use stepstream_shared::time::Timestamp;
 
 pub use permits::{
     AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
+    Settled,
 };
 pub use schedules::{DueCursor, MAX_SCHEDULES, ScheduleStore, ScheduleWritten, StoredSchedule};
+pub use tenants::{Denied, Spent, TenantAccount, TenantLimits};
 
 /// What a store is, fixed when it was created (but for the incarnation).
 #[derive(Debug, Clone)]

@@ -31,6 +31,7 @@ use crate::ports::{StoreMeta, StoredGraph};
 use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes, RefusedRequests};
 use crate::seals::Seals;
+use crate::tenants::RememberedLimits;
 
 pub use self::bulk::{BULK_MOST, Bulk, BulkAction, BulkPart};
 pub use self::schedules::{BACKFILL_MOST, Backfill, Backfilled, ScheduleChange};
@@ -155,6 +156,7 @@ struct Inner {
     schedules_changed: Arc<Notify>,
     artifacts: Option<Artifacts>,
     callbacks: Callbacks,
+    limits: RememberedLimits,
 }
 
 impl Service {
@@ -175,6 +177,7 @@ impl Service {
     ) -> Self {
         let schedules_changed = Arc::default();
         let seals = Seals::new(meta.mac_key);
+        let limits = RememberedLimits::default();
         Service(Arc::new(Inner {
             reader,
             engine,
@@ -190,12 +193,17 @@ impl Service {
             schedules_changed,
             artifacts,
             callbacks,
+            limits,
         }))
     }
 
     /// Told when a schedule was changed here.
     pub(crate) fn schedules_changed(&self) -> Arc<Notify> {
         self.0.schedules_changed.clone()
+    }
+
+    pub(crate) fn remembered_limits(&self) -> &RememberedLimits {
+        &self.0.limits
     }
 
     pub fn reader(&self) -> &Reader {
@@ -313,6 +321,7 @@ impl Service {
         let background = background.map(|asked| self.checked(tenant, asked)).transpose()?.map(Box::new);
         let Some(key) = key else {
             let execution = self.fresh_id();
+            self.enter(tenant, execution).await?;
             let inputs = self.put_inputs_away(tenant, execution, &graph, inputs).await?;
             let what = ForwardedRequest::Start {
                 graph: graph.digest,
@@ -325,8 +334,10 @@ impl Service {
                 limits,
                 background,
             };
-            self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await?;
-            return Ok(Started { execution, created: true });
+            let begun =
+                self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key: None, trace, what }).await;
+            self.unless_begun(tenant, execution, &begun).await;
+            return begun.map(|()| Started { execution, created: true });
         };
         if key.is_empty() || key.len() > MAX_KEY_BYTES {
             let found = key.len();
@@ -337,6 +348,20 @@ impl Service {
         // The id is derived from the key, so that the log itself keeps one key from making two executions.
         let execution =
             ExecutionId::derived("stepstream 2026 keyed execution", &[tenant.as_str().as_bytes(), key.as_bytes()]);
+        let entered = match self.enter(tenant, execution).await {
+            Ok(entered) => entered,
+            // The answer to a request that is repeated stays what it was.
+            Err(error @ ServiceError::TooMany(_)) => {
+                return match self.load(tenant, execution, Some(1)).await {
+                    Ok(loaded) if loaded.execution.request_hash() == request_hash.as_deref() => {
+                        Ok(Started { execution, created: false })
+                    }
+                    Ok(_) => Err(ServiceError::KeyConflict),
+                    Err(_) => Err(error),
+                };
+            }
+            Err(other) => return Err(other),
+        };
         let inputs = self.put_inputs_away(tenant, execution, &graph, inputs).await?;
         let give_up = Instant::now() + FIND_OWNER;
         loop {
@@ -355,7 +380,13 @@ impl Service {
             match self.submit(tenant, Forwarded { protocol: PROTOCOL, execution, actor, key, trace, what }).await {
                 Ok(()) => return Ok(Started { execution, created: true }),
                 Err(ServiceError::KeyConflict) => {}
-                Err(other) => return Err(other),
+                Err(other) => {
+                    let begun = Err(other);
+                    if entered {
+                        self.unless_begun(tenant, execution, &begun).await;
+                    }
+                    return begun.map(|()| Started { execution, created: true });
+                }
             }
             match self.load(tenant, execution, Some(1)).await {
                 Ok(loaded) if loaded.execution.request_hash() == request_hash.as_deref() => {
@@ -390,6 +421,19 @@ impl Service {
     /// Makes callbacks.
     pub(crate) fn callbacks(&self) -> &Callbacks {
         &self.0.callbacks
+    }
+
+    /// Gives back the place of an execution that was refused. Where nobody knows whether it has begun, its log says so
+    /// later to whoever compares.
+    async fn unless_begun(&self, tenant: &TenantId, execution: ExecutionId, begun: &Result<(), ServiceError>) {
+        let refused =
+            matches!(begun, Err(error) if !matches!(error, ServiceError::Unavailable(_) | ServiceError::KeyConflict));
+        if refused
+            && self.remembered_limits().limits_executions(tenant)
+            && let Err(error) = self.leave(tenant, execution).await
+        {
+            tracing::debug!(%execution, %error, "a place was not given back; its log is compared later");
+        }
     }
 
     /// An id whose partition this coordinator holds, if it holds any: a start need not travel then.
@@ -569,7 +613,8 @@ impl Service {
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
             | ForwardedRequest::Inherit { .. }
-            | ForwardedRequest::AfterEnd(_) => {}
+            | ForwardedRequest::AfterEnd(_)
+            | ForwardedRequest::PermitDenied { .. } => {}
         };
         let loaded = self.load(tenant, request.execution, None).await;
         match (&request.what, loaded) {
@@ -583,7 +628,8 @@ impl Service {
                 | ForwardedRequest::PermitGranted { .. }
                 | ForwardedRequest::InboxForwarded { .. }
                 | ForwardedRequest::Inherit { .. }
-                | ForwardedRequest::AfterEnd(_),
+                | ForwardedRequest::AfterEnd(_)
+                | ForwardedRequest::PermitDenied { .. },
                 Ok(_),
             ) => false,
             (_, Err(_)) => false,
@@ -615,6 +661,7 @@ impl Service {
                 background,
             } => {
                 let graph = self.0.reader.graph(tenant, graph).await?;
+                let governed = !self.tenant_limits(tenant).await?.are_none();
                 let request = StartRequest {
                     graph: graph.digest,
                     inputs,
@@ -626,6 +673,7 @@ impl Service {
                     breakpoints,
                     limits,
                     background,
+                    governed,
                 };
                 RequestBody::Start { graph, request: Box::new(request) }
             }
@@ -651,6 +699,10 @@ impl Service {
             ForwardedRequest::LookAfter { child } => {
                 return Box::pin(crate::errands::look_after(self, tenant, execution, child)).await;
             }
+            ForwardedRequest::PermitDenied { step, attempt, limit, current, max, on_limit } => RequestBody::Command {
+                name: "permit_denied",
+                command: Command::PermitDenied { step, attempt, limit, current, max, on_limit },
+            },
             ForwardedRequest::Steer(steer) => {
                 RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }
             }

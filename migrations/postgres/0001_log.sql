@@ -123,12 +123,15 @@ create table permits (
     pace        text collate "C",                               -- its key; microseconds between moments, and ahead of them
     interval_us int8,
     ahead_us    int8,
+    need_cost   int8,                                          -- of the tenant, in micro-dollars
+    need_tokens int8,
     granted     int8 not null default 0,                        -- how often it was told; 0 while it waits
     from_us     int8 not null default 0,                        -- when its moment is, in microseconds since 1970
     since       timestamptz not null default clock_timestamp(),
     primary key (execution, step, attempt)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);
 create index permits_waiting on permits (tenant, place, priority, ordinal) where granted = 0;
+create index permits_short on permits (tenant, priority, ordinal) where granted = 0 and need_cost is not null;
 create index permits_by_partition on permits (partition, execution, step, attempt);
 
 -- One row for each key that somebody uses: kind 0 has places, kind 1 moments.
@@ -155,3 +158,23 @@ create table schedules (
 ) with (fillfactor = 70);                                       -- changed with every firing
 create unique index schedules_by_name on schedules (tenant, name);
 create index schedules_by_moment on schedules (partition, next_at, id) where next_at is not null;
+
+-- What a tenant may have, and its account of the day: what was spent since midnight (UTC) and what is set aside.
+create table tenants (
+    tenant          text collate "C" primary key,
+    limits          text not null default '{}',
+    day             int8 not null,                                -- since 1970-01-01
+    cost            int8 not null default 0,                      -- micro-dollars
+    tokens          int8 not null default 0,
+    reserved_cost   int8 not null default 0,
+    reserved_tokens int8 not null default 0
+) with (fillfactor = 50);
+
+-- What each execution has used in all, as of an event of its log: so much of it is in the account.
+create table spent (
+    execution bytea primary key,
+    tenant    text collate "C" not null,
+    sequence  int8 not null,
+    cost      int8 not null,
+    tokens    int8 not null
+);

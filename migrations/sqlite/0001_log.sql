@@ -111,12 +111,15 @@ create table permits (
     pace        text,
     interval_us integer,
     ahead_us    integer,
+    need_cost   integer,
+    need_tokens integer,
     granted     integer not null default 0,
     from_us     integer not null default 0,
     since       integer not null,
     unique (execution, step, attempt)
 ) strict;
 create index permits_waiting on permits (tenant, place, priority, ordinal) where granted = 0;
+create index permits_short on permits (tenant, priority, ordinal) where granted = 0 and need_cost is not null;
 create index permits_by_partition on permits (partition, execution, step, attempt);
 
 create table permit_keys (
@@ -141,3 +144,23 @@ create table schedules (
 ) strict;
 create unique index schedules_by_name on schedules (tenant, name);
 create index schedules_by_moment on schedules (partition, next_at, id) where next_at is not null;
+
+-- What a tenant may have, and its account of the day: what was spent since midnight (UTC) and what is set aside.
+create table tenants (
+    tenant          text primary key,
+    limits          text not null default '{}',
+    day             integer not null,
+    cost            integer not null default 0,
+    tokens          integer not null default 0,
+    reserved_cost   integer not null default 0,
+    reserved_tokens integer not null default 0
+) strict, without rowid;
+
+-- What each execution has used in all, as of an event of its log: so much of it is in the account.
+create table spent (
+    execution blob primary key,
+    tenant    text not null,
+    sequence  integer not null,
+    cost      integer not null,
+    tokens    integer not null
+) strict, without rowid;

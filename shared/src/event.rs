@@ -27,7 +27,7 @@ pub use note::Note;
 pub use parts::{
     Ending, GoalStatus, Input, NewStep, Origin, ParentLink, ParentType, SkipReason, StepSourceType, Undone,
 };
-pub use permit::{Pace, PermitAsk, Place};
+pub use permit::{Need, Pace, PermitAsk, Place};
 pub use wait::{ApprovalPolicy, Wait};
 
 use crate::id::{EventId, ID_BYTES};

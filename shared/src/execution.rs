@@ -58,7 +58,7 @@ pub use decide::{Command, Decided, Rejection, StartRequest};
 pub use inheritance::Bequest;
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec, Rest};
-pub use permits::{PermitSpec, PermitStanding};
+pub use permits::{EXECUTION_PERMIT, PermitSpec, PermitStanding};
 pub use state::{ChildRun, Counts, Decisions, Execution, Step, Usage, WaitRun};
 pub use steering::{Refusal, Steer, Steering};
 pub use step::{StepAction, StepState};

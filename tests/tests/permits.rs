@@ -8,14 +8,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use stepstream_coordinator::service::{Ask, Start};
+use stepstream_coordinator::ports::TenantLimits;
+use stepstream_coordinator::service::{Ask, ServiceError, Start};
 use stepstream_coordinator::store::MemoryStore;
 use stepstream_coordinator::{Coordinator, Options, start};
 use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
-use stepstream_shared::execution::{ExecutionState, Steering, WaitReason};
+use stepstream_shared::execution::{ExecutionState, Steering, StepState, WaitReason};
+use stepstream_shared::graph::OnLimit;
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_tests::harness::fleet::{Fleet, Plan};
 use stepstream_tests::harness::verdict::BY_WORKERS;
@@ -63,6 +65,10 @@ async fn fixture(workers: usize) -> Fixture {
                     gauge.now.fetch_sub(1, Ordering::SeqCst);
                     Ok::<_, Failure>(ms)
                 }
+            })
+            .register("spends", async |context: Context, n: u32| {
+                context.usage("m", 1, 1, Some(stepstream_shared::cost::Money::from_micros(10_000))).unwrap();
+                Ok::<_, Failure>(n)
             })
             .build()
             .unwrap();
@@ -247,4 +253,92 @@ async fn three_places_over_two_coordinators_of_which_one_is_killed_are_never_fou
     }
     assert_eq!(now, 0);
     assert!(most <= 3, "{most} at once");
+}
+
+/// Each step may need two cents and uses one; the day has a dollar.
+const DEAR: &str = "
+stepstream: 1
+name: dear
+nodes:
+  all:
+    map: { over: '=inputs.list', max_concurrency: 50, collect: all_settled }
+    task: spends
+    with: '=item'
+    reserve: { cost_usd: '0.02' }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thousand_steps_of_many_executions_stay_inside_the_days_budget_of_their_tenant() {
+    let fixture = fixture(2).await;
+    let (service, tenant) = (&fixture.coordinator.service, &fixture.tenant);
+    let limits = TenantLimits {
+        cost_usd_per_day: Some("1.00".parse().unwrap()),
+        on_limit: OnLimit::FailStep,
+        ..TenantLimits::default()
+    };
+    service.set_tenant_limits(tenant, limits).await.unwrap();
+    let list: Vec<u32> = (0..50).collect();
+    let mut ids = Vec::new();
+    for _ in 0..20 {
+        ids.push(fixture.begin(DEAR, json!({"list": list})).await);
+    }
+    let mut done = 0;
+    for id in &ids {
+        assert_eq!(fixture.ends(*id).await, ExecutionState::Completed);
+        let loaded = service.load(tenant, *id, None).await.unwrap();
+        let steps = loaded.execution.steps().iter();
+        done += steps.filter(|step| step.index().is_some() && step.state() == StepState::Completed).count();
+        let failed = loaded.execution.steps().iter().filter_map(|step| step.error());
+        assert!(failed.into_iter().all(|error| error.code.as_ref().is_some_and(|code| code.as_str() == "cost_limit")));
+    }
+    // One that may need two cents is not begun when less than two are left.
+    assert_eq!(done, 99, "as many as the day has room for, and not one more");
+    let account = until("everything is given back", async || {
+        let account = service.tenant_account(tenant).await.unwrap();
+        (account.reserved_cost.micros() == 0).then_some(account)
+    })
+    .await;
+    assert_eq!(account.cost.micros(), 990_000);
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_has_as_many_executions_as_it_may_and_one_more_when_one_is_over() {
+    let fixture = fixture(1).await;
+    let (service, tenant) = (&fixture.coordinator.service, &fixture.tenant);
+    let limits = TenantLimits { max_concurrent_executions: Some(2), ..TenantLimits::default() };
+    service.set_tenant_limits(tenant, limits).await.unwrap();
+    let graph = "
+stepstream: 1
+name: held
+nodes: { ask: { wait: { approval: true } } }
+";
+    let registered = service.register_graph(tenant, "test.yaml", graph).await.unwrap();
+    let start = |key: Option<&str>| Start {
+        graph: registered.graph.clone(),
+        named: None,
+        inputs: Data::null(),
+        idempotency_key: key.map(str::to_owned),
+        actor: Actor::User("test".to_owned()),
+        trace: None,
+        metadata: None,
+        breakpoints: Vec::new(),
+    };
+    let starts = (0..10).map(|_| service.start(tenant, start(None)));
+    let begun: Vec<_> = futures::future::join_all(starts).await;
+    let ids: Vec<ExecutionId> = begun.iter().filter_map(|begun| Some(begun.as_ref().ok()?.execution)).collect();
+    assert_eq!(ids.len(), 2, "however many ask at once");
+    let refused = begun.into_iter().filter_map(Result::err);
+    assert!(refused.into_iter().all(|error| matches!(error, ServiceError::TooMany(_))));
+
+    service.cancel(tenant, ids[0], "no more".to_owned(), "ada").await.unwrap();
+    let third = until("there is room again", async || service.start(tenant, start(Some("k"))).await.ok()).await;
+    assert!(third.created);
+    let again = service.start(tenant, start(Some("k"))).await.unwrap();
+    assert_eq!((again.execution, again.created), (third.execution, false), "a repeated request has its answer");
+    assert!(matches!(service.start(tenant, start(Some("other"))).await, Err(ServiceError::TooMany(_))));
+    let other: TenantId = "tenant_other".parse().unwrap();
+    service.register_graph(&other, "test.yaml", graph).await.unwrap();
+    service.start(&other, start(None)).await.unwrap();
+    fixture.end().await;
 }

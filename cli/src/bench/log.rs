@@ -46,6 +46,7 @@ pub(super) fn write(args: &BenchArgs) -> Result<Log> {
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background: None,
+        governed: false,
     }));
     let mut take = |command: Command, execution: &mut Execution| -> Result<()> {
         let decided = execution.decide_in_place(&set, command, clock.now())?;

@@ -71,6 +71,11 @@ impl AskArgs {
         self.name.name()
     }
 
+    /// Shows what the tenant has used today.
+    pub async fn usage_of_today(self, app: &App) -> Result<Exit, Problem> {
+        super::tenant::usage(self.target, self.output, app).await
+    }
+
     /// Asks, and says what was done: `done` follows the execution's id, as in `exec_… approved sign_off`.
     pub async fn ask(self, app: &App, id: ExecutionId, what: Steering, done: &str) -> Result<Exit, Problem> {
         let place = self.target.resolve(&app.settings)?;

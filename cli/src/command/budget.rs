@@ -12,18 +12,23 @@ use crate::exit::{Exit, Problem};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Example:
+Examples:
   stepstream budget exec_… --cost 7.50 --tokens 2000000
+  stepstream budget --day           what the tenant has used today; `tenant limits` sets the day's budget
 
 What is not given stays as it is. An execution that was held for want of budget goes on; one that
 was paused is resumed with `stepstream resume EXEC`.")]
 pub struct BudgetArgs {
     /// The execution
-    #[arg(value_name = "EXEC", value_parser = execution_id)]
-    execution: ExecutionId,
+    #[arg(value_name = "EXEC", value_parser = execution_id, required_unless_present = "day")]
+    execution: Option<ExecutionId>,
+
+    /// Show what the tenant has used today instead
+    #[arg(long, conflicts_with_all = ["execution", "cost", "tokens"])]
+    day: bool,
 
     /// What it may spend in all, in dollars
-    #[arg(long, value_name = "USD", required_unless_present = "tokens", value_parser = money)]
+    #[arg(long, value_name = "USD", required_unless_present_any = ["tokens", "day"], value_parser = money)]
     cost: Option<Money>,
 
     /// How many tokens it may use in all
@@ -39,6 +44,9 @@ fn money(text: &str) -> Result<Money, String> {
 }
 
 pub async fn run(args: BudgetArgs, app: &App) -> Result<Exit, Problem> {
+    let Some(execution) = args.execution else {
+        return args.ask.usage_of_today(app).await;
+    };
     let what = Steering::Budget { max_cost: args.cost, max_tokens: args.tokens };
-    args.ask.ask(app, args.execution, what, "has another budget").await
+    args.ask.ask(app, execution, what, "has another budget").await
 }

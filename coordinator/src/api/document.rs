@@ -25,6 +25,7 @@ use super::problem::{self, Fault, Problem};
         (name = "executions", description = "Runs of graphs"),
         (name = "steering", description = "What people and programs ask of runs: to hold, to go on, to know something"),
         (name = "schedules", description = "Runs of graphs that begin by themselves, again and again"),
+        (name = "tenant", description = "What all executions of a tenant may have together"),
         (name = "health", description = "This server"),
     ),
 )]

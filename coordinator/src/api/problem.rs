@@ -283,6 +283,10 @@ impl From<ServiceError> for Problem {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "full", "As much as there may be", detail)
                     .retry_after(RETRY_LATER)
             }
+            ServiceError::TooMany(_) => {
+                Problem::new(StatusCode::TOO_MANY_REQUESTS, "concurrency_limit", "As many as there may be", detail)
+                    .retry_after(RETRY_LATER)
+            }
             ServiceError::Unavailable(_) => Problem::unavailable(detail),
             ServiceError::Exhausted(_) => Problem::exhausted(detail),
             ServiceError::Corrupt(_) => Problem::corrupt(detail),

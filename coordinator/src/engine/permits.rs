@@ -4,14 +4,14 @@
 use std::time::Duration;
 
 use stepstream_shared::event::{EventData, Wait};
-use stepstream_shared::execution::{Execution, PermitSpec};
+use stepstream_shared::execution::{EXECUTION_PERMIT, Execution, PermitSpec};
 use stepstream_shared::graph::CompiledGraph;
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
 use super::Engine;
 use crate::permits::{Kept, PermitWork, Permits};
-use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest};
+use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest, Spent};
 
 /// How long an attempt waits before it is asked for again: what it waits for may be many attempts of others.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
@@ -27,13 +27,15 @@ pub(super) struct PermitChanges {
     all: bool,
     /// Step, attempt, and what of it ends.
     ends: Vec<(u32, u32, EndOf)>,
+    /// What the execution has used in all, if this append says anything new of that.
+    spent: Option<Spent>,
 }
 
 impl PermitChanges {
     /// `execution` has the events applied.
     pub(super) fn by(events: &[EventData], execution: &Execution, graph: &CompiledGraph) -> Self {
         let mut changes = PermitChanges::default();
-        let mut held = false;
+        let (mut held, mut used) = (false, false);
         for event in events {
             match event {
                 EventData::StepWaiting { step, wait: Wait::Permit(_) } => changes.asks.push(*step),
@@ -48,6 +50,14 @@ impl PermitChanges {
                     let attempt = execution.step(*step).map_or(1, |step| step.attempt());
                     changes.ends.push((*step, attempt, EndOf::Attempt));
                 }
+                EventData::UsageRecorded { .. } => used = true,
+                EventData::ExecutionCompleted { .. }
+                | EventData::ExecutionFailed { .. }
+                | EventData::ExecutionCancelled { .. }
+                    if execution.is_governed() && execution.parent().is_none() =>
+                {
+                    changes.ends.push((EXECUTION_PERMIT, 0, EndOf::Attempt));
+                }
                 EventData::ExecutionPaused { .. } | EventData::ExecutionWaiting { step: None, .. } => held = true,
                 EventData::ExecutionResumed {} | EventData::InputReceived { step: None, .. } => changes.all = true,
                 _ => {}
@@ -57,6 +67,7 @@ impl PermitChanges {
             // Others have their turn meanwhile.
             changes.ends.extend(execution.asking().map(|(step, attempt)| (step, attempt, EndOf::Wait)));
         }
+        changes.spent = used.then(|| spent_by(execution));
         changes
     }
 }
@@ -80,10 +91,22 @@ fn give(permits: &Permits, work: PermitWork) -> bool {
     given.is_ok()
 }
 
+/// What an execution has used, as of its last event. What its children have used they tell themselves.
+fn spent_by(execution: &Execution) -> Spent {
+    let (tenant, usage) = (execution.tenant().clone(), execution.usage());
+    let of_children = usage.of_children;
+    let cost = usage.cost.minus(of_children.cost);
+    let tokens = usage.tokens().saturating_sub(of_children.tokens());
+    Spent { tenant, execution: execution.id(), sequence: execution.sequence(), cost, tokens }
+}
+
 impl Engine {
     /// An append is durable: what it says of permits may be acted upon.
     pub(super) fn change_permits(&mut self, id: ExecutionId, tenant: &TenantId, changes: PermitChanges, last_seq: u64) {
-        let PermitChanges { asks, all, ends } = changes;
+        let PermitChanges { asks, all, ends, spent } = changes;
+        if let Some(spent) = spent {
+            self.permit_work(PermitWork::Spent(spent));
+        }
         for (step, attempt, why) in ends {
             let attempt = AttemptRef { tenant: tenant.clone(), execution: id, step, attempt };
             self.permit_work(PermitWork::End(PermitEnd { attempt, why }));
@@ -103,6 +126,10 @@ impl Engine {
     /// Asks for what an execution that was just loaded waits for.
     pub(super) fn ask_for_all_permits(&mut self, id: ExecutionId) {
         let Some(live) = self.live.get(&id) else { return };
+        // Whoever drove it before may have died before its account knew.
+        if live.execution.usage().tokens() > 0 || live.execution.usage().cost.micros() > 0 {
+            self.permit_work(PermitWork::Spent(spent_by(&live.execution)));
+        }
         let specs = live.execution.owed_permits();
         self.ask_for_permits(id, specs);
     }

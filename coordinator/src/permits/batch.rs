@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::PermitWork;
-use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest};
+use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest, Spent};
 
 /// Whether the store has what was asked for. Until then, only whoever asked knows of it.
 #[derive(Debug, Clone, Default)]
@@ -26,6 +26,8 @@ impl Kept {
 pub(super) struct Batch {
     pub(super) ends: Vec<PermitEnd>,
     pub(super) asks: Vec<PermitRequest>,
+    /// What executions have used in all.
+    pub(super) spent: Vec<Spent>,
     kept: Vec<Kept>,
 }
 
@@ -38,7 +40,7 @@ struct Asking {
 impl Batch {
     /// What ends is not asked for any more by what came before. That a grant came in vain says nothing of what is asked.
     pub(super) fn of(work: impl Iterator<Item = PermitWork>) -> Self {
-        let (mut ends, mut asking) = (Vec::new(), BTreeMap::<AttemptRef, Asking>::new());
+        let (mut ends, mut asking, mut spent) = (Vec::new(), BTreeMap::<AttemptRef, Asking>::new(), Vec::new());
         for (place, work) in work.enumerate() {
             match work {
                 PermitWork::Ask(request, kept) => {
@@ -51,11 +53,12 @@ impl Batch {
                     }
                     ends.push(end);
                 }
+                PermitWork::Spent(each) => spent.push(each),
             }
         }
         let mut asking: Vec<Asking> = asking.into_values().collect();
         asking.sort_unstable_by_key(|asking| asking.place);
-        let mut batch = Batch { ends, ..Batch::default() };
+        let mut batch = Batch { ends, spent, ..Batch::default() };
         for Asking { request, kept, .. } in asking {
             batch.asks.push(request);
             batch.kept.extend(kept);

@@ -12,7 +12,7 @@ use stepstream_shared::event::PermitAsk;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
-use super::StoreError;
+use super::{Denied, Spent, StoreError, TenantAccount, TenantLimits};
 
 /// Most requests and ends in one transaction.
 pub const PERMITS_AT_A_TIME: usize = 256;
@@ -62,6 +62,14 @@ pub struct Granted {
     pub grant: u64,
 }
 
+/// What became of asks and of those that have waited. Who is named in neither waits.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Settled {
+    pub granted: Vec<Granted>,
+    /// They do not wait any more.
+    pub denied: Vec<Denied>,
+}
+
 /// A permit that stands in the store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PermitRow {
@@ -81,17 +89,19 @@ pub struct PermitCursor {
 /// Keeps what executions share.
 ///
 /// Guarantees of every adapter, whoever asks and however many at once: under a key, no more attempts hold a place than
-/// each of them was told that there are; the moments of a rate are spaced as it says; who asked first is served first
+/// each of them was told that there are; what is set aside and what is spent of a day's budget are together never more than
+/// it, as far as attempts use no more than they said; the moments of a rate are spaced as it says; who asked first is served first
 /// among equals of a priority; an attempt that asks again holds one permit.
 #[async_trait]
 pub trait PermitStore: Send + Sync {
     /// Ends permits, then asks for some, in one transaction. Answers with everything that was granted by it, to those who
-    /// ask now and to those who have waited; who is not named waits. At most [`PERMITS_AT_A_TIME`] of both together. Who
-    /// asks has not stopped waiting: of the ends of its attempt, only [`EndOf::Attempt`] counts then.
+    /// ask now and to those who have waited, and everything that the day's budget refused; who is not named waits. At most
+    /// [`PERMITS_AT_A_TIME`] of both together. Who asks has not stopped waiting: of the ends of its attempt, only
+    /// [`EndOf::Attempt`] counts then.
     ///
     /// # Errors
     /// Whatever the error, the same may be given again.
-    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError>;
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Settled, StoreError>;
 
     /// Permits of these partitions that have stood for so long, granted ones or those that are waited for, ordered by
     /// (execution, step, attempt).
@@ -103,6 +113,15 @@ pub trait PermitStore: Send + Sync {
         after: Option<PermitCursor>,
         limit: u32,
     ) -> Result<Vec<PermitRow>, StoreError>;
+
+    /// Counts what executions have used into the accounts of their tenants. At most [`PERMITS_AT_A_TIME`].
+    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError>;
+
+    async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError>;
+
+    async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError>;
+
+    async fn tenant_account(&self, tenant: &TenantId) -> Result<TenantAccount, StoreError>;
 
     /// Forgets keys that nobody has asked for lately and that hold nothing back.
     async fn forget_idle_keys(&self) -> Result<(), StoreError>;

@@ -80,6 +80,7 @@ impl Recorded {
             breakpoints: Vec::new(),
             limits: LimitOverrides::default(),
             background: None,
+            governed: false,
         };
         recorded.act(Command::Create(Box::new(start))).await;
         while recorded.execution.has_more() {

@@ -2,15 +2,18 @@
 //!
 //! Two coordinators that give permits of the same keys at the same time must not both see a free place. What a
 //! transaction changes it locks first, by class and in the order of names within a class, so that nobody waits in a circle:
-//! the rows of attempts, then the keys of places, then the keys of rates.
+//! the rows of attempts, then the keys of places, then the accounts of tenants, then the keys of rates.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use stepstream_shared::event::PermitAsk;
-use stepstream_shared::id::TenantId;
+use stepstream_shared::event::{PermitAsk, Violation};
+use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
-use crate::ports::{AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitEnd, PermitRequest, StoreError};
+use crate::ports::{
+    AttemptRef, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitEnd, PermitRequest, Settled, Spent, StoreError,
+    TenantLimits,
+};
 
 /// Waiters of one key that are looked at in one transaction: as many as could be served by what it ends, and some.
 pub(super) const NEXT: u32 = 2 * PERMITS_AT_A_TIME as u32;
@@ -50,10 +53,66 @@ pub(super) struct Entry {
     pub(super) attempt: AttemptRef,
     pub(super) place: Option<(String, i64)>,
     pub(super) pace: Option<(String, Spacing)>,
+    /// Micro-dollars and tokens of the tenant's budget.
+    pub(super) need: Option<(i64, i64)>,
     /// 0: it waits.
     pub(super) grant: i64,
     /// In microseconds since 1970; 0 without a moment.
     pub(super) from: i64,
+}
+
+/// A locked account, of today.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Account {
+    pub(super) limits: TenantLimits,
+    pub(super) cost: i64,
+    pub(super) tokens: i64,
+    pub(super) reserved_cost: i64,
+    pub(super) reserved_tokens: i64,
+}
+
+/// Whether there is room for an attempt.
+enum Room {
+    Enough,
+    /// What is set aside is in the way, and will be given back.
+    Later,
+    Never {
+        limit: Violation,
+        current: i64,
+        max: i64,
+    },
+}
+
+impl Account {
+    /// As within one execution: what is spent, what is set aside and what is needed have to fit.
+    fn room(&self, (cost, tokens): (i64, i64)) -> Room {
+        let max_cost = self.limits.cost_usd_per_day.map(|max| i64::try_from(max.micros()).unwrap_or(i64::MAX));
+        let max_tokens = self.limits.tokens_per_day.map(|max| i64::try_from(max).unwrap_or(i64::MAX));
+        for (limit, max, spent, reserved, needs) in [
+            (Violation::CostLimit, max_cost, self.cost, self.reserved_cost, cost),
+            (Violation::TokenLimit, max_tokens, self.tokens, self.reserved_tokens, tokens),
+        ] {
+            let Some(max) = max else { continue };
+            let alone = spent.saturating_add(needs.max(1));
+            if alone > max {
+                return Room::Never { limit, current: alone, max };
+            }
+            if needs > 0 && spent.saturating_add(reserved).saturating_add(needs) > max {
+                return Room::Later;
+            }
+        }
+        Room::Enough
+    }
+
+    fn set_aside(&mut self, (cost, tokens): (i64, i64)) {
+        self.reserved_cost = self.reserved_cost.saturating_add(cost);
+        self.reserved_tokens = self.reserved_tokens.saturating_add(tokens);
+    }
+
+    fn give_back(&mut self, (cost, tokens): (i64, i64)) {
+        self.reserved_cost = (self.reserved_cost - cost).max(0);
+        self.reserved_tokens = (self.reserved_tokens - tokens).max(0);
+    }
 }
 
 /// The moments of a rate.
@@ -96,6 +155,15 @@ pub(super) trait PermitTables {
     async fn remove(&mut self, ends: &[PermitEnd]) -> Result<Vec<Entry>, Self::Error>;
     /// Who waits for a place under a key: by priority, then in the order in which they asked.
     async fn waiting(&mut self, key: &Key, limit: u32) -> Result<Vec<Entry>, Self::Error>;
+    /// Who waits for room in the budgets of these tenants, with or without a place: by priority, then in the order in which
+    /// they asked.
+    async fn short(&mut self, tenants: &[TenantId], limit: u32) -> Result<Vec<Entry>, Self::Error>;
+    /// Makes accounts that are not there, locks all of them, in order, and turns them to today.
+    async fn accounts(&mut self, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, Account>, Self::Error>;
+    /// Writes what is spent and what is set aside.
+    async fn write_accounts(&mut self, accounts: &[(TenantId, Account)]) -> Result<(), Self::Error>;
+    /// Keeps what an execution has used in all and answers with what is new of it: micro-dollars and tokens.
+    async fn mark(&mut self, spent: &Spent) -> Result<(i64, i64), Self::Error>;
     /// Writes grant and moment of rows.
     async fn grant(&mut self, entries: &[Entry]) -> Result<(), Self::Error>;
     /// Writes keys that changed.
@@ -119,7 +187,7 @@ pub(super) async fn settle<T: PermitTables>(
     tables: &mut T,
     ends: &[PermitEnd],
     asks: &[PermitRequest],
-) -> Result<Vec<Granted>, T::Error> {
+) -> Result<Settled, T::Error> {
     // An attempt that asks twice asks once.
     let mut once = BTreeSet::new();
     let new: Vec<&PermitRequest> = asks.iter().filter(|ask| once.insert(&ask.attempt)).collect();
@@ -134,6 +202,16 @@ pub(super) async fn settle<T: PermitTables>(
         .iter()
         .filter_map(|entry| Some((entry.attempt.tenant.clone(), entry.place.as_ref()?.0.clone())))
         .collect();
+    // Whose budget has more room afterwards, or is asked for: whoever waits for it may have its turn.
+    let needy: BTreeSet<TenantId> =
+        known.iter().filter(|entry| entry.need.is_some()).map(|entry| entry.attempt.tenant.clone()).collect();
+    let needy: Vec<TenantId> = needy.into_iter().collect();
+    let mut keys = keys;
+    for entry in tables.short(&needy, NEXT).await? {
+        if let Some((key, _)) = entry.place {
+            keys.insert((entry.attempt.tenant, key));
+        }
+    }
     let keys: Vec<Key> = keys.into_iter().collect();
     let mut places = tables.lock(KeyKind::Place, &keys).await?;
     let before = places.clone();
@@ -145,7 +223,11 @@ pub(super) async fn settle<T: PermitTables>(
         there.contains(&end.attempt) && (end.why == EndOf::Attempt || !asks.contains_key(&end.attempt))
     };
     let ends: Vec<PermitEnd> = ends.iter().filter(meant).cloned().collect();
+    let mut given_back = Vec::new();
     for entry in tables.remove(&ends).await? {
+        if let Some(need) = entry.need.filter(|_| entry.grant > 0) {
+            given_back.push((entry.attempt.tenant.clone(), need));
+        }
         if let Some((key, _)) = entry.place.filter(|_| entry.grant > 0)
             && let Some(state) = places.get_mut(&(entry.attempt.tenant, key))
         {
@@ -163,27 +245,51 @@ pub(super) async fn settle<T: PermitTables>(
         if entry.grant > 0 {
             entry.grant += 1; // It is told again, and an end of what it was told before is none of this.
             told.push(entry);
-        } else if entry.place.is_none() {
+        } else if entry.place.is_none() && entry.need.is_none() {
             granted.push(entry);
         }
     }
-    let mut idle = Vec::new();
-    for (key, state) in &mut places {
+    let mut queues = Vec::new();
+    for (key, state) in &places {
         let waiting = tables.waiting(key, NEXT).await?;
+        queues.push((key.clone(), *state, waiting));
+    }
+    let short: Vec<Entry> =
+        tables.short(&needy, NEXT).await?.into_iter().filter(|entry| entry.place.is_none()).collect();
+    let waiting = queues.iter().flat_map(|(_, _, waiting)| waiting);
+    let tenants: BTreeSet<TenantId> =
+        waiting.filter(|entry| entry.need.is_some()).map(|entry| entry.attempt.tenant.clone()).chain(needy).collect();
+    let mut accounts = tables.accounts(&tenants.into_iter().collect::<Vec<_>>()).await?;
+    for (tenant, need) in given_back {
+        if let Some(account) = accounts.get_mut(&tenant) {
+            account.give_back(need);
+        }
+    }
+    let mut turns = Turns { accounts, granted, denied: Vec::new(), full: BTreeSet::new() };
+    let mut idle = Vec::new();
+    for (key, mut state, waiting) in queues {
         let mut left = waiting.len();
         for entry in waiting {
             let max = entry.place.as_ref().map_or(0, |(_, max)| *max);
             if state.in_use >= max {
                 break;
             }
-            state.in_use += 1;
+            match turns.take(entry) {
+                Turn::Granted => state.in_use += 1,
+                Turn::Denied => {}
+                Turn::NotYet => break,
+            }
             left -= 1;
-            granted.push(entry);
         }
         if state.in_use == 0 && left == 0 {
             idle.push(key.clone());
         }
+        places.insert(key, state);
     }
+    for entry in short {
+        turns.take(entry);
+    }
+    let Turns { accounts, mut granted, denied, .. } = turns;
 
     let paced: BTreeSet<Key> = granted
         .iter()
@@ -206,13 +312,88 @@ pub(super) async fn settle<T: PermitTables>(
     tables.write(KeyKind::Place, &changed).await?;
     tables.write(KeyKind::Pace, &paces.into_iter().collect::<Vec<_>>()).await?;
     tables.forget(&idle).await?;
+    tables.write_accounts(&accounts.into_iter().collect::<Vec<_>>()).await?;
+    let refused: Vec<PermitEnd> =
+        denied.iter().map(|each| PermitEnd { attempt: each.attempt.clone(), why: EndOf::Attempt }).collect();
+    tables.remove(&refused).await?;
 
     let answers = granted.into_iter().map(|entry| Granted {
         attempt: entry.attempt,
         from: (entry.from > now).then(|| Timestamp::from_micros(entry.from)),
         grant: u64::try_from(entry.grant).unwrap_or(0),
     });
-    Ok(answers.collect())
+    Ok(Settled { granted: answers.collect(), denied })
+}
+
+/// Those whose turn has come, one after the other.
+struct Turns {
+    accounts: BTreeMap<TenantId, Account>,
+    granted: Vec<Entry>,
+    denied: Vec<Denied>,
+    /// Tenants in whose budget somebody waits in front.
+    full: BTreeSet<TenantId>,
+}
+
+enum Turn {
+    Granted,
+    Denied,
+    NotYet,
+}
+
+impl Turns {
+    fn take(&mut self, entry: Entry) -> Turn {
+        let Some(need) = entry.need else {
+            self.granted.push(entry);
+            return Turn::Granted;
+        };
+        let tenant = &entry.attempt.tenant;
+        let Some(account) = self.accounts.get_mut(tenant) else { return Turn::NotYet };
+        match account.room(need) {
+            // Nobody overtakes who waits for room, or a large need would never be met.
+            Room::Enough if !self.full.contains(tenant) => {
+                account.set_aside(need);
+                self.granted.push(entry);
+                Turn::Granted
+            }
+            Room::Enough | Room::Later => {
+                self.full.insert(tenant.clone());
+                Turn::NotYet
+            }
+            Room::Never { limit, current, max } => {
+                let on_limit = account.limits.on_limit;
+                let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+                let (current, max) = (unsigned(current), unsigned(max));
+                self.denied.push(Denied { attempt: entry.attempt, limit, current, max, on_limit });
+                Turn::Denied
+            }
+        }
+    }
+}
+
+/// Counts what executions have used.
+pub(super) async fn spend<T: PermitTables>(tables: &mut T, spent: &[Spent]) -> Result<(), T::Error> {
+    let mut latest: BTreeMap<ExecutionId, &Spent> = BTreeMap::new();
+    for each in spent {
+        let kept = latest.entry(each.execution).or_insert(each);
+        if kept.sequence < each.sequence {
+            *kept = each;
+        }
+    }
+    let mut new: BTreeMap<TenantId, (i64, i64)> = BTreeMap::new();
+    for each in latest.into_values() {
+        let (cost, tokens) = tables.mark(each).await?;
+        let sum = new.entry(each.tenant.clone()).or_default();
+        *sum = (sum.0.saturating_add(cost), sum.1.saturating_add(tokens));
+    }
+    let tenants: Vec<TenantId> = new.keys().cloned().collect();
+    let mut accounts = tables.accounts(&tenants).await?;
+    for (tenant, (cost, tokens)) in new {
+        if let Some(account) = accounts.get_mut(&tenant) {
+            account.cost = account.cost.saturating_add(cost);
+            account.tokens = account.tokens.saturating_add(tokens);
+        }
+    }
+    tables.write_accounts(&accounts.into_iter().collect::<Vec<_>>()).await
 }
 
 /// Whether an end means the row of its attempt.

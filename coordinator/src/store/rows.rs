@@ -4,14 +4,15 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 
 use bytes::Bytes;
 use stepstream_shared::background::{BackgroundMode, BackgroundStatus};
+use stepstream_shared::cost::Money;
 use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
-use super::permits::{Entry, Key, KeyState, Spacing};
+use super::permits::{Account, Entry, Key, KeyState, Spacing};
 use crate::ports::{
     Agenda, AgendaRow, Append, Appended, AttemptRef, DueCursor, InBackground, LINEAGE_DEPTH, Lineage, ListCursor,
-    Listed, PartitionOwner, PermitCursor, PermitRow, Snapshot, StoreError, StoredAppend, StoredGraph, StoredSchedule,
-    Summary, TimerCursor,
+    Listed, PartitionOwner, PermitCursor, PermitRow, Snapshot, Spent, StoreError, StoredAppend, StoredGraph,
+    StoredSchedule, Summary, TenantAccount, TenantLimits, TimerCursor,
 };
 
 /// first_seq, last_seq, epoch, hash, body, stands for another log's.
@@ -36,9 +37,24 @@ pub(super) type TimerRow = (String, Vec<u8>, i64, i64);
 pub(super) type SnapshotRow = (String, Vec<u8>, i64, i64, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 /// digest, name, version, document, registered_at.
 pub(super) type GraphRow = (Vec<u8>, String, String, String, i64);
-/// tenant, execution, step, attempt, place, places, pace, interval_us, ahead_us, granted, from_us.
-pub(super) type EntryRow =
-    (String, Vec<u8>, i64, i64, Option<String>, Option<i64>, Option<String>, Option<i64>, Option<i64>, i64, i64);
+/// tenant, execution, step, attempt, place, places, pace, interval_us, ahead_us, need_cost, need_tokens, granted, from_us.
+pub(super) type EntryRow = (
+    String,
+    Vec<u8>,
+    i64,
+    i64,
+    Option<String>,
+    Option<i64>,
+    Option<String>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    Option<i64>,
+    i64,
+    i64,
+);
+/// tenant, limits, cost, tokens, reserved_cost, reserved_tokens.
+pub(super) type AccountRow = (String, String, i64, i64, i64, i64);
 /// tenant, execution, step, attempt, granted.
 pub(super) type StandingRow = (String, Vec<u8>, i64, i64, i64);
 /// tenant, id, partition, name, version, next_at, definition, state.
@@ -292,11 +308,12 @@ fn attempt_ref(tenant_text: &str, execution: &[u8], step: i64, attempt: i64) -> 
 }
 
 pub(super) fn entry(row: EntryRow) -> Result<Entry, StoreError> {
-    let (tenant, execution, step, attempt, place, places, pace, interval, ahead, grant, from) = row;
+    let (tenant, execution, step, attempt, place, places, pace, interval, ahead, cost, tokens, grant, from) = row;
     Ok(Entry {
         attempt: attempt_ref(&tenant, &execution, step, attempt)?,
         place: place.zip(places),
         pace: pace.zip(interval.zip(ahead).map(|(interval, ahead)| Spacing { interval, ahead })),
+        need: cost.zip(tokens),
         grant,
         from,
     })
@@ -316,6 +333,38 @@ pub(super) fn keys(found: Vec<(String, String, i64, i64)>) -> Result<BTreeMap<Ke
         Ok(((tenant(&of)?, key), KeyState { in_use, taken_until }))
     };
     found.into_iter().map(key).collect()
+}
+
+pub(super) fn limits(text: &str) -> Result<TenantLimits, StoreError> {
+    serde_json::from_str(text).map_err(|error| corrupt(format!("the limits of a tenant: {error}")))
+}
+
+pub(super) fn limits_text(limits: &TenantLimits) -> Result<String, StoreError> {
+    serde_json::to_string(limits).map_err(|error| StoreError::Refused { reason: error.to_string() })
+}
+
+pub(super) fn account(row: AccountRow) -> Result<(TenantId, Account), StoreError> {
+    let (of, text, cost, tokens, reserved_cost, reserved_tokens) = row;
+    Ok((tenant(&of)?, Account { limits: limits(&text)?, cost, tokens, reserved_cost, reserved_tokens }))
+}
+
+/// day, cost, tokens, reserved_cost, reserved_tokens.
+pub(super) fn tenant_account(row: (i64, i64, i64, i64, i64)) -> Result<TenantAccount, StoreError> {
+    let (day, cost, tokens, reserved_cost, reserved_tokens) = row;
+    let amount = |number| unsigned(number, "an amount");
+    Ok(TenantAccount {
+        day,
+        cost: Money::from_micros(amount(cost)?),
+        tokens: amount(tokens)?,
+        reserved_cost: Money::from_micros(amount(reserved_cost)?),
+        reserved_tokens: amount(reserved_tokens)?,
+    })
+}
+
+/// What is new of what an execution has used; `None` when that is known already.
+pub(super) fn news(spent: &Spent, (sequence, cost, tokens): (i64, i64, i64)) -> Option<(i64, i64)> {
+    let grown = |now: u64, before: i64| (signed(now) - before).max(0);
+    (signed(spent.sequence) > sequence).then(|| (grown(spent.cost.micros(), cost), grown(spent.tokens, tokens)))
 }
 
 /// Before every row when there is no cursor.

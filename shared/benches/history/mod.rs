@@ -39,6 +39,7 @@ pub fn begin(document: &str, inputs: &serde_json::Value) -> History {
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background: None,
+        governed: false,
     };
     let mut history = History { graphs, appends: Vec::new(), execution: empty() };
     history.take(Command::Create(Box::new(request)));

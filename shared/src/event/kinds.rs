@@ -57,6 +57,9 @@ pub enum EventData {
         /// It runs in the background, so.
         #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
         background: Option<Box<Background>>,
+        /// Its tenant had limits when it began: what its steps may need is set aside in the tenant's account too.
+        #[serde(rename = "v", default, skip_serializing_if = "is_default")]
+        governed: bool,
     },
     /// Its moment has come: it waits for a place among the background executions that run.
     #[serde(rename = "bq")]
@@ -522,6 +525,9 @@ pub enum EventData {
         /// What is open may yet leave enough: nothing is scheduled until some of it has ended.
         #[serde(rename = "h", default, skip_serializing_if = "is_default")]
         held: bool,
+        /// It is the tenant's, and other executions have their part in it.
+        #[serde(rename = "t", default, skip_serializing_if = "is_default")]
+        tenant: bool,
     },
     /// Somebody gave the execution another budget.
     #[serde(rename = "bs")]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::cost::Money;
 use crate::graph::Priority;
 
 /// A place under a key, a moment under another, or both; as evaluated when the step was scheduled.
@@ -13,6 +14,9 @@ pub struct PermitAsk {
     /// A moment in a sequence of evenly spaced ones.
     #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
     pub pace: Option<Pace>,
+    /// What it may need at most of the tenant's budget of the day.
+    #[serde(rename = "u", default, skip_serializing_if = "Option::is_none")]
+    pub need: Option<Need>,
     /// Who has its turn first among those that wait for a place.
     #[serde(rename = "p", default, skip_serializing_if = "is_normal")]
     pub priority: Priority,
@@ -38,6 +42,19 @@ pub struct Pace {
     pub per_us: u64,
     #[serde(rename = "b")]
     pub burst: u32,
+}
+
+/// An amount that is set aside.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Need {
+    #[serde(rename = "u", default, skip_serializing_if = "Money::is_zero")]
+    pub cost: Money,
+    #[serde(rename = "t", default, skip_serializing_if = "is_zero")]
+    pub tokens: u64,
+}
+
+fn is_zero(value: &u64) -> bool {
+    *value == 0
 }
 
 fn is_normal(priority: &Priority) -> bool {

@@ -89,6 +89,7 @@ pub fn wait_json(wait: &Wait) -> Value {
             "rate": ask.pace.as_ref().map(|pace| {
                 json!({"key": pace.key, "max": pace.max, "per_us": pace.per_us, "burst": pace.burst})
             }),
+            "budget": ask.need.map(|need| json!({"cost_usd": need.cost, "tokens": need.tokens})),
             "priority": ask.priority,
         }),
     };
@@ -335,7 +336,10 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("current", json!(current));
             put("max", json!(max));
         }
-        EventData::LimitReached { limit, current, max, held } => {
+        EventData::LimitReached { limit, current, max, held, tenant } => {
+            if *tenant {
+                put("of", json!("tenant"));
+            }
             put("limit", json!(limit));
             put("current", json!(current));
             put("max", json!(max));

@@ -112,6 +112,7 @@ impl Execution {
             metadata: _,
             limits,
             background,
+            governed,
         } = data
         else {
             return;
@@ -123,6 +124,7 @@ impl Execution {
         self.parent.clone_from(parent);
         self.depth = parent.as_ref().map_or(0, |parent| parent.depth);
         self.limits.clone_from(limits);
+        self.governed = *governed;
         self.origin.clone_from(origin);
         self.request_hash.clone_from(request_hash);
         self.created_at = at;
@@ -339,7 +341,7 @@ impl Fold<'_> {
                 self.told_late(*step, *attempt)
             }
             EventData::LimitWarned { limit, .. } => self.limit_warned(*limit),
-            EventData::LimitReached { limit, held, .. } => self.limit_reached(*limit, *held),
+            EventData::LimitReached { limit, held, tenant, .. } => self.limit_reached(*limit, *held, *tenant),
             EventData::BudgetSet { control, max_cost, max_tokens } => self.budget_set(*control, *max_cost, *max_tokens),
         }
     }

@@ -13,8 +13,8 @@ use crate::background::Background;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
 use crate::event::child::ChildEnding;
-use crate::event::{Ending, Event, EventData, Message, Note, Origin, ParentLink, SkipReason, Spent};
-use crate::graph::{CompiledGraph, GraphDigest, Graphs, LimitOverrides, Task};
+use crate::event::{Ending, Event, EventData, Message, Note, Origin, ParentLink, SkipReason, Spent, Violation};
+use crate::graph::{CompiledGraph, GraphDigest, Graphs, LimitOverrides, OnLimit, Task};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 use crate::wire::ClaimId;
@@ -73,6 +73,15 @@ pub enum Command {
         step: u32,
         attempt: u32,
         from: Option<Timestamp>,
+    },
+    /// The tenant's budget is used up, and the permit of an attempt with it.
+    PermitDenied {
+        step: u32,
+        attempt: u32,
+        limit: Violation,
+        current: u64,
+        max: u64,
+        on_limit: OnLimit,
     },
     /// Somebody outside asks for something, and is answered.
     Steer(Box<Steer>),
@@ -137,6 +146,8 @@ pub struct StartRequest {
     pub limits: LimitOverrides,
     /// It runs in the background: it is queued, and started when there is a place for it.
     pub background: Option<Box<Background>>,
+    /// Its tenant has limits.
+    pub governed: bool,
 }
 
 /// Why a command was refused. Nothing has changed.
@@ -283,6 +294,9 @@ impl Decision<'_> {
             Command::InboxForwarded { child, messages } => self.inbox_forwarded(child, &messages)?,
             Command::Inherit { from, messages } => self.inherit(from, messages)?,
             Command::PermitGranted { step, attempt, from } => self.permit_granted(step, attempt, from)?,
+            Command::PermitDenied { step, attempt, limit, current, max, on_limit } => {
+                self.permit_denied(step, attempt, (limit, current, max), on_limit)?;
+            }
             Command::Steer(steer) => {
                 if !self.steer(*steer)? {
                     return Ok(());
@@ -364,6 +378,7 @@ impl Decision<'_> {
             metadata: request.metadata,
             limits: request.limits,
             background: request.background,
+            governed: request.governed,
         })?;
         for node in breakpoints {
             self.emit(EventData::BreakpointSet { node, on: true, control: None })?;

@@ -66,7 +66,7 @@ impl Decision<'_> {
             }
             if needs > 0 && spent.saturating_add(reserved).saturating_add(needs) > max {
                 let current = spent.saturating_add(reserved).saturating_add(needs);
-                self.emit(EventData::LimitReached { limit, current, max, held: true })?;
+                self.emit(EventData::LimitReached { limit, current, max, held: true, tenant: false })?;
                 return Ok(Room::Later);
             }
         }
@@ -95,7 +95,7 @@ impl Decision<'_> {
         if self.execution.state != ExecutionState::Running && on_limit != OnLimit::FailStep {
             return Ok(None); // Whoever lets it go on finds the limit again.
         }
-        self.emit(EventData::LimitReached { limit, current, max, held: false })?;
+        self.emit(EventData::LimitReached { limit, current, max, held: false, tenant: false })?;
         match on_limit {
             // No step is about to run in an execution in which nothing happens.
             OnLimit::FailStep if limit == Violation::IdleTimeout => self.fail_execution(error, None)?,
@@ -126,7 +126,7 @@ impl Decision<'_> {
         let max = self.execution.limits(self.graph).max_steps;
         let (current, limit) = (u64::from(ordinal) + 1, Violation::StepLimit);
         if ordinal >= max {
-            self.emit(EventData::LimitReached { limit, current, max: u64::from(max), held: false })?;
+            self.emit(EventData::LimitReached { limit, current, max: u64::from(max), held: false, tenant: false })?;
             self.fail_execution(limit_error(limit, current, u64::from(max)), map_step)?;
             return Ok(false);
         }
@@ -159,7 +159,7 @@ impl Decision<'_> {
         let max = self.execution.limits(self.graph).wall_time.unwrap_or_default();
         let max = u64::try_from(max.as_millis()).unwrap_or(u64::MAX);
         let (limit, current) = (Violation::WallTimeLimit, max);
-        self.emit(EventData::LimitReached { limit, current, max, held: false })?;
+        self.emit(EventData::LimitReached { limit, current, max, held: false, tenant: false })?;
         self.fail_execution(limit_error(limit, current, max), None)
     }
 
@@ -176,7 +176,7 @@ impl Decision<'_> {
             && self.execution.compensation.is_none()
             && !self.execution.usage.reached.contains(&limit)
         {
-            self.emit(EventData::LimitReached { limit, current, max: alert.micros(), held: false })?;
+            self.emit(EventData::LimitReached { limit, current, max: alert.micros(), held: false, tenant: false })?;
             self.emit(EventData::ExecutionWaiting { reason: WaitReason::CostThreshold, step: None, control: None })?;
         }
         Ok(())

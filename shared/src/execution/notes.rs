@@ -158,7 +158,7 @@ impl Decision<'_> {
             if current > max {
                 let (current, max) = (u64::from(current), u64::from(max));
                 // What was found before goes on; that more was found is on record.
-                return self.emit(EventData::LimitReached { limit, current, max, held: false });
+                return self.emit(EventData::LimitReached { limit, current, max, held: false, tenant: false });
             }
         }
         self.warn_once(Violation::DiscoveredStepLimit, u64::from(found.found + 1), u64::from(bounds.max_steps))?;

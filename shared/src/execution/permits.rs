@@ -13,16 +13,19 @@ use serde::{Deserialize, Serialize};
 
 use super::advance::expression_failed;
 use super::decide::{Decision, Rejection};
-use super::lifecycle::ExecutionState;
+use super::lifecycle::{ExecutionState, WaitReason};
 use super::scope::View;
 use super::state::{Deadline, Execution};
 use super::steering::{NAME_BYTES, Refusal};
 use super::step::StepState;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
-use crate::event::{EventData, Pace, PermitAsk, Place, Violation, Wait};
+use crate::event::{EventData, Need, Pace, PermitAsk, Place, Violation, Wait};
 use crate::graph::expression::Template;
-use crate::graph::{CompiledGraph, Task};
+use crate::graph::{CompiledGraph, OnLimit, Reserve, Task};
 use crate::time::Timestamp;
+
+/// In the place of a step: the execution itself, which has its place among those that its tenant may have at the same time.
+pub const EXECUTION_PERMIT: u32 = u32::MAX;
 
 /// The permits of an execution's open steps.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -129,6 +132,9 @@ impl Execution {
     }
 
     pub fn permit_standing(&self, ordinal: u32, attempt: u32) -> PermitStanding {
+        if ordinal == EXECUTION_PERMIT {
+            return if self.state.is_terminal() { PermitStanding::Over } else { PermitStanding::Holds };
+        }
         let current = self.step(ordinal).filter(|step| step.attempt == attempt && !step.state.is_terminal());
         if current.is_none() || self.losing.contains(&ordinal) {
             return PermitStanding::Over;
@@ -144,17 +150,28 @@ impl Execution {
         }
     }
 
+    /// Its tenant had limits when it began.
+    pub fn is_governed(&self) -> bool {
+        self.governed
+    }
+
     /// Whether attempts at a step need a permit.
     pub fn needs_permit(&self, graph: &CompiledGraph, ordinal: u32) -> bool {
         let undoes = self.step(ordinal).is_none_or(|step| step.undoes.is_some());
-        !undoes && self.task_of(graph, ordinal).is_some_and(|task| task.permits.is_some())
+        let needs = |task: &Task| task.permits.is_some() || (self.governed && task.reserve != Reserve::default());
+        !undoes && self.task_of(graph, ordinal).is_some_and(needs)
     }
 }
 
 impl Decision<'_> {
     /// What an attempt at this task asks for before it runs: keys are evaluated once, when the step is scheduled.
     pub(super) fn permit_for(&self, task: &Task, view: &View<'_>) -> Result<Option<PermitAsk>, ExecutionError> {
-        let Some(rules) = &task.permits else { return Ok(None) };
+        let need = Some(task.reserve).filter(|reserve| self.execution.governed && *reserve != Reserve::default());
+        let need = need.map(|Reserve { cost, tokens }| Need { cost, tokens });
+        let Some(rules) = &task.permits else {
+            let ask = PermitAsk { place: None, pace: None, need, priority: task.priority };
+            return Ok(need.is_some().then_some(ask));
+        };
         let place = match &rules.concurrency {
             Some(rule) => Some(Place { key: key(&rule.key, view, "concurrency")?, max: rule.max }),
             None => None,
@@ -168,7 +185,7 @@ impl Decision<'_> {
             }),
             None => None,
         };
-        Ok(Some(PermitAsk { place, pace, priority: task.priority }))
+        Ok(Some(PermitAsk { place, pace, need, priority: task.priority }))
     }
 
     /// A step that was just scheduled waits for its permit, if it needs one.
@@ -206,6 +223,35 @@ impl Decision<'_> {
         self.emit(EventData::PermitGranted { step, attempt, from })
     }
 
+    /// The tenant's budget has no room for an attempt, nor will it have today: the tenant says what follows.
+    pub(super) fn permit_denied(
+        &mut self,
+        step: u32,
+        attempt: u32,
+        (limit, current, max): (Violation, u64, u64),
+        on_limit: OnLimit,
+    ) -> Result<(), Rejection> {
+        self.not_over()?;
+        match self.execution.permit_standing(step, attempt) {
+            PermitStanding::Asks => {}
+            PermitStanding::Withheld => return Err(Refusal::Withheld(self.execution.state).into()),
+            PermitStanding::Holds | PermitStanding::Over => {
+                return Err(Refusal::NotWaiting(self.node_name(step)).into());
+            }
+        }
+        self.emit(EventData::LimitReached { limit, current, max, held: false, tenant: true })?;
+        let error = used_up(limit, current, max);
+        match on_limit {
+            OnLimit::FailStep => self.fail_step(step, error, 0),
+            OnLimit::Stop => self.fail_execution(error, None),
+            OnLimit::Pause => self.pause(error.message),
+            OnLimit::Approve => {
+                let reason = WaitReason::CostThreshold;
+                self.emit(EventData::ExecutionWaiting { reason, step: None, control: None })
+            }
+        }
+    }
+
     /// The moment of a permit has come, or a step has waited for one for as long as it may.
     pub(super) fn permit_is_due(&mut self, step: u32) -> Result<(), Rejection> {
         let Some(attempt) = self.execution.step(step).map(|step| step.attempt) else { return Ok(()) };
@@ -217,6 +263,17 @@ impl Decision<'_> {
         let limit = if places { Violation::ConcurrencyLimit } else { Violation::RateLimit };
         self.fail_step(step, no_permit(limit, &self.node_name(step)), 0)
     }
+}
+
+fn used_up(limit: Violation, current: u64, max: u64) -> ExecutionError {
+    let message = match limit {
+        Violation::TokenLimit => format!("the tenant would use {current} of {max} tokens today (tokens_per_day)"),
+        _ => {
+            let (current, max) = (crate::cost::Money::from_micros(current), crate::cost::Money::from_micros(max));
+            format!("the tenant would spend {current} USD of {max} USD today (cost_usd_per_day)")
+        }
+    };
+    ExecutionError::new(limit.category(), message).with_code(ErrorCode::new(limit.name()))
 }
 
 fn no_permit(limit: Violation, node: &str) -> ExecutionError {
@@ -239,8 +296,9 @@ fn key(template: &Template, view: &View<'_>, what: &str) -> Result<String, Execu
     match given {
         serde_json::Value::String(text) if text.is_empty() => Err(bad("none".to_owned())),
         serde_json::Value::String(text) if text.len() > NAME_BYTES => Err(bad(format!("{} bytes", text.len()))),
-        // PostgreSQL keeps no such text.
-        serde_json::Value::String(text) if text.contains('\0') => Err(bad("a text with a NUL in it".to_owned())),
+        serde_json::Value::String(text) if text.contains(char::is_control) => {
+            Err(bad("a text with control characters in it".to_owned()))
+        }
         serde_json::Value::String(text) => Ok(text),
         serde_json::Value::Number(number) => Ok(number.to_string()),
         other => Err(bad(match other {

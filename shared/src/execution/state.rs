@@ -174,6 +174,9 @@ pub struct Execution {
     /// Bytes outside the log.
     #[serde(default, skip_serializing_if = "Artifacts::is_none")]
     pub(super) artifacts: Artifacts,
+    /// What it may need is set aside in its tenant's account too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) governed: bool,
     /// Open steps of branches that have lost their race, to be closed before anything else follows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) losing: BTreeSet<u32>,
@@ -670,6 +673,7 @@ impl Execution {
             decisions: Decisions::default(),
             idle_due: None,
             artifacts: Artifacts::default(),
+            governed: false,
             losing: BTreeSet::new(),
             undoable: Vec::new(),
             compensation: None,

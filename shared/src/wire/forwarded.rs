@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::{PROTOCOL, TraceContext, WireError, decode, encode, holds_values};
 use crate::background::Background;
 use crate::data::Data;
-use crate::event::{Actor, ChildEnding, Message, ParentLink, Spent};
+use crate::event::{Actor, ChildEnding, Message, ParentLink, Spent, Violation};
 use crate::execution::{AfterEnd, Steer};
-use crate::graph::{GraphDigest, LimitOverrides};
+use crate::graph::{GraphDigest, LimitOverrides, OnLimit};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
 
@@ -76,6 +76,8 @@ pub enum ForwardedRequest {
     Inherit { from: ExecutionId, messages: Vec<(u64, Message)> },
     /// To a parent: the child has ended, and what it gave is too large to be said. It is in the store.
     LookAfter { child: ExecutionId },
+    /// The tenant's budget is used up, and the permit of an attempt with it.
+    PermitDenied { step: u32, attempt: u32, limit: Violation, current: u64, max: u64, on_limit: OnLimit },
     /// Something is asked of an execution that exists.
     Steer(Steer),
 }
@@ -102,6 +104,7 @@ pub enum Answer {
     Forbidden(String),
     NotThere(String),
     Full(String),
+    TooMany(String),
     Unavailable(String),
     Exhausted(String),
     Corrupt(String),
@@ -128,7 +131,8 @@ impl Forwarded {
             | ForwardedRequest::LookAfter { .. }
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
-            | ForwardedRequest::AfterEnd(_) => {}
+            | ForwardedRequest::AfterEnd(_)
+            | ForwardedRequest::PermitDenied { .. } => {}
         }
         Ok(forwarded)
     }

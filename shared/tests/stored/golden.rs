@@ -341,6 +341,7 @@ fn record_with(
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background,
+        governed: false,
     };
     let commands = std::iter::once(Command::Create(Box::new(request))).chain(commands);
     let mut execution = Execution::empty(id, tenant.clone());

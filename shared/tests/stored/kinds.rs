@@ -50,6 +50,7 @@ pub(crate) fn all() -> Vec<EventData> {
             metadata: Some(data(json!({"team": "orders"}))),
             limits: LimitOverrides::default(),
             background: None,
+            governed: false,
         },
         EventData::BackgroundQueued {},
         EventData::TargetBindingApplied {
@@ -130,7 +131,7 @@ pub(crate) fn all() -> Vec<EventData> {
             attempt: None,
         },
         EventData::LimitWarned { limit: Violation::CostLimit, current: 4_000_000, max: 5_000_000 },
-        EventData::LimitReached { limit: Violation::TokenLimit, current: 1_001, max: 1_000, held: true },
+        EventData::LimitReached { limit: Violation::TokenLimit, current: 1_001, max: 1_000, held: true, tenant: false },
         EventData::BudgetSet {
             control: ControlId::from_bytes([20; 20]),
             max_cost: Some(Money::from_micros(7_000_000)),

@@ -50,6 +50,7 @@ fn a_no_op_step_costs_at_most_300_stored_bytes() {
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background: None,
+        governed: false,
     };
     let start = row(&mut execution, Command::Create(Box::new(request)));
     let completed = |step, output| Command::Completed {

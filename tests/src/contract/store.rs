@@ -118,6 +118,12 @@ macro_rules! store_contract {
             many_askers_at_once_never_hold_more_than_there_are_places
             many_askers_at_once_get_moments_that_are_spaced
             too_many_permits_at_a_time_are_refused
+            what_is_set_aside_and_what_is_spent_stay_inside_the_days_budget
+            an_attempt_that_the_days_budget_has_no_room_for_is_denied
+            what_executions_have_used_is_counted_once
+            a_budget_of_the_day_and_places_are_had_together_or_not_at_all
+            many_askers_at_once_stay_inside_the_days_budget
+            limits_of_a_tenant_are_kept_and_are_its_own
             many_appenders_on_many_executions_leave_no_gap
             of_two_writers_on_one_execution_one_wins_each_sequence
             a_takeover_in_the_middle_of_a_stream_of_appends_loses_and_doubles_nothing

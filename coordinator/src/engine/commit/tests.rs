@@ -33,6 +33,7 @@ impl Run {
             breakpoints: Vec::new(),
             limits: LimitOverrides::default(),
             background: None,
+            governed: false,
         };
         run.hears(Command::Create(Box::new(request)));
         run

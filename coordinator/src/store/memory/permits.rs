@@ -8,11 +8,15 @@ use async_trait::async_trait;
 use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_shared::event::PermitAsk;
 use stepstream_shared::graph::Priority;
-use stepstream_shared::id::{ExecutionId, PartitionId};
+use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use super::MemoryStore;
-use crate::ports::{AttemptRef, Granted, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError};
-use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
+use crate::ports::{
+    AttemptRef, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
+    TenantAccount, TenantLimits,
+};
+use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
+use crate::store::rows::{self, signed};
 
 type Place = (ExecutionId, u32, u32);
 
@@ -22,6 +26,15 @@ pub(super) struct Permits {
     rows: BTreeMap<Place, Row>,
     keys: BTreeMap<(KeyKind, Key), KeyState>,
     ordinal: u64,
+    tenants: BTreeMap<TenantId, Tenant>,
+    /// Sequence, micro-dollars, tokens.
+    spent: BTreeMap<ExecutionId, (i64, i64, i64)>,
+}
+
+#[derive(Default)]
+struct Tenant {
+    day: i64,
+    account: Account,
 }
 
 struct Row {
@@ -31,6 +44,10 @@ struct Row {
     ordinal: u64,
     /// In microseconds since 1970.
     since: i64,
+}
+
+fn today() -> i64 {
+    now().div_euclid(86_400_000_000)
 }
 
 fn place(attempt: &AttemptRef) -> Place {
@@ -46,6 +63,7 @@ fn entry(attempt: &AttemptRef, ask: &PermitAsk) -> Entry {
         attempt: attempt.clone(),
         place: ask.place.as_ref().map(|place| (place.key.clone(), i64::from(place.max))),
         pace: ask.pace.as_ref().and_then(|pace| Some((pace.key.clone(), Spacing::of(ask)?))),
+        need: ask.need.map(|need| (signed(need.cost.micros()), signed(need.tokens))),
         grant: 0,
         from: 0,
     }
@@ -104,6 +122,44 @@ impl PermitTables for Permits {
         Ok(rows.into_iter().take(limit as usize).map(|row| row.entry.clone()).collect())
     }
 
+    async fn short(&mut self, tenants: &[TenantId], limit: u32) -> Result<Vec<Entry>, Infallible> {
+        let waits = |row: &&Row| {
+            row.entry.grant == 0 && row.entry.need.is_some() && tenants.contains(&row.entry.attempt.tenant)
+        };
+        let mut rows: Vec<&Row> = self.rows.values().filter(waits).collect();
+        rows.sort_by_key(|row| (row.priority, row.ordinal));
+        Ok(rows.into_iter().take(limit as usize).map(|row| row.entry.clone()).collect())
+    }
+
+    async fn accounts(&mut self, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, Account>, Infallible> {
+        let mut accounts = BTreeMap::new();
+        for name in tenants {
+            let tenant = self.tenants.entry(name.clone()).or_default();
+            if tenant.day != today() {
+                tenant.day = today();
+                (tenant.account.cost, tenant.account.tokens) = (0, 0);
+            }
+            accounts.insert(name.clone(), tenant.account.clone());
+        }
+        Ok(accounts)
+    }
+
+    async fn write_accounts(&mut self, accounts: &[(TenantId, Account)]) -> Result<(), Infallible> {
+        for (name, account) in accounts {
+            if let Some(tenant) = self.tenants.get_mut(name) {
+                tenant.account = account.clone();
+            }
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, spent: &Spent) -> Result<(i64, i64), Infallible> {
+        let kept = self.spent.entry(spent.execution).or_default();
+        let Some(news) = rows::news(spent, *kept) else { return Ok((0, 0)) };
+        *kept = (signed(spent.sequence), signed(spent.cost.micros()), signed(spent.tokens));
+        Ok(news)
+    }
+
     async fn grant(&mut self, entries: &[Entry]) -> Result<(), Infallible> {
         for entry in entries {
             if let Some(row) = self.rows.get_mut(&place(&entry.attempt)) {
@@ -131,7 +187,7 @@ impl PermitTables for Permits {
 
 #[async_trait]
 impl PermitStore for MemoryStore {
-    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Settled, StoreError> {
         permits::check(ends, asks)?;
         // Nothing in it waits for anything, so it holds no other task up.
         let mut tables = self.permits.lock().await;
@@ -163,6 +219,36 @@ impl PermitStore for MemoryStore {
             grant: u64::try_from(row.entry.grant).ok().filter(|grant| *grant > 0),
         });
         Ok(rows.take(limit as usize).collect())
+    }
+
+    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+        let mut tables = self.permits.lock().await;
+        match permits::spend(&mut *tables, spent).await {
+            Ok(()) => Ok(()),
+            Err(never) => match never {},
+        }
+    }
+
+    async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError> {
+        let tables = self.permits.lock().await;
+        Ok(tables.tenants.get(tenant).map(|tenant| tenant.account.limits.clone()).unwrap_or_default())
+    }
+
+    async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError> {
+        let mut tables = self.permits.lock().await;
+        tables.tenants.entry(tenant.clone()).or_default().account.limits = limits.clone();
+        Ok(())
+    }
+
+    async fn tenant_account(&self, tenant: &TenantId) -> Result<TenantAccount, StoreError> {
+        let mut tables = self.permits.lock().await;
+        let accounts = match tables.accounts(std::slice::from_ref(tenant)).await {
+            Ok(accounts) => accounts,
+            Err(never) => match never {},
+        };
+        let Account { cost, tokens, reserved_cost, reserved_tokens, .. } =
+            accounts.get(tenant).cloned().unwrap_or_default();
+        rows::tenant_account((today(), cost, tokens, reserved_cost, reserved_tokens))
     }
 
     async fn forget_idle_keys(&self) -> Result<(), StoreError> {

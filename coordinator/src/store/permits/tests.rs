@@ -7,7 +7,8 @@ use super::*;
 
 fn spacing(max: u32, per_us: u64, burst: u32) -> Spacing {
     let pace = Some(Pace { key: "k".to_owned(), max, per_us, burst });
-    Spacing::of(&PermitAsk { place: None, pace, priority: stepstream_shared::graph::Priority::Normal }).unwrap()
+    Spacing::of(&PermitAsk { place: None, pace, need: None, priority: stepstream_shared::graph::Priority::Normal })
+        .unwrap()
 }
 
 #[test]

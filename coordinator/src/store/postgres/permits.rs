@@ -6,17 +6,17 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgBindIterExt;
 use sqlx::{PgConnection, PgPool};
-use stepstream_shared::id::PartitionId;
+use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::{PostgresStore, failure, patiently};
 use crate::ports::{
-    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
-    StoreError,
+    AttemptRef, EndOf, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent,
+    StoreError, TenantAccount, TenantLimits,
 };
-use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
-use crate::store::rows::{self, EntryRow, StandingRow, signed};
+use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
+use crate::store::rows::{self, AccountRow, EntryRow, StandingRow, signed};
 
-const ROW: &str = "p.tenant, p.execution, p.step, p.attempt, p.place, p.places, p.pace, p.interval_us, p.ahead_us, p.granted, p.from_us";
+const ROW: &str = "p.tenant, p.execution, p.step, p.attempt, p.place, p.places, p.pace, p.interval_us, p.ahead_us, p.need_cost, p.need_tokens, p.granted, p.from_us";
 
 struct Tables<'c>(&'c mut PgConnection);
 
@@ -54,15 +54,18 @@ impl PermitTables for Tables<'_> {
         let attempts = asks.clone().map(|ask| &ask.attempt);
         let asked = asks.clone().map(|ask| &ask.ask);
         let query = sqlx::query(
-            "with turn as materialized (select nextval(pg_get_serial_sequence('permits', 'ordinal')) * $13 as begin)
+            "with turn as materialized (select nextval(pg_get_serial_sequence('permits', 'ordinal')) * $15 as begin)
              insert into permits (tenant, execution, step, attempt, partition, priority,
-                                  place, places, pace, interval_us, ahead_us, ordinal) overriding system value
+                                  place, places, pace, interval_us, ahead_us, need_cost, need_tokens, ordinal)
+                 overriding system value
              select w.tenant, w.execution, w.step, w.attempt, w.partition, w.priority,
-                    w.place, w.places, w.pace, w.interval_us, w.ahead_us, turn.begin + w.rank
+                    w.place, w.places, w.pace, w.interval_us, w.ahead_us, w.need_cost, w.need_tokens,
+                    turn.begin + w.rank
              from turn, unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int4[], $6::int2[],
-                               $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[], $12::int8[])
+                               $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[], $12::int8[], $13::int8[],
+                               $14::int8[])
                  w (tenant, execution, step, attempt, partition, priority,
-                    place, places, pace, interval_us, ahead_us, rank)
+                    place, places, pace, interval_us, ahead_us, need_cost, need_tokens, rank)
              on conflict do nothing",
         );
         attempts!(query, attempts)
@@ -73,6 +76,8 @@ impl PermitTables for Tables<'_> {
             .bind(asked.clone().map(|ask| ask.pace.as_ref().map(|pace| pace.key.clone())).bind_iter())
             .bind(asked.clone().map(|ask| Spacing::of(ask).map(|spacing| spacing.interval)).bind_iter())
             .bind(asked.clone().map(|ask| Spacing::of(ask).map(|spacing| spacing.ahead)).bind_iter())
+            .bind(asked.clone().map(|ask| ask.need.map(|need| signed(need.cost.micros()))).bind_iter())
+            .bind(asked.clone().map(|ask| ask.need.map(|need| signed(need.tokens))).bind_iter())
             .bind(ranks.bind_iter())
             .bind(i64::try_from(PERMITS_AT_A_TIME).unwrap_or(i64::MAX))
             .execute(&mut *self.0)
@@ -152,6 +157,78 @@ impl PermitTables for Tables<'_> {
         entries(found)
     }
 
+    async fn short(&mut self, tenants: &[TenantId], limit: u32) -> Result<Vec<Entry>, sqlx::Error> {
+        if tenants.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = format!(
+            "select {ROW} from permits p where p.tenant = any($1) and p.granted = 0 and p.need_cost is not null
+             order by p.priority, p.ordinal limit $2"
+        );
+        let found: Vec<EntryRow> = sqlx::query_as(sqlx::AssertSqlSafe(sql))
+            .bind(tenants.iter().map(|tenant| tenant.as_str().to_owned()).bind_iter())
+            .bind(i64::from(limit))
+            .fetch_all(&mut *self.0)
+            .await?;
+        entries(found)
+    }
+
+    async fn accounts(&mut self, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, Account>, sqlx::Error> {
+        if tenants.is_empty() {
+            return Ok(BTreeMap::new());
+        }
+        let found: Vec<AccountRow> = sqlx::query_as(
+            "insert into tenants as t (tenant, day)
+             select tenant, floor(extract(epoch from clock_timestamp()) / 86400)::int8
+             from unnest($1::text[]) w (tenant)
+             on conflict (tenant) do update set
+                 cost = case when t.day = excluded.day then t.cost else 0 end,
+                 tokens = case when t.day = excluded.day then t.tokens else 0 end,
+                 day = excluded.day
+             returning tenant, limits, cost, tokens, reserved_cost, reserved_tokens",
+        )
+        .bind(tenants.iter().map(|tenant| tenant.as_str().to_owned()).bind_iter())
+        .fetch_all(&mut *self.0)
+        .await?;
+        found.into_iter().map(|row| rows::account(row).map_err(rows::undecodable)).collect()
+    }
+
+    async fn write_accounts(&mut self, accounts: &[(TenantId, Account)]) -> Result<(), sqlx::Error> {
+        for (tenant, account) in accounts {
+            sqlx::query(
+                "update tenants set cost = $2, tokens = $3, reserved_cost = $4, reserved_tokens = $5 where tenant = $1",
+            )
+            .bind(tenant.as_str())
+            .bind(account.cost)
+            .bind(account.tokens)
+            .bind(account.reserved_cost)
+            .bind(account.reserved_tokens)
+            .execute(&mut *self.0)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, spent: &Spent) -> Result<(i64, i64), sqlx::Error> {
+        let before: (i64, i64, i64) = sqlx::query_as(
+            "insert into spent as s (execution, tenant, sequence, cost, tokens) values ($1, $2, 0, 0, 0)
+             on conflict (execution) do update set sequence = s.sequence returning sequence, cost, tokens",
+        )
+        .bind(spent.execution.as_bytes().to_vec())
+        .bind(spent.tenant.as_str())
+        .fetch_one(&mut *self.0)
+        .await?;
+        let Some(news) = rows::news(spent, before) else { return Ok((0, 0)) };
+        sqlx::query("update spent set sequence = $2, cost = $3, tokens = $4 where execution = $1")
+            .bind(spent.execution.as_bytes().to_vec())
+            .bind(signed(spent.sequence))
+            .bind(signed(spent.cost.micros()))
+            .bind(signed(spent.tokens))
+            .execute(&mut *self.0)
+            .await?;
+        Ok(news)
+    }
+
     async fn grant(&mut self, changed: &[Entry]) -> Result<(), sqlx::Error> {
         if changed.is_empty() {
             return Ok(());
@@ -210,10 +287,10 @@ fn entries(found: Vec<EntryRow>) -> Result<Vec<Entry>, sqlx::Error> {
     found.into_iter().map(|row| rows::entry(row).map_err(rows::undecodable)).collect()
 }
 
-async fn settle(pool: &PgPool, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+async fn settle(pool: &PgPool, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Settled, StoreError> {
     let mut tries = failure::Tries::default();
     loop {
-        let settled: Result<Vec<Granted>, sqlx::Error> = async {
+        let settled: Result<Settled, sqlx::Error> = async {
             let mut transaction = pool.begin().await?;
             let granted = permits::settle(&mut Tables(&mut transaction), ends, asks).await?;
             transaction.commit().await?;
@@ -230,7 +307,7 @@ async fn settle(pool: &PgPool, ends: &[PermitEnd], asks: &[PermitRequest]) -> Re
 
 #[async_trait]
 impl PermitStore for PostgresStore {
-    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Settled, StoreError> {
         permits::check(ends, asks)?;
         patiently(settle(&self.pool, ends, asks)).await
     }
@@ -262,6 +339,73 @@ impl PermitStore for PostgresStore {
             .await
             .map_err(failure::reading)?;
             rows::collect(found, rows::standing)
+        })
+        .await
+    }
+
+    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+        patiently(async {
+            let mut tries = failure::Tries::default();
+            loop {
+                let done: Result<(), sqlx::Error> = async {
+                    let mut transaction = self.pool.begin().await?;
+                    permits::spend(&mut Tables(&mut transaction), spent).await?;
+                    transaction.commit().await
+                }
+                .await;
+                match done {
+                    Ok(()) => return Ok(()),
+                    Err(error) if tries.again(&error) => {}
+                    Err(error) => return Err(failure::reading(error)),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError> {
+        patiently(async {
+            let found: Option<String> = sqlx::query_scalar("select limits from tenants where tenant = $1")
+                .bind(tenant.as_str())
+                .fetch_optional(&self.pool)
+                .await
+                .map_err(failure::reading)?;
+            found.map_or_else(|| Ok(TenantLimits::default()), |text| rows::limits(&text))
+        })
+        .await
+    }
+
+    async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError> {
+        patiently(async {
+            sqlx::query(
+                "insert into tenants (tenant, day, limits)
+                 values ($1, floor(extract(epoch from clock_timestamp()) / 86400)::int8, $2)
+                 on conflict (tenant) do update set limits = excluded.limits",
+            )
+            .bind(tenant.as_str())
+            .bind(rows::limits_text(limits)?)
+            .execute(&self.pool)
+            .await
+            .map_err(failure::reading)?;
+            Ok(())
+        })
+        .await
+    }
+
+    async fn tenant_account(&self, tenant: &TenantId) -> Result<TenantAccount, StoreError> {
+        patiently(async {
+            let row: (i64, i64, i64, i64, i64) = sqlx::query_as(
+                "with today (day) as (select floor(extract(epoch from clock_timestamp()) / 86400)::int8)
+                 select today.day, coalesce(case when t.day = today.day then t.cost end, 0),
+                        coalesce(case when t.day = today.day then t.tokens end, 0),
+                        coalesce(t.reserved_cost, 0), coalesce(t.reserved_tokens, 0)
+                 from today left join tenants t on t.tenant = $1",
+            )
+            .bind(tenant.as_str())
+            .fetch_one(&self.pool)
+            .await
+            .map_err(failure::reading)?;
+            rows::tenant_account(row)
         })
         .await
     }

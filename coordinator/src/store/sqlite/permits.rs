@@ -5,16 +5,19 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection};
-use stepstream_shared::id::PartitionId;
+use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::SqliteStore;
 use super::agenda::numbers;
-use crate::ports::{AttemptRef, Granted, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, StoreError};
-use crate::store::permits::{self, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
-use crate::store::rows::{self, EntryRow, StandingRow};
+use crate::ports::{
+    AttemptRef, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
+    TenantAccount, TenantLimits,
+};
+use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
+use crate::store::rows::{self, AccountRow, EntryRow, StandingRow, signed};
 
 const NOW: &str = "cast(unixepoch('subsec') * 1000000 as integer)";
-const ROW: &str = "tenant, execution, step, attempt, place, places, pace, interval_us, ahead_us, granted, from_us";
+const ROW: &str = "tenant, execution, step, attempt, place, places, pace, interval_us, ahead_us, need_cost, need_tokens, granted, from_us";
 const ATTEMPT: &str = "tenant = ? and execution = ? and step = ? and attempt = ?";
 
 struct Tables<'c>(&'c mut SqliteConnection);
@@ -52,8 +55,8 @@ impl PermitTables for Tables<'_> {
             let spacing = Spacing::of(ask);
             let sql = format!(
                 "insert into permits (tenant, execution, step, attempt, partition, priority,
-                                      place, places, pace, interval_us, ahead_us, since)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {NOW}) on conflict do nothing"
+                                      place, places, pace, interval_us, ahead_us, need_cost, need_tokens, since)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {NOW}) on conflict do nothing"
             );
             attempt!(sqlx::query(AssertSqlSafe(sql)), attempt)
                 .bind(i64::from(partition.0))
@@ -63,6 +66,8 @@ impl PermitTables for Tables<'_> {
                 .bind(ask.pace.as_ref().map(|pace| pace.key.clone()))
                 .bind(spacing.map(|spacing| spacing.interval))
                 .bind(spacing.map(|spacing| spacing.ahead))
+                .bind(ask.need.map(|need| signed(need.cost.micros())))
+                .bind(ask.need.map(|need| signed(need.tokens)))
                 .execute(&mut *self.0)
                 .await?;
         }
@@ -121,6 +126,80 @@ impl PermitTables for Tables<'_> {
         found.into_iter().map(|row| rows::entry(row).map_err(rows::undecodable)).collect()
     }
 
+    async fn short(&mut self, tenants: &[TenantId], limit: u32) -> Result<Vec<Entry>, sqlx::Error> {
+        let mut short = Vec::new();
+        for tenant in tenants {
+            let sql = format!(
+                "select {ROW} from permits where tenant = ? and granted = 0 and need_cost is not null
+                 order by priority, ordinal limit ?"
+            );
+            let found: Vec<EntryRow> = sqlx::query_as(AssertSqlSafe(sql))
+                .bind(tenant.as_str())
+                .bind(i64::from(limit))
+                .fetch_all(&mut *self.0)
+                .await?;
+            for row in found {
+                short.push(rows::entry(row).map_err(rows::undecodable)?);
+            }
+        }
+        Ok(short)
+    }
+
+    async fn accounts(&mut self, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, Account>, sqlx::Error> {
+        let mut accounts = BTreeMap::new();
+        for tenant in tenants {
+            let sql = format!(
+                "insert into tenants (tenant, day) values (?, {NOW} / 86400000000)
+                 on conflict do update set
+                     cost = case when day = excluded.day then cost else 0 end,
+                     tokens = case when day = excluded.day then tokens else 0 end,
+                     day = excluded.day
+                 returning tenant, limits, cost, tokens, reserved_cost, reserved_tokens"
+            );
+            let row: AccountRow =
+                sqlx::query_as(AssertSqlSafe(sql)).bind(tenant.as_str()).fetch_one(&mut *self.0).await?;
+            accounts.extend([rows::account(row).map_err(rows::undecodable)?]);
+        }
+        Ok(accounts)
+    }
+
+    async fn write_accounts(&mut self, accounts: &[(TenantId, Account)]) -> Result<(), sqlx::Error> {
+        for (tenant, account) in accounts {
+            sqlx::query(
+                "update tenants set cost = ?, tokens = ?, reserved_cost = ?, reserved_tokens = ? where tenant = ?",
+            )
+            .bind(account.cost)
+            .bind(account.tokens)
+            .bind(account.reserved_cost)
+            .bind(account.reserved_tokens)
+            .bind(tenant.as_str())
+            .execute(&mut *self.0)
+            .await?;
+        }
+        Ok(())
+    }
+
+    async fn mark(&mut self, spent: &Spent) -> Result<(i64, i64), sqlx::Error> {
+        let before: Option<(i64, i64, i64)> =
+            sqlx::query_as("select sequence, cost, tokens from spent where execution = ?")
+                .bind(spent.execution.as_bytes().to_vec())
+                .fetch_optional(&mut *self.0)
+                .await?;
+        let Some(news) = rows::news(spent, before.unwrap_or((0, 0, 0))) else { return Ok((0, 0)) };
+        sqlx::query(
+            "insert into spent (execution, tenant, sequence, cost, tokens) values (?, ?, ?, ?, ?)
+             on conflict do update set sequence = excluded.sequence, cost = excluded.cost, tokens = excluded.tokens",
+        )
+        .bind(spent.execution.as_bytes().to_vec())
+        .bind(spent.tenant.as_str())
+        .bind(signed(spent.sequence))
+        .bind(signed(spent.cost.micros()))
+        .bind(signed(spent.tokens))
+        .execute(&mut *self.0)
+        .await?;
+        Ok(news)
+    }
+
     async fn grant(&mut self, changed: &[Entry]) -> Result<(), sqlx::Error> {
         for entry in changed {
             let sql = format!("update permits set granted = ?, from_us = ?, since = {NOW} where {ATTEMPT}");
@@ -159,7 +238,7 @@ impl PermitTables for Tables<'_> {
 
 #[async_trait]
 impl PermitStore for SqliteStore {
-    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Vec<Granted>, StoreError> {
+    async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Settled, StoreError> {
         permits::check(ends, asks)?;
         self.session
             .write(async |connection: &mut SqliteConnection| {
@@ -198,6 +277,56 @@ impl PermitStore for SqliteStore {
             .await
             .map_err(|error| self.session.failure(error))?;
         rows::collect(found, rows::standing)
+    }
+
+    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+        self.session
+            .write(async |connection: &mut SqliteConnection| {
+                sqlx::query("begin immediate").execute(&mut *connection).await?;
+                permits::spend(&mut Tables(connection), spent).await?;
+                sqlx::query("commit").execute(connection).await?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError> {
+        let found: Option<String> = sqlx::query_scalar("select limits from tenants where tenant = ?")
+            .bind(tenant.as_str())
+            .fetch_optional(&self.session.readers)
+            .await
+            .map_err(|error| self.session.failure(error))?;
+        found.map_or_else(|| Ok(TenantLimits::default()), |text| rows::limits(&text))
+    }
+
+    async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError> {
+        let text = rows::limits_text(limits)?;
+        self.session
+            .write(async |connection: &mut SqliteConnection| {
+                let sql = format!(
+                    "insert into tenants (tenant, day, limits) values (?, {NOW} / 86400000000, ?)
+                     on conflict do update set limits = excluded.limits"
+                );
+                sqlx::query(AssertSqlSafe(sql)).bind(tenant.as_str()).bind(&text).execute(connection).await?;
+                Ok(())
+            })
+            .await
+    }
+
+    async fn tenant_account(&self, tenant: &TenantId) -> Result<TenantAccount, StoreError> {
+        let sql = format!(
+            "with today (day) as (select {NOW} / 86400000000)
+             select today.day, coalesce(case when t.day = today.day then t.cost end, 0),
+                    coalesce(case when t.day = today.day then t.tokens end, 0),
+                    coalesce(t.reserved_cost, 0), coalesce(t.reserved_tokens, 0)
+             from today left join tenants t on t.tenant = ?"
+        );
+        let row: (i64, i64, i64, i64, i64) = sqlx::query_as(AssertSqlSafe(sql))
+            .bind(tenant.as_str())
+            .fetch_one(&self.session.readers)
+            .await
+            .map_err(|error| self.session.failure(error))?;
+        rows::tenant_account(row)
     }
 
     async fn forget_idle_keys(&self) -> Result<(), StoreError> {

@@ -4,7 +4,7 @@ use super::{ApplyError, Fold};
 use crate::cost::Money;
 use crate::data::Data;
 use crate::event::{GoalStatus, Violation};
-use crate::execution::lifecycle::{ExecutionAction, WaitReason};
+use crate::execution::lifecycle::{ExecutionAction, ExecutionState, WaitReason};
 use crate::execution::notes::{ends_search, same_work};
 use crate::graph::Reserve;
 use crate::id::ControlId;
@@ -68,8 +68,18 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn limit_reached(&mut self, limit: Violation, held: bool) -> Result<(), ApplyError> {
+    pub(super) fn limit_reached(&mut self, limit: Violation, held: bool, tenant: bool) -> Result<(), ApplyError> {
         self.legal(ExecutionAction::StepStarted)?;
+        if tenant {
+            // What the execution itself may spend is another matter. Its wait for its steps ends here: what follows holds it
+            // for another reason, or lets it wait again.
+            if self.execution.waits_on_steps && matches!(self.execution.state, ExecutionState::Waiting(_)) {
+                self.execution.state = ExecutionState::Running;
+                self.execution.changed_at = self.at;
+                self.execution.waits_on_steps = false;
+            }
+            return Ok(());
+        }
         self.execution.usage.reached.insert(limit);
         self.execution.usage.short |= held;
         Ok(())

@@ -6,10 +6,11 @@ use serde_json::json;
 
 use super::scenario::*;
 use crate::error::ErrorCategory;
-use crate::event::Wait;
+use crate::event::{Violation, Wait};
 use crate::execution::{
     Command, ExecutionState, PermitStanding, Refusal, Rejection, Rest, Steering, StepState, WaitReason,
 };
+use crate::graph::OnLimit;
 use crate::time::Timestamp;
 
 impl Scenario {
@@ -245,4 +246,61 @@ fn a_step_that_waits_for_its_turn_is_no_step_to_be_answered() {
     let (_, run) = scenario.execution.waits().next().unwrap();
     assert!(matches!(run.wait(), Wait::Permit(_)));
     assert_eq!(scenario.execution.steps()[0].state(), StepState::Waiting);
+}
+
+/// A graph of a tenant that has limits: what a step may need is asked for, whether or not it has keys.
+fn governed(document: &str) -> Scenario {
+    let mut scenario = given(document);
+    let request = crate::execution::StartRequest { governed: true, ..scenario.request(&json!({})) };
+    scenario.when(Command::Create(Box::new(request)));
+    scenario
+}
+
+const DEAR: &str = "nodes: { dear: { task: t, reserve: { cost_usd: '0.02', tokens: 10 }, next: [ { to: fine }, { catch: [QuotaExceeded], to: caught } ] }, fine: { transform: fine }, caught: { transform: '=error.code' } }\noutput: '=has(steps.caught.output) ? steps.caught.output : steps.fine.output'";
+
+fn denied(scenario: &Scenario, on_limit: OnLimit) -> Command {
+    let step = scenario.find("dear");
+    let (limit, current, max) = (Violation::CostLimit, 1_010_000, 1_000_000);
+    Command::PermitDenied { step, attempt: scenario.attempt_of(step), limit, current, max, on_limit }
+}
+
+#[test]
+fn what_may_be_needed_of_the_tenants_budget_is_asked_for_by_whoever_is_governed() {
+    let mut scenario = governed(DEAR);
+    let need = scenario.execution.owed_permits()[0].ask.need.unwrap();
+    assert_eq!((need.cost.micros(), need.tokens), (20_000, 10));
+    scenario.granted("dear").completes("dear").then_gives(json!("fine"));
+    let mut free = given(DEAR);
+    free.starts(json!({})).owes("dear");
+    let mut nothing = governed("nodes: { a: { task: t } }");
+    nothing.owes("a");
+}
+
+#[test]
+fn a_budget_of_the_tenant_that_is_used_up_stops_pauses_asks_or_fails_the_step_as_the_tenant_says() {
+    let mut scenario = governed(DEAR);
+    let command = denied(&scenario, OnLimit::Stop);
+    scenario.when(command).then_fails_with("cost_limit");
+    let mut scenario = governed(DEAR);
+    let command = denied(&scenario, OnLimit::FailStep);
+    scenario.when(command).then_gives(json!("cost_limit"));
+    let mut scenario = governed(DEAR);
+    let command = denied(&scenario, OnLimit::Pause);
+    scenario.when(command.clone()).is(ExecutionState::Paused);
+    assert!(matches!(scenario.refused(command), Rejection::Refused(Refusal::Withheld(_))));
+    scenario.when(Command::Resume).is(ExecutionState::Waiting(WaitReason::RateLimit));
+    assert_eq!(scenario.execution.owed_permits().len(), 1, "it asks again");
+    let mut scenario = governed(DEAR);
+    let command = denied(&scenario, OnLimit::Approve);
+    scenario.when(command).is(ExecutionState::Waiting(WaitReason::CostThreshold));
+    scenario.asks("ada", Steering::Input { input: data(&json!(null)) });
+    scenario.granted("dear").completes("dear").then_gives(json!("fine"));
+}
+
+#[test]
+fn a_denial_that_comes_late_changes_nothing() {
+    let mut scenario = governed(DEAR);
+    let late = denied(&scenario, OnLimit::Stop);
+    scenario.granted("dear");
+    assert!(matches!(scenario.refused(late), Rejection::Refused(Refusal::NotWaiting(_))));
 }

@@ -74,6 +74,7 @@ impl Scenario {
             breakpoints: Vec::new(),
             limits: LimitOverrides::default(),
             background: None,
+            governed: false,
         }
     }
 

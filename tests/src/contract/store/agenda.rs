@@ -326,6 +326,7 @@ async fn walk(store: &SharedStore, graph: &Arc<CompiledGraph>, seed: u64) {
                 breakpoints: Vec::new(),
                 limits: LimitOverrides::default(),
                 background: None,
+                governed: false,
             })),
             0..=2 => Command::Completed { step, attempt, worker, claim, output: Data::null(), duration_us: 1 },
             3..=5 => {

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use stepstream_coordinator::ports::{
-    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, StoreError,
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, Spent, StoreError,
+    TenantLimits,
 };
-use stepstream_shared::event::{Pace, PermitAsk, Place};
-use stepstream_shared::graph::Priority;
+use stepstream_shared::cost::Money;
+use stepstream_shared::event::{Need, Pace, PermitAsk, Place, Violation};
+use stepstream_shared::graph::{OnLimit, Priority};
 use stepstream_shared::id::PartitionId;
 use stepstream_shared::time::Timestamp;
 
@@ -22,13 +24,18 @@ fn attempt(number: u64) -> AttemptRef {
 }
 
 fn place(number: u64, key: &str, max: u32) -> PermitRequest {
-    let ask = PermitAsk { place: Some(Place { key: key.to_owned(), max }), pace: None, priority: Priority::Normal };
+    let ask = PermitAsk {
+        place: Some(Place { key: key.to_owned(), max }),
+        pace: None,
+        need: None,
+        priority: Priority::Normal,
+    };
     PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
 }
 
 fn pace(number: u64, key: &str, max: u32, per_us: u64, burst: u32) -> PermitRequest {
     let pace = Some(Pace { key: key.to_owned(), max, per_us, burst });
-    let ask = PermitAsk { place: None, pace, priority: Priority::Normal };
+    let ask = PermitAsk { place: None, pace, need: None, priority: Priority::Normal };
     PermitRequest { ask, ..place(number, "unused", 1) }
 }
 
@@ -43,7 +50,7 @@ fn who(granted: &[Granted]) -> Vec<u64> {
 }
 
 async fn settle(store: &SharedStore, ends: &[PermitEnd], asks: &[PermitRequest]) -> Vec<u64> {
-    who(&store.permits().settle_permits(ends, asks).await.unwrap())
+    who(&store.permits().settle_permits(ends, asks).await.unwrap().granted)
 }
 
 pub async fn a_key_has_as_many_places_as_it_says_and_hands_them_on_in_order(store: SharedStore) {
@@ -62,8 +69,8 @@ pub async fn a_key_has_as_many_places_as_it_says_and_hands_them_on_in_order(stor
 
 pub async fn an_attempt_that_asks_again_has_one_permit_and_is_told_again(store: SharedStore) {
     let permits = store.permits();
-    let first = permits.settle_permits(&[], &[place(1, "k", 2)]).await.unwrap();
-    let again = permits.settle_permits(&[], &[place(1, "k", 2), place(1, "k", 2)]).await.unwrap();
+    let first = permits.settle_permits(&[], &[place(1, "k", 2)]).await.unwrap().granted;
+    let again = permits.settle_permits(&[], &[place(1, "k", 2), place(1, "k", 2)]).await.unwrap().granted;
     assert_eq!((first.len(), again.len()), (1, 1));
     assert!(again[0].grant > first[0].grant);
     assert_eq!(settle(&store, &[], &[place(2, "k", 2)]).await, [2], "it has taken one place");
@@ -73,7 +80,7 @@ pub async fn an_attempt_that_asks_again_has_one_permit_and_is_told_again(store: 
     assert_eq!(settle(&store, &[end(2), end(3)], &[]).await, [0; 0]);
     let mut next = place(1, "k", 1);
     next.attempt.attempt = 2;
-    assert_eq!(permits.settle_permits(&[], &[next]).await.unwrap().len(), 1, "the next attempt is another");
+    assert_eq!(permits.settle_permits(&[], &[next]).await.unwrap().granted.len(), 1, "the next attempt is another");
 }
 
 pub async fn the_most_urgent_is_served_first_and_then_who_asked_first(store: SharedStore) {
@@ -91,10 +98,10 @@ pub async fn the_most_urgent_is_served_first_and_then_who_asked_first(store: Sha
 pub async fn an_end_means_only_what_it_names(store: SharedStore) {
     let permits = store.permits();
     let of = |number: u64, why: EndOf| PermitEnd { attempt: attempt(number), why };
-    let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap();
+    let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap().granted;
     settle(&store, &[], &[place(2, "k", 1)]).await;
     assert_eq!(settle(&store, &[of(1, EndOf::Wait)], &[]).await, [0; 0], "it has its place and waits no more");
-    permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap();
+    permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap().granted;
     assert_eq!(settle(&store, &[of(1, EndOf::Grant(first[0].grant))], &[]).await, [0; 0], "it was told again since");
     settle(&store, &[], &[place(3, "k", 1)]).await;
     assert_eq!(settle(&store, &[of(2, EndOf::Wait)], &[]).await, [0; 0]);
@@ -148,18 +155,18 @@ pub async fn the_moments_of_a_rate_are_handed_out_once_and_in_order(store: Share
     let ask = |number| pace(number, "r", 1, 3_600_000_000, 2);
     let mut moments = Vec::new();
     for number in 1..=4 {
-        let granted = permits.settle_permits(&[], &[ask(number)]).await.unwrap();
+        let granted = permits.settle_permits(&[], &[ask(number)]).await.unwrap().granted;
         assert_eq!(who(&granted), [number], "there is always a moment");
         moments.push(granted[0].from);
     }
     assert_eq!(moments[..2], [None, None], "a burst of two");
     let (third, fourth) = (moments[2].unwrap(), moments[3].unwrap());
     assert_eq!(fourth.since(third), Duration::from_secs(3600));
-    let again = permits.settle_permits(&[], &[ask(3)]).await.unwrap();
+    let again = permits.settle_permits(&[], &[ask(3)]).await.unwrap().granted;
     assert_eq!(again[0].from, Some(third), "who asks again has the same moment");
     assert_eq!(settle(&store, &[end(3), end(4)], &[]).await, [0; 0]);
     permits.forget_idle_keys().await.unwrap();
-    let fifth = permits.settle_permits(&[], &[ask(5)]).await.unwrap();
+    let fifth = permits.settle_permits(&[], &[ask(5)]).await.unwrap().granted;
     assert_eq!(fifth[0].from.unwrap().since(fourth), Duration::from_secs(3600), "what was handed out stays so");
 }
 
@@ -170,11 +177,11 @@ pub async fn a_rate_is_counted_when_the_place_is_there(store: SharedStore) {
         ask
     };
     let permits = store.permits();
-    assert_eq!(permits.settle_permits(&[], &[both(1)]).await.unwrap()[0].from, None);
+    assert_eq!(permits.settle_permits(&[], &[both(1)]).await.unwrap().granted[0].from, None);
     assert_eq!(settle(&store, &[], &[both(2)]).await, [0; 0], "no moment before there is a place");
-    let second = permits.settle_permits(&[end(1)], &[]).await.unwrap();
+    let second = permits.settle_permits(&[end(1)], &[]).await.unwrap().granted;
     let from = second[0].from.expect("a moment that has not come");
-    let third = permits.settle_permits(&[], &[pace(3, "r", 1, 3_600_000_000, 1)]).await.unwrap();
+    let third = permits.settle_permits(&[], &[pace(3, "r", 1, 3_600_000_000, 1)]).await.unwrap().granted;
     assert_eq!(third[0].from.unwrap().since(from), Duration::from_secs(3600));
 }
 
@@ -255,8 +262,8 @@ pub async fn many_askers_at_once_get_moments_that_are_spaced(store: SharedStore)
         tokio::spawn(async move {
             // Each asks twice, as after a takeover.
             let ask = pace(number, "r", 1, 60_000_000, 1);
-            let first = store.permits().settle_permits(&[], std::slice::from_ref(&ask)).await.unwrap()[0].from;
-            let second = store.permits().settle_permits(&[], &[ask]).await.unwrap()[0].from;
+            let first = store.permits().settle_permits(&[], std::slice::from_ref(&ask)).await.unwrap().granted[0].from;
+            let second = store.permits().settle_permits(&[], &[ask]).await.unwrap().granted[0].from;
             assert!(second == first || second.is_none(), "{first:?} {second:?}");
             first
         })
@@ -278,4 +285,131 @@ pub async fn too_many_permits_at_a_time_are_refused(store: SharedStore) {
     let asks: Vec<PermitRequest> = (0..=PERMITS_AT_A_TIME as u64).map(|number| place(number, "k", 1)).collect();
     let refused = store.permits().settle_permits(&[], &asks).await;
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
+}
+
+/// An attempt that may need so many micro-dollars.
+fn need(number: u64, micros: u64) -> PermitRequest {
+    let need = Some(Need { cost: Money::from_micros(micros), tokens: 0 });
+    let ask = PermitAsk { place: None, pace: None, need, priority: Priority::Normal };
+    PermitRequest { ask, ..place(number, "unused", 1) }
+}
+
+/// All that an execution has used, as of an event.
+fn spent(number: u64, sequence: u64, micros: u64) -> Spent {
+    let (tenant, execution) = (tenant("x"), execution(number));
+    Spent { tenant, execution, sequence, cost: Money::from_micros(micros), tokens: 3 }
+}
+
+/// So many micro-dollars in a day.
+async fn a_day_has(store: &SharedStore, micros: u64) {
+    let cost_usd_per_day = Some(Money::from_micros(micros));
+    let limits = TenantLimits { cost_usd_per_day, on_limit: OnLimit::Pause, ..TenantLimits::default() };
+    store.permits().set_tenant_limits(&tenant("x"), &limits).await.unwrap();
+}
+
+async fn account(store: &SharedStore) -> (u64, u64) {
+    let account = store.permits().tenant_account(&tenant("x")).await.unwrap();
+    (account.cost.micros(), account.reserved_cost.micros())
+}
+
+pub async fn what_is_set_aside_and_what_is_spent_stay_inside_the_days_budget(store: SharedStore) {
+    a_day_has(&store, 100).await;
+    assert_eq!(settle(&store, &[], &[need(1, 40), need(2, 40)]).await.len(), 2);
+    assert_eq!(settle(&store, &[], &[need(3, 40)]).await, [0; 0], "what is set aside is in the way");
+    assert_eq!(settle(&store, &[], &[need(4, 10)]).await, [0; 0], "and nobody overtakes who waits");
+    assert_eq!(account(&store).await, (0, 80));
+    store.permits().record_spent(&[spent(1, 5, 15)]).await.unwrap();
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [3], "15 are spent, 80 set aside, and 5 are left");
+    assert_eq!(account(&store).await, (15, 80));
+    assert_eq!(settle(&store, &[end(2)], &[]).await, [4]);
+    assert_eq!(settle(&store, &[end(3), end(4)], &[]).await, [0; 0]);
+    assert_eq!(account(&store).await, (15, 0));
+}
+
+pub async fn an_attempt_that_the_days_budget_has_no_room_for_is_denied(store: SharedStore) {
+    a_day_has(&store, 100).await;
+    store.permits().record_spent(&[spent(9, 1, 70)]).await.unwrap();
+    let settled = store.permits().settle_permits(&[], &[need(1, 40), need(2, 20)]).await.unwrap();
+    assert_eq!(who(&settled.granted), [2]);
+    let [denied] = settled.denied.as_slice() else { panic!("{settled:?}") };
+    assert_eq!((denied.limit, denied.current, denied.max), (Violation::CostLimit, 110, 100));
+    assert_eq!((denied.on_limit, denied.attempt.execution), (OnLimit::Pause, execution(1)));
+    a_day_has(&store, 1000).await;
+    assert_eq!(settle(&store, &[], &[need(1, 40)]).await, [1], "it asks again when there is more");
+}
+
+pub async fn what_executions_have_used_is_counted_once(store: SharedStore) {
+    let permits = store.permits();
+    permits.record_spent(&[spent(1, 5, 10), spent(2, 5, 1)]).await.unwrap();
+    permits.record_spent(&[spent(1, 5, 10)]).await.unwrap();
+    permits.record_spent(&[spent(1, 9, 30), spent(1, 7, 20)]).await.unwrap();
+    permits.record_spent(&[spent(1, 7, 20)]).await.unwrap();
+    assert_eq!(account(&store).await, (31, 0));
+    let other = permits.tenant_account(&tenant("y")).await.unwrap();
+    assert_eq!((other.cost, other.tokens), (Money::ZERO, 0));
+    assert!(other.day > 20_000, "days since 1970");
+}
+
+pub async fn a_budget_of_the_day_and_places_are_had_together_or_not_at_all(store: SharedStore) {
+    a_day_has(&store, 100).await;
+    let both = |number, micros| PermitRequest {
+        ask: PermitAsk { need: need(number, micros).ask.need, ..place(number, "k", 1).ask },
+        ..place(number, "k", 1)
+    };
+    assert_eq!(settle(&store, &[], &[need(1, 90)]).await, [1]);
+    assert_eq!(settle(&store, &[], &[both(2, 50)]).await, [0; 0], "there is a place, and no room");
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [2], "what is given back brings both");
+    assert_eq!(settle(&store, &[], &[both(3, 10)]).await, [0; 0], "there is room, and no place");
+    assert_eq!(account(&store).await, (0, 50));
+    assert_eq!(settle(&store, &[end(2)], &[]).await, [3]);
+}
+
+pub async fn many_askers_at_once_stay_inside_the_days_budget(store: SharedStore) {
+    a_day_has(&store, 1000).await;
+    let told: Arc<std::sync::Mutex<BTreeSet<u64>>> = Arc::default();
+    let refused = Arc::new(AtomicUsize::new(0));
+    let askers = (0..60_u64).map(|number| {
+        let (store, told, refused) = (store.clone(), told.clone(), refused.clone());
+        tokio::spawn(async move {
+            let tell = |settled: stepstream_coordinator::ports::Settled| {
+                refused.fetch_add(settled.denied.len(), Ordering::SeqCst);
+                let denied = settled.denied.into_iter().map(|denied| denied.attempt.execution);
+                let granted = settled.granted.into_iter().map(|granted| granted.attempt.execution);
+                let number = |id| (0..100).find(|number| execution(*number) == id).unwrap();
+                told.lock().unwrap().extend(granted.chain(denied).map(number));
+            };
+            tell(store.permits().settle_permits(&[], &[need(number, 50)]).await.unwrap());
+            let give_up = Instant::now() + Duration::from_secs(30);
+            while !told.lock().unwrap().contains(&number) {
+                assert!(Instant::now() < give_up, "{number} has not had its turn");
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            let account = store.permits().tenant_account(&tenant("x")).await.unwrap();
+            assert!(account.cost.micros() + account.reserved_cost.micros() <= 1000, "{account:?}");
+            // Each uses a fifth of what it might have.
+            store.permits().record_spent(&[spent(number, 1, 10)]).await.unwrap();
+            tell(store.permits().settle_permits(&[end(number)], &[]).await.unwrap());
+        })
+    });
+    for asker in join_all(askers).await {
+        asker.unwrap();
+    }
+    let (_, reserved) = account(&store).await;
+    assert_eq!(reserved, 0);
+}
+
+pub async fn limits_of_a_tenant_are_kept_and_are_its_own(store: SharedStore) {
+    let permits = store.permits();
+    assert_eq!(permits.tenant_limits(&tenant("x")).await.unwrap(), TenantLimits::default());
+    let limits = TenantLimits {
+        max_concurrent_executions: Some(7),
+        tokens_per_day: Some(1 << 40),
+        warn_at: 55,
+        ..TenantLimits::default()
+    };
+    permits.record_spent(&[spent(1, 1, 5)]).await.unwrap();
+    permits.set_tenant_limits(&tenant("x"), &limits).await.unwrap();
+    assert_eq!(permits.tenant_limits(&tenant("x")).await.unwrap(), limits);
+    assert_eq!(permits.tenant_limits(&tenant("y")).await.unwrap(), TenantLimits::default());
+    assert_eq!(account(&store).await.0, 5, "what was used stays");
 }

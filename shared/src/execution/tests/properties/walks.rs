@@ -10,9 +10,10 @@ use crate::background::{Background, BackgroundRetry, TargetBinding, TargetType, 
 use crate::error::{ErrorCategory, ExecutionError};
 use crate::event::child::ChildEnding;
 use crate::event::message::{GuidancePriority, GuidanceSource, Message};
-use crate::event::{EventData, GoalStatus, Note, Spent, Wait};
+use crate::event::{EventData, GoalStatus, Note, Spent, Violation, Wait};
 use crate::execution::{AfterEnd, CallbackReport, CallbackResult};
 use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
+use crate::graph::OnLimit;
 use crate::id::ExecutionId;
 use crate::wire::ClaimId;
 
@@ -23,9 +24,10 @@ pub(super) fn walk(scenario: &mut Scenario, choices: &mut Choices<'_>, actions: 
     let inputs = json!({"n": choices.below(4), "list": list});
     let request = scenario.request(&inputs);
     let planning = choices.rarely(10);
+    let governed = choices.rarely(3);
     let background = choices.rarely(3).then(|| Box::new(background(scenario, choices)));
     let queued = background.is_some();
-    scenario.when(Command::Create(Box::new(StartRequest { planning, background, ..request })));
+    scenario.when(Command::Create(Box::new(StartRequest { planning, background, governed, ..request })));
     if queued && !choices.rarely(4) {
         let _ = scenario.attempt(tick());
         let _ = scenario.attempt(Command::Admit);
@@ -242,6 +244,11 @@ fn permit_command(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
             (spec.ordinal, spec.attempt)
         }
     };
+    if choices.rarely(6) {
+        let all = [OnLimit::Stop, OnLimit::Pause, OnLimit::Approve, OnLimit::FailStep];
+        let (limit, on_limit) = (Violation::TokenLimit, *choices.one(&all));
+        return Command::PermitDenied { step, attempt, limit, current: 11, max: 10, on_limit };
+    }
     let from = choices.rarely(3).then(|| scenario.now.after(Duration::from_secs(choices.below(90) as u64)));
     Command::PermitGranted { step, attempt, from }
 }
