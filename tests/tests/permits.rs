@@ -323,6 +323,7 @@ nodes: { ask: { wait: { approval: true } } }
         trace: None,
         metadata: None,
         breakpoints: Vec::new(),
+        limits: Default::default(),
     };
     let starts = (0..10).map(|_| service.start(tenant, start(None)));
     let begun: Vec<_> = futures::future::join_all(starts).await;
