@@ -324,6 +324,7 @@ nodes: { ask: { wait: { approval: true } } }
         metadata: None,
         breakpoints: Vec::new(),
         limits: Default::default(),
+        background: None,
     };
     let starts = (0..10).map(|_| service.start(tenant, start(None)));
     let begun: Vec<_> = futures::future::join_all(starts).await;
