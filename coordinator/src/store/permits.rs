@@ -254,12 +254,16 @@ pub(super) async fn settle<T: PermitTables>(
         let waiting = tables.waiting(key, NEXT).await?;
         queues.push((key.clone(), *state, waiting));
     }
-    let short: Vec<Entry> =
-        tables.short(&needy, NEXT).await?.into_iter().filter(|entry| entry.place.is_none()).collect();
     let waiting = queues.iter().flat_map(|(_, _, waiting)| waiting);
-    let tenants: BTreeSet<TenantId> =
-        waiting.filter(|entry| entry.need.is_some()).map(|entry| entry.attempt.tenant.clone()).chain(needy).collect();
+    let tenants: BTreeSet<TenantId> = waiting
+        .filter(|entry| entry.need.is_some())
+        .map(|entry| entry.attempt.tenant.clone())
+        .chain(needy.iter().cloned())
+        .collect();
     let mut accounts = tables.accounts(&tenants.into_iter().collect::<Vec<_>>()).await?;
+    // Read when the accounts are locked: before, another transaction may yet have granted what is found here.
+    let short = tables.short(&needy, NEXT).await?;
+    let short: Vec<Entry> = short.into_iter().filter(|entry| entry.place.is_none()).collect();
     for (tenant, need) in given_back {
         if let Some(account) = accounts.get_mut(&tenant) {
             account.give_back(need);
