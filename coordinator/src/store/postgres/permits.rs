@@ -10,8 +10,8 @@ use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::{PostgresStore, failure, patiently};
 use crate::ports::{
-    AttemptRef, EndOf, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent,
-    StoreError, TenantAccount, TenantLimits,
+    AttemptRef, EndOf, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled,
+    Spent, StoreError, TenantAccount, TenantLimits,
 };
 use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
 use crate::store::rows::{self, AccountRow, EntryRow, StandingRow, signed};
