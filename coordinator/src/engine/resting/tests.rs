@@ -34,6 +34,7 @@ fn waiting() -> Live {
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background: None,
+        governed: false,
     };
     execution.decide_in_place(&graphs, Command::Create(Box::new(request)), NOON).expect("accepted");
     let agenda = Some(Agenda::from(execution.rest()));

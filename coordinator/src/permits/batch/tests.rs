@@ -12,7 +12,7 @@ fn attempt(number: u8) -> AttemptRef {
 }
 
 fn ask(number: u8) -> PermitWork {
-    let ask = PermitAsk { place: None, pace: None, priority: Priority::Normal };
+    let ask = PermitAsk { place: None, pace: None, need: None, priority: Priority::Normal };
     PermitWork::Ask(PermitRequest { attempt: attempt(number), partition: PartitionId(0), ask }, Kept::default())
 }
 

@@ -112,7 +112,7 @@ pub async fn an_end_means_only_what_it_names(store: SharedStore) {
 pub async fn who_asks_and_stops_waiting_in_the_same_breath_waits(store: SharedStore) {
     let permits = store.permits();
     let of = |number: u64, why: EndOf| PermitEnd { attempt: attempt(number), why };
-    let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap();
+    let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap().granted;
     settle(&store, &[], &[place(2, "k", 1)]).await;
     assert_eq!(settle(&store, &[of(2, EndOf::Wait)], &[place(2, "k", 1)]).await, [0; 0]);
     let told = settle(&store, &[of(1, EndOf::Grant(first[0].grant))], &[place(1, "k", 1)]).await;
@@ -135,7 +135,7 @@ pub async fn those_who_ask_together_are_served_in_the_order_of_asking(store: Sha
     }
     assert_eq!(served, [7, 3, 9, 1, 8, 2, 4, 0]);
     let asks: Vec<PermitRequest> = order.iter().map(|number| pace(*number, "r", 1, 3_600_000_000, 1)).collect();
-    let mut moments = store.permits().settle_permits(&[], &asks).await.unwrap();
+    let mut moments = store.permits().settle_permits(&[], &asks).await.unwrap().granted;
     moments.sort_by_key(|granted| granted.from);
     assert_eq!(who(&moments), order, "and so are the moments of a rate");
 }
