@@ -332,8 +332,12 @@ async fn a_place_that_is_granted_while_its_end_is_under_way_is_not_lost() {
     let store = Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await.unwrap());
     let attempt = |number| AttemptRef { tenant: tenant("x"), execution: execution(number), step: 0, attempt: 1 };
     let ask = |number, key: &str| {
-        let ask =
-            PermitAsk { place: Some(Place { key: key.to_owned(), max: 1 }), pace: None, priority: Priority::Normal };
+        let ask = PermitAsk {
+            place: Some(Place { key: key.to_owned(), max: 1 }),
+            pace: None,
+            need: None,
+            priority: Priority::Normal,
+        };
         PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
     };
     let end = |number| PermitEnd { attempt: attempt(number), why: EndOf::Attempt };
