@@ -298,7 +298,6 @@ impl Fold<'_> {
                 step.error = Some(Box::new(error.clone()));
                 step.started_at = None;
                 step.worker = None;
-                step.told = !*given_up;
                 Ok(())
             }
             EventData::StepRescheduled { step, attempt } => {
@@ -338,7 +337,7 @@ impl Fold<'_> {
             EventData::GoalEvaluated { step, status, .. } => self.goal(*step, *status),
             EventData::UsageRecorded { step, prompt_tokens, completion_tokens, cost, attempt, model: _ } => {
                 self.used(*step, *prompt_tokens, *completion_tokens, *cost)?;
-                self.told_late(*step, *attempt)
+                self.told(*step, *attempt)
             }
             EventData::LimitWarned { limit, .. } => self.limit_warned(*limit),
             EventData::LimitReached { limit, held, tenant, .. } => self.limit_reached(*limit, *held, *tenant),

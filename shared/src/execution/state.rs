@@ -436,8 +436,7 @@ pub struct Step {
     /// The completed step that it undoes.
     #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
     pub(super) undoes: Option<u32>,
-    /// The present attempt has told what it has used: it has failed and the next one is not made yet, or it was given up
-    /// and has told afterwards.
+    /// What the present attempt has used is on record: it was told in time, or after the attempt was given up.
     #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) told: bool,
 }

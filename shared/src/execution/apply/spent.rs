@@ -40,10 +40,12 @@ impl Fold<'_> {
         }
     }
 
-    /// What a given-up attempt has used is on record, and is not recorded again.
-    pub(super) fn told_late(&mut self, step: Option<u32>, attempt: Option<u32>) -> Result<(), ApplyError> {
-        let (Some(ordinal), Some(attempt)) = (step, attempt) else { return Ok(()) };
+    /// What an attempt has used is on record, and is not recorded again should it report once more. Without a number it is
+    /// the present attempt, which told in time.
+    pub(super) fn told(&mut self, step: Option<u32>, attempt: Option<u32>) -> Result<(), ApplyError> {
+        let Some(ordinal) = step else { return Ok(()) };
         let current = self.step(ordinal)?.attempt;
+        let attempt = attempt.unwrap_or(current);
         if attempt > current {
             return Err(self.wrong_attempt(ordinal, current, attempt));
         }

@@ -257,3 +257,18 @@ fn what_was_given_up_by_a_deadline_and_then_with_its_step_is_told_late_once() {
         assert_eq!(scenario.execution.usage().cost.micros(), 700);
     }
 }
+
+#[test]
+fn nor_when_its_map_fails_meanwhile() {
+    let mut scenario = given(
+        "nodes: { m: { map: { over: [1, 2] }, task: t, retry: { max_attempts: 3, backoff: constant, base: 1h }, next: { catch: any, to: z } }, z: { task: t } }",
+    );
+    scenario.starts(json!({}));
+    let item = scenario.find("m[0]");
+    let result = Box::new(scenario.failed("m[0]", error(crate::error::ErrorCategory::NetworkError)));
+    let told = Command::Noted { notes: vec![used(700)], result };
+    scenario.when(told.clone()).fails_with("m[1]", fatal()).owes("z");
+    assert_eq!(scenario.execution.step(item).unwrap().state(), crate::execution::StepState::Skipped);
+    assert!(matches!(scenario.refused(told), Rejection::StaleAttempt { .. }));
+    assert_eq!(scenario.execution.usage().cost.micros(), 700);
+}
