@@ -20,7 +20,7 @@ pub(super) async fn try_again(service: &Service, tenant: &TenantId, id: Executio
     // What only the first event has.
     let created = service.reader().first_event(tenant, id).await?;
     let (metadata, limits) = match created {
-        Some(EventData::ExecutionCreated { metadata, limits, .. }) => (metadata, limits),
+        Some(EventData::ExecutionCreated { metadata, limits, .. }) => (metadata, *limits),
         _ => (None, LimitOverrides::default()),
     };
     let link = ParentLink {

@@ -43,7 +43,7 @@ pub enum EventData {
         #[serde(rename = "p", default, skip_serializing_if = "is_default")]
         planning: bool,
         #[serde(rename = "l", default, skip_serializing_if = "Option::is_none")]
-        parent: Option<ParentLink>,
+        parent: Option<Box<ParentLink>>,
         #[serde(rename = "o", default, skip_serializing_if = "Option::is_none")]
         origin: Option<Origin>,
         /// BLAKE3 of the request that created it under an idempotency key: another request under the key conflicts.
@@ -53,7 +53,7 @@ pub enum EventData {
         metadata: Option<Data>,
         /// In the place of what the graph says.
         #[serde(rename = "k", default, skip_serializing_if = "LimitOverrides::is_none")]
-        limits: LimitOverrides,
+        limits: Box<LimitOverrides>,
         /// It runs in the background, so.
         #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
         background: Option<Box<Background>>,

@@ -121,9 +121,9 @@ impl Execution {
         self.graph_name.clone_from(graph_name);
         self.inputs = inputs.clone();
         self.state = if *planning { ExecutionState::Planning } else { ExecutionState::Created };
-        self.parent.clone_from(parent);
+        self.parent = parent.as_deref().cloned();
         self.depth = parent.as_ref().map_or(0, |parent| parent.depth);
-        self.limits.clone_from(limits);
+        self.limits.clone_from(&**limits);
         self.governed = *governed;
         self.origin.clone_from(origin);
         self.request_hash.clone_from(request_hash);

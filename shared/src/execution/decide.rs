@@ -372,11 +372,11 @@ impl Decision<'_> {
             graph_name: self.graph.name.clone(),
             inputs: request.inputs,
             planning: request.planning,
-            parent: request.parent,
+            parent: request.parent.map(Box::new),
             origin: request.origin,
             request_hash: request.request_hash,
             metadata: request.metadata,
-            limits: request.limits,
+            limits: Box::new(request.limits),
             background: request.background,
             governed: request.governed,
         })?;

@@ -191,7 +191,9 @@ impl Family {
 
     /// Something that can be done now, chosen by a number. False when there is nothing.
     fn goes_on(&mut self, choice: usize) -> bool {
-        let mut could: Vec<(ExecutionId, Option<ChildSpec>, Option<u32>, Option<ExecutionId>)> = Vec::new();
+        /// Whose it is, and a child to begin, a step to end, or a child to hear of.
+        type Possible = (ExecutionId, Option<ChildSpec>, Option<u32>, Option<ExecutionId>);
+        let mut could: Vec<Possible> = Vec::new();
         for (id, member) in &self.members {
             if member.execution.state().is_terminal() {
                 continue;

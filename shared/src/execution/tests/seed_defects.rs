@@ -318,7 +318,7 @@ fn d57_the_first_event_names_the_parent_and_what_it_is() {
     let request = StartRequest { parent: Some(parent.clone()), ..scenario.request(&json!({})) };
     scenario.when(Command::Create(Box::new(request)));
     let EventData::ExecutionCreated { parent: recorded, .. } = &scenario.events()[0].data else { panic!("the first") };
-    assert_eq!((recorded.as_ref(), scenario.execution.parent()), (Some(&parent), Some(&parent)));
+    assert_eq!((recorded.as_deref(), scenario.execution.parent()), (Some(&parent), Some(&parent)));
 }
 
 /// Unknown fields were accepted in silence, and conditions were mocks.

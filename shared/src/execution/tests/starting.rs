@@ -97,7 +97,7 @@ fn what_started_an_execution_stands_in_its_first_event_and_in_its_state() {
     else {
         panic!("the first event")
     };
-    assert_eq!((recorded, continued), (&Some(parent.clone()), &Some(origin)));
+    assert_eq!((recorded.as_deref(), continued), (Some(&parent), &Some(origin)));
     assert_eq!(metadata, &Some(data(&json!({"team": "x"}))));
     assert_eq!(scenario.execution.parent(), Some(&parent));
     assert_eq!(scenario.execution.request_hash(), Some(&[2; 32][..]));

@@ -139,13 +139,11 @@ fn days_that_are_rare_are_found_and_days_that_are_not_are_not_searched_for() {
         &["2044-02-29T00:00:00Z", "2072-02-29T00:00:00Z", "2112-02-29T00:00:00Z"],
     );
     assert!(!Cron::parse("0 0 30 2 *").unwrap().names_a_day());
+    // Searched to the end of time for each of them, this would not come to an end.
     let both = schedule("cron: '0 0 30 2 *'\nevery: 1s");
-    let begun = std::time::Instant::now();
     let mut last = at("2026-01-01T00:00:00Z");
     for _ in 0..10_000 {
         last = both.timing.next_after(last).unwrap();
     }
     assert_eq!(last, at("2026-01-01T02:46:40Z"));
-    // A search to the end of time took longer than this for each of them.
-    assert!(begun.elapsed() < std::time::Duration::from_secs(10), "{:?}", begun.elapsed());
 }
