@@ -239,7 +239,7 @@ fn only_its_own(cli: &Cli) -> Result<(), Problem> {
 
 async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
     match command {
-        Command::Run(args) => command::run::run(args, app).await,
+        Command::Run(args) => Box::pin(command::run::run(args, app)).await,
         Command::Resume(args) => command::resume::run(args, app).await,
         Command::Cancel(args) => command::control::run(command::control::Action::Cancel, args, app).await,
         Command::Pause(args) => command::control::run(command::control::Action::Pause, args, app).await,

@@ -151,7 +151,7 @@ pub async fn run(args: RunArgs, app: &App) -> Result<Exit, Problem> {
     let background = args.background.request()?;
     let job = Job { args, app, place, document, graph, limits, background };
     match job.place.target.clone() {
-        Target::Data(dir) => job.embedded(&dir, data).await,
+        Target::Data(dir) => Box::pin(job.embedded(&dir, data)).await,
         Target::Server(url) => job.server(&url, &value).await,
         Target::Postgres(_) => Err(Problem::usage("`run` needs a data directory or a server")),
     }

@@ -103,13 +103,13 @@ fn what_runs_in_the_background_is_queued_listed_run_and_called_back() {
     let ran = with_callbacks(&desk, 0, &run);
     let id = ran.stdout.trim().to_owned();
     assert!(ran.stderr.contains(&format!("stepstream resume {id}")), "{}", ran.stderr);
-    assert_eq!(listed(&desk, &["--mode", "fire_and_forget"]), [id.clone()]);
+    assert_eq!(listed(&desk, &["--mode", "fire_and_forget"]), std::slice::from_ref(&id));
     assert!(listed(&desk, &["--status", "completed"]).is_empty());
     let early = desk.expect(4, &["callback", "retry", &id]);
     assert!(!early.stderr.is_empty());
 
     assert_eq!(with_callbacks(&desk, 0, &["resume", &id]).stdout, "hello\n");
-    assert_eq!(listed(&desk, &["--status", "completed"]), [id.clone()]);
+    assert_eq!(listed(&desk, &["--status", "completed"]), std::slice::from_ref(&id));
     assert!(listed(&desk, &["--status", "queued"]).is_empty() && listed(&desk, &["--mode", "silent"]).is_empty());
     let table = desk.expect(0, &["get", "background"]).stdout;
     assert!(table.contains("EXECUTION") && table.contains("fire_and_forget"), "{table}");
@@ -242,7 +242,7 @@ fn a_server_runs_what_is_in_the_background_by_itself() {
         let shown = desk.expect(0, &["get", "execution", &id, "--server", &url]).stdout;
         shown.contains("delivered after 1 attempts")
     });
-    assert_eq!(listed(&desk, &["--status", "completed", "--server", &url]), [id.clone()]);
+    assert_eq!(listed(&desk, &["--status", "completed", "--server", &url]), std::slice::from_ref(&id));
     desk.expect(0, &["callback", "retry", &id, "--server", &url]);
     until("it is called back once more", || receiver.calls().len() == 2);
     let calls = receiver.calls();

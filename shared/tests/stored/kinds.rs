@@ -12,7 +12,7 @@ use stepstream_shared::event::{
     ParentLink, ParentType, Share, SkipReason, Spent, StepSourceType, Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
-use stepstream_shared::graph::{GraphDigest, LimitOverrides};
+use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ArtifactId, ControlId, ExecutionId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::ClaimId;

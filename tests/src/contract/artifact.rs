@@ -10,12 +10,17 @@ use stepstream_runtime::artifact::{ArtifactError, ArtifactStore, Stored, TakenAw
 use stepstream_shared::artifact::{Compression, ContentHash};
 use stepstream_shared::id::TenantId;
 
+/// Writes behind a store's back; `None` takes the bytes away.
+type Overwrite = dyn Fn(&str, Option<Vec<u8>>) + Send + Sync;
+/// Reads behind a store's back.
+type Read = dyn Fn(&str) -> Vec<u8> + Send + Sync;
+
 /// A store, and the bytes behind its back.
 pub struct Place {
     pub store: ArtifactStore,
     /// Puts bytes under a key, or takes them away.
-    pub overwrite: Box<dyn Fn(&str, Option<Vec<u8>>) + Send + Sync>,
-    pub read: Box<dyn Fn(&str) -> Vec<u8> + Send + Sync>,
+    pub overwrite: Box<Overwrite>,
+    pub read: Box<Read>,
 }
 
 /// A test for each rule, for a place that `$fresh` makes: an async function that takes a rule and runs it on a fresh one.
