@@ -52,7 +52,7 @@ impl Callbacks {
     /// # Errors
     /// In words for whoever asks.
     pub fn check(&self, tenant: &TenantId, url: &str) -> Result<(), String> {
-        self.0.check(tenant, url).map(drop)
+        self.0.check(tenant, url).map(drop).map_err(|why| why.to_string())
     }
 
     /// Makes one attempt.

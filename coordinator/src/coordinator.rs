@@ -174,7 +174,7 @@ pub async fn start(
     tokio::spawn(crate::errands::run(service.clone(), errands_to_run, shutdown.clone()));
     tokio::spawn(crate::permits::keep(service.clone(), permits.clone(), permit_work, shutdown.clone()));
     tokio::spawn(crate::permits::sweep(service.clone(), permits, owned.clone(), shutdown.clone()));
-    tokio::spawn(crate::errands::run(service.clone(), callbacks_to_run, shutdown.clone()));
+    tokio::spawn(crate::errands::run_callbacks(service.clone(), callbacks_to_run, shutdown.clone()));
     let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
     let schedules = Schedules {
         store: store.clone(),

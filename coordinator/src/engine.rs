@@ -44,7 +44,7 @@ use crate::errands::Errand;
 use crate::hint::Hint;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
 use crate::permits::Permits;
-use crate::ports::{Agenda, AgendaRow, Append, Listed, StoreMeta};
+use crate::ports::{Agenda, AgendaRow, Append, StoreMeta};
 use crate::reading::{Loaded, ReadError, Reader};
 use crate::recovery::{Permit, Recovery};
 use crate::refusals::Refusals;
@@ -54,7 +54,7 @@ pub(crate) use live::JobKey;
 pub(crate) use request::{Request, RequestBody};
 pub use resting::AtRest;
 
-use admission::Admission;
+use admission::{Admission, Queued};
 use commit::Pending;
 use live::Live;
 use loading::Waiting;
@@ -81,13 +81,18 @@ pub(crate) enum Input {
         partition: PartitionId,
         epoch: u64,
     },
+    /// All that a partition's agenda named when it was gained is loaded.
+    Recovered {
+        partition: PartitionId,
+        epoch: u64,
+    },
     /// Another coordinator owns it, or nobody.
     Lost(PartitionId),
     /// Finish what is on its way for a partition and let go of it.
     Release(PartitionId, oneshot::Sender<()>),
     JobsState(Result<JobsStreamState, BusError>),
     /// What is first in the queue of background executions.
-    Queued(Option<Vec<Listed>>),
+    Queued(Option<Queued>),
     /// Jobs that the bus does not hold any more, without a sign of life.
     Missing(Vec<JobKey>),
 }
@@ -169,6 +174,8 @@ struct Held {
     epoch: u64,
     /// Stops what pulls for it.
     stop: CancellationToken,
+    /// What was on its agenda when it was gained is in memory.
+    recovered: bool,
     /// Appends of it on their way.
     in_flight: u32,
     releasing: Option<oneshot::Sender<()>>,
@@ -305,6 +312,7 @@ impl Engine {
             Input::Wake(row, permit) => self.wake(row, permit),
             Input::Published(results) => self.published(results).await,
             Input::Gained { partition, epoch } => self.gained(partition, epoch),
+            Input::Recovered { partition, epoch } => self.recovered(partition, epoch),
             Input::Lost(partition) => self.lost(partition),
             Input::Release(partition, done) => self.release(partition, done),
             Input::JobsState(state) => self.jobs_state(state),

@@ -5,6 +5,10 @@
 //! owing it, and the engine runs it again.
 
 mod after_end;
+mod callbacks;
+mod turns;
+
+pub(crate) use callbacks::run_callbacks;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -84,12 +88,16 @@ pub(crate) async fn run(service: Service, mut errands: mpsc::Receiver<Errand>, s
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let service = service.clone();
         tokio::spawn(async move {
-            let (parent, what) = (errand.parent, errand.what.clone());
-            if let Err(error) = one(&service, errand).await {
-                tracing::debug!(%parent, ?what, %error, "an errand was not run; it is owed still");
-            }
+            attempt(&service, errand).await;
             drop(permit);
         });
+    }
+}
+
+async fn attempt(service: &Service, errand: Errand) {
+    let (parent, what) = (errand.parent, errand.what.clone());
+    if let Err(error) = one(service, errand).await {
+        tracing::debug!(%parent, ?what, %error, "an errand was not run; it is owed still");
     }
 }
 

@@ -39,8 +39,8 @@ impl Recovery {
     }
 
     /// A partition was won: wakes what is in its outbox, and what waits for a moment before `horizon`. Until all of it is
-    /// handed over, or `stop`.
-    pub(crate) fn take_over(&self, partition: PartitionId, horizon: Timestamp, stop: CancellationToken) {
+    /// handed over, or `stop`. The engine is told when it has loaded all of it.
+    pub(crate) fn take_over(&self, partition: PartitionId, epoch: u64, horizon: Timestamp, stop: CancellationToken) {
         let this = self.clone();
         tokio::spawn(async move {
             tokio::select! {
@@ -48,10 +48,17 @@ impl Recovery {
                 // Ends early only when the engine has gone.
                 _ = async {
                     this.owing(partition).await?;
-                    this.due(&[partition], horizon).await
+                    this.due(&[partition], horizon).await?;
+                    this.loaded().await?;
+                    this.engine.upgrade()?.send(Input::Recovered { partition, epoch }).await.ok()
                 } => {}
             }
         });
+    }
+
+    /// Waits until nothing of what was handed over is being loaded any more: whoever has all permits knows.
+    async fn loaded(&self) -> Option<()> {
+        self.permits.acquire_many(LOADS_AT_A_TIME as u32).await.ok().map(drop)
     }
 
     async fn owing(&self, partition: PartitionId) -> Option<()> {

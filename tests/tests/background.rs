@@ -31,6 +31,8 @@ use tokio_util::sync::CancellationToken;
 const PATIENCE: Duration = Duration::from_secs(60);
 const ECHO: &str = "stepstream: 1\nname: echo\nnodes: { a: { task: echo, with: \"=inputs\" } }";
 const FAILS: &str = "stepstream: 1\nname: fails\nnodes: { a: { task: flaky, retry: { max_attempts: 1 } } }";
+/// Runs for longer than any test.
+const LONG: &str = "stepstream: 1\nname: long\nnodes: { a: { task: sleep, with: { seconds: 300 } } }";
 const GATED: &str =
     "stepstream: 1\nname: gated\nnodes: { a: { wait: { signal: go }, next: { to: b } }, b: { task: echo, with: 1 } }";
 
@@ -124,8 +126,17 @@ impl Fixture {
     }
 
     async fn try_begin(&self, graph: &str, background: Value) -> Result<ExecutionId, ServiceError> {
+        self.try_begin_as(&self.tenant, graph, background).await
+    }
+
+    async fn try_begin_as(
+        &self,
+        tenant: &TenantId,
+        graph: &str,
+        background: Value,
+    ) -> Result<ExecutionId, ServiceError> {
         let service = &self.coordinator.service;
-        let registered = service.register_graph(&self.tenant, "test.yaml", graph).await.unwrap();
+        let registered = service.register_graph(tenant, "test.yaml", graph).await.unwrap();
         let background: BackgroundRequest = serde_json::from_value(background).unwrap();
         let start = Start {
             graph: registered.graph,
@@ -139,7 +150,22 @@ impl Fixture {
             limits: stepstream_shared::graph::LimitOverrides::default(),
             background: Some(background),
         };
-        service.start(&self.tenant, start).await.map(|started| started.execution)
+        service.start(tenant, start).await.map(|started| started.execution)
+    }
+
+    /// How many of a tenant's run by what the store says.
+    async fn running(&self, tenant: &TenantId) -> usize {
+        let filter = BackgroundFilter { mode: None, status: Some(BackgroundStatus::Running) };
+        self.store.list_background(tenant, filter, None, 100).await.unwrap().len()
+    }
+
+    /// Looks until so many of a tenant's run.
+    async fn until_running(&self, tenant: &TenantId, count: usize) {
+        let give_up = tokio::time::Instant::now() + PATIENCE;
+        while self.running(tenant).await < count {
+            assert!(tokio::time::Instant::now() < give_up, "{} run, not {count}", self.running(tenant).await);
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn begin(&self, graph: &str, background: Value) -> ExecutionId {
@@ -291,6 +317,45 @@ async fn d34_the_queue_survives_a_restart() {
         fixture.stands(id, BackgroundStatus::Completed).await;
     }
     fixture.end().await;
+}
+
+/// Those that run hold their places before the coordinator that goes on with them has loaded them.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restart_admits_no_second_set() {
+    let first = fixture(16).await;
+    for _ in 0..48 {
+        first.begin(LONG, json!({})).await;
+    }
+    let tenant = first.tenant.clone();
+    first.until_running(&tenant, 16).await;
+    let second = first.restart(17).await;
+    second.until_running(&tenant, 17).await;
+    // More would have been admitted by the same look, or by one of those that follow it at once.
+    let until = tokio::time::Instant::now() + Duration::from_millis(300);
+    while tokio::time::Instant::now() < until {
+        assert_eq!(second.running(&tenant).await, 17);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    second.end().await;
+}
+
+/// One look finds many of one tenant and another tenant's behind them: the first gets its half, and then the other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_gets_no_more_than_its_half_by_one_look_while_another_waits() {
+    let first = fixture(1).await;
+    let (many, one) = (first.tenant.clone(), "tenant_one".parse::<TenantId>().unwrap());
+    first.begin(LONG, json!({})).await;
+    first.until_running(&many, 1).await;
+    for _ in 0..40 {
+        first.begin(LONG, json!({})).await;
+    }
+    first.try_begin_as(&one, LONG, json!({})).await.unwrap();
+    let second = first.restart(6).await;
+    second.until_running(&one, 1).await;
+    // Nobody else waits for what is left.
+    second.until_running(&many, 5).await;
+    assert_eq!((second.running(&many).await, second.running(&one).await), (5, 1));
+    second.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

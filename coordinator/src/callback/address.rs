@@ -127,12 +127,13 @@ impl Lookup for SystemLookup {
     }
 }
 
-/// Why an address is not called.
+/// Why an address is not called. The address itself is for the operator's log: whoever may start executions is not to
+/// learn what names mean in here.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{name} is {address}, which is not public; an operator may allow it (--callback-allow)")]
+#[error("the address of {name} is not public; an operator may allow it (--callback-allow)")]
 pub(super) struct NotPublic {
-    name: String,
-    address: IpAddr,
+    pub(super) name: String,
+    pub(super) address: IpAddr,
 }
 
 /// Resolves names to addresses that may be called. The connection is made to what this gives and to nothing else, so

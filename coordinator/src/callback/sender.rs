@@ -37,6 +37,36 @@ pub(crate) fn callback_id(execution: ExecutionId) -> String {
     MessageId::derived("stepstream 2026 callback", &[execution.as_bytes()]).to_string()
 }
 
+/// Why a URL is not called.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Uncallable {
+    #[error("this is no URL: {0}")]
+    NoUrl(String),
+    #[error("callbacks are signed, and this server has no webhook secret (--webhook-secret)")]
+    NoSecret,
+    #[error("callbacks go by https; an operator may allow http (--callback-allow-http)")]
+    PlainHttp,
+    #[error("callbacks go by https, not by `{0}`")]
+    Scheme(String),
+    #[error("a callback URL has no user name and no password in it")]
+    Credentials,
+    #[error("a callback URL names a host")]
+    NoHost,
+    #[error(transparent)]
+    NotPublic(#[from] NotPublic),
+}
+
+impl Uncallable {
+    /// What becomes of an attempt. All but a text that is no URL was callable when the execution was accepted: a server
+    /// that was started with other options since, or for which a name means something else, may be put right.
+    fn exchange(&self) -> Exchange {
+        match self {
+            Uncallable::NoUrl(_) => Exchange::refused(self.to_string()),
+            _ => Exchange::failed(self.to_string()),
+        }
+    }
+}
+
 pub(super) struct Sender {
     secrets: Secrets,
     allow_http: bool,
@@ -64,26 +94,24 @@ impl Sender {
     }
 
     /// The URL, if it may be called as far as can be seen from itself.
-    pub(super) fn check(&self, tenant: &TenantId, url: &str) -> Result<Url, String> {
+    pub(super) fn check(&self, tenant: &TenantId, url: &str) -> Result<Url, Uncallable> {
+        let url = Url::parse(url).map_err(|error| Uncallable::NoUrl(error.to_string()))?;
         if self.secrets.of(tenant).is_empty() {
-            return Err("callbacks are signed, and this server has no webhook secret (--webhook-secret)".to_owned());
+            return Err(Uncallable::NoSecret);
         }
-        let url = Url::parse(url).map_err(|error| format!("this is no URL: {error}"))?;
         match url.scheme() {
             "https" => {}
             "http" if self.allow_http => {}
-            "http" => {
-                return Err("callbacks go by https; an operator may allow http (--callback-allow-http)".to_owned());
-            }
-            other => return Err(format!("callbacks go by https, not by `{other}`")),
+            "http" => return Err(Uncallable::PlainHttp),
+            other => return Err(Uncallable::Scheme(other.to_owned())),
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err("a callback URL has no user name and no password in it".to_owned());
+            return Err(Uncallable::Credentials);
         }
-        let host = url.host_str().ok_or("a callback URL names a host")?;
+        let host = url.host_str().ok_or(Uncallable::NoHost)?;
         // Where the host is an address, nobody is asked for another one.
         if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-            checked(&self.allow, host, address).map_err(|error| error.to_string())?;
+            checked(&self.allow, host, address)?;
         }
         Ok(url)
     }
@@ -91,7 +119,10 @@ impl Sender {
     pub(super) async fn call(&self, tenant: &TenantId, url: &str, id: &str, body: Vec<u8>) -> Exchange {
         let url = match self.check(tenant, url) {
             Ok(url) => url,
-            Err(why) => return Exchange::refused(why),
+            Err(why) => {
+                tracing::warn!(%tenant, callback = id, %why, "a callback cannot be made");
+                return why.exchange();
+            }
         };
         let client = match &self.client {
             Ok(client) => client,
@@ -113,9 +144,11 @@ impl Sender {
             Ok(answer) => judge(answer.status()),
             Err(error) => {
                 let error = error.without_url();
-                let private = private_address(&error);
-                let text = chain(&error);
-                if private { Exchange::refused(text) } else { Exchange::failed(text) }
+                if let Some(NotPublic { name, address }) = private_address(&error) {
+                    tracing::warn!(%tenant, callback = id, name, %address, "a callback leads to an address that is not public");
+                }
+                // It may mean something else the next time: one answer of a name server is not the last word.
+                Exchange::failed(chain(&error))
             }
         }
     }
@@ -136,14 +169,14 @@ fn judge(status: StatusCode) -> Exchange {
     Exchange { result, status: code, error: Some(error) }
 }
 
-/// The name led to an address that may not be called.
-fn private_address(error: &reqwest::Error) -> bool {
+/// Where the name led, if that may not be called.
+fn private_address(error: &reqwest::Error) -> Option<&NotPublic> {
     let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = cause {
-        if error.is::<NotPublic>() {
-            return true;
+        if let Some(found) = error.downcast_ref::<NotPublic>() {
+            return Some(found);
         }
         cause = error.source();
     }
-    false
+    None
 }

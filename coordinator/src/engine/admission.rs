@@ -7,6 +7,8 @@
 //!
 //! A tenant does not keep the others from running: while any other tenant's executions are queued, one that has half of
 //! the places gets none of those that are left.
+//!
+//! Who runs is known from memory, so nobody is admitted before all that a gained partition has running is loaded.
 
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
@@ -31,6 +33,15 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const PAGE: usize = 256;
 /// Rows asked for beyond what there is room for: some are on their way already.
 const MORE: usize = 16;
+
+/// What a look at the queue has found, each list in the order of the queue.
+#[derive(Default)]
+pub(crate) struct Queued {
+    /// Of tenants that had less than half of the places when it was looked at.
+    rows: Vec<Listed>,
+    /// Of those that had their half, where nobody else waits.
+    rest: Vec<Listed>,
+}
 
 /// Who runs, and when the queue is looked at again.
 pub(super) struct Admission {
@@ -104,6 +115,9 @@ impl Engine {
             return;
         }
         self.admission.due = now.after(LOOK);
+        if self.held.values().any(|held| !held.recovered && held.releasing.is_none()) {
+            return; // Some that hold places are not in memory yet. It is said when they are.
+        }
         let room = self.room();
         let held = self.held.iter().filter(|(_, held)| held.releasing.is_none());
         let partitions: Vec<PartitionId> = held.map(|(partition, _)| *partition).collect();
@@ -123,31 +137,31 @@ impl Engine {
                 let (tenant, summary) = (live.execution.tenant().clone(), crate::ports::Summary::of(&live.execution));
                 Some(Listed { tenant, execution: id, partition: live.partition, summary })
             });
-            let rows: Vec<Listed> = rows.take(room).collect();
-            tokio::spawn(async move { sender.send(Input::Queued(Some(rows))).await.is_ok() });
+            // The places are for whoever asked for this process; nobody is kept out.
+            let found = Queued { rest: rows.take(room).collect(), ..Queued::default() };
+            tokio::spawn(async move { sender.send(Input::Queued(Some(found))).await.is_ok() });
             return;
         }
         let (store, full, limit) = (self.reader.store().clone(), self.full_tenants(), (room + MORE).min(PAGE) as u32);
         tokio::spawn(async move {
             let found = async {
-                let first = store.queued(&partitions, &full, limit).await?;
-                if full.is_empty() || first.len() >= room {
-                    return Ok(first);
+                let rows = store.queued(&partitions, &full, limit).await?;
+                let mut rest = Vec::new();
+                if !full.is_empty() && rows.len() < room.min(limit as usize) {
+                    // Nobody else waits for what is left.
+                    rest = store.queued(&partitions, &[], limit).await?;
+                    rest.retain(|row| full.contains(&row.tenant));
                 }
-                // Nobody else waits for what is left.
-                let mut rows = first;
-                let all = store.queued(&partitions, &[], limit).await?;
-                rows.extend(all.into_iter().filter(|row| full.contains(&row.tenant)));
-                Ok::<_, crate::ports::StoreError>(rows)
+                Ok::<_, crate::ports::StoreError>(Queued { rows, rest })
             };
-            let rows = match found.await {
-                Ok(rows) => Some(rows),
+            let found = match found.await {
+                Ok(found) => Some(found),
                 Err(error) => {
                     tracing::warn!(%error, "the queue of background executions was not read; trying again");
                     None
                 }
             };
-            let _ = sender.send(Input::Queued(rows)).await; // The engine may have stopped.
+            let _ = sender.send(Input::Queued(found)).await; // The engine may have stopped.
         });
     }
 
@@ -156,23 +170,39 @@ impl Engine {
         self.admission.limit.saturating_sub(self.admission.running.len() + self.admission.admitting.len())
     }
 
-    /// Tenants that have half of the places or more.
-    fn full_tenants(&self) -> Vec<TenantId> {
-        let mut counts: HashMap<&TenantId, usize> = HashMap::new();
+    /// How many places each tenant has.
+    fn places(&self) -> HashMap<TenantId, usize> {
+        let mut counts: HashMap<TenantId, usize> = HashMap::new();
         let running = self.admission.running.iter().filter_map(|id| Some(self.live.get(id)?.execution.tenant()));
         let admitting = self.admission.admitting.values().map(|(tenant, _)| tenant);
         for tenant in running.chain(admitting) {
-            *counts.entry(tenant).or_default() += 1;
+            match counts.get_mut(tenant) {
+                Some(count) => *count += 1,
+                None => drop(counts.insert(tenant.clone(), 1)),
+            }
         }
-        let half = self.admission.limit.div_ceil(2);
-        counts.into_iter().filter(|(_, count)| *count >= half).map(|(tenant, _)| tenant.clone()).collect()
+        counts
+    }
+
+    /// So many places are a tenant's half.
+    fn half(&self) -> usize {
+        self.admission.limit.div_ceil(2)
+    }
+
+    /// Tenants that have half of the places or more.
+    fn full_tenants(&self) -> Vec<TenantId> {
+        let half = self.half();
+        self.places().into_iter().filter(|(_, count)| *count >= half).map(|(tenant, _)| tenant).collect()
     }
 
     /// Starts what is first in the queue, as far as there is room.
-    pub(super) async fn admit(&mut self, rows: Option<Vec<Listed>>) {
+    pub(super) async fn admit(&mut self, found: Option<Queued>) {
         let now = self.clock.now();
         self.admission.looking = false;
-        for row in rows.into_iter().flatten() {
+        let Queued { rows, rest } = found.unwrap_or_default();
+        let (mut places, half) = (self.places(), self.half());
+        let rows = rows.into_iter().map(|row| (row, true)).chain(rest.into_iter().map(|row| (row, false)));
+        for (row, shares) in rows {
             if self.room() == 0 {
                 self.admission.soon(now); // As soon as there is room.
                 break;
@@ -183,6 +213,13 @@ impl Engine {
             if known || !held || self.admission.admitting.contains_key(&row.execution) {
                 continue; // On its way already, or somebody else's by now.
             }
+            let has = places.entry(row.tenant.clone()).or_default();
+            if shares && *has >= half {
+                // It came to its half by what was found together. Others may wait behind that: they are looked for.
+                self.admission.soon(now);
+                continue;
+            }
+            *has += 1;
             self.admission.admitting.insert(row.execution, (row.tenant.clone(), now));
             self.admit_one(row).await;
         }

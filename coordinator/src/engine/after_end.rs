@@ -14,10 +14,13 @@ use crate::errands::{Errand, What};
 pub(crate) const CALL_AGAIN_AFTER: Duration = Duration::from_secs(30);
 
 impl Live {
-    /// When something is to be done for it next.
+    /// When something is to be done for it next. What follows its end is done when that is durable, not at a moment.
     pub(super) fn next_moment(&self) -> Option<Timestamp> {
         if !self.execution.state().is_terminal() {
             return self.execution.next_deadline();
+        }
+        if self.in_flight > 0 {
+            return None; // A moment that has passed would be registered again and again until the append is there.
         }
         let asked = |again: Duration| self.after_end.map(|(_, at)| at.after(again));
         if self.execution.owed_attempt().is_some() {

@@ -339,6 +339,9 @@ impl Engine {
             if over {
                 self.live.remove(&id);
             } else {
+                if terminal {
+                    self.watch(id); // What it owes after its end has a moment from now on.
+                }
                 self.hand_out(id, jobs);
                 self.snapshot_if_due(id, last_seq);
             }

@@ -161,7 +161,8 @@ impl Engine {
     /// A partition is ours: outcomes are pulled, and what is on its agenda is driven.
     pub(super) fn gained(&mut self, partition: PartitionId, epoch: u64) {
         let stop = CancellationToken::new();
-        let held = Held { epoch, stop: stop.clone(), in_flight: 0, releasing: None };
+        let recovered = !self.settings.recover_all; // Then only what is asked for is driven.
+        let held = Held { epoch, stop: stop.clone(), recovered, in_flight: 0, releasing: None };
         if let Some(old) = self.held.insert(partition, held) {
             old.stop.cancel();
         }
@@ -169,10 +170,18 @@ impl Engine {
         crate::pulling::pull_outcomes(self.bus.clone(), partition, sender, stop.clone());
         if self.settings.recover_all {
             let horizon = self.clock.now().after(self.settings.at_rest.horizon);
-            self.recovery.take_over(partition, horizon, stop);
+            self.recovery.take_over(partition, epoch, horizon, stop);
         }
         self.owned.insert(partition);
         tracing::debug!(%partition, epoch, "partition taken");
+    }
+
+    /// All that was to be driven when a partition was gained is in memory, so it is known who holds places.
+    pub(super) fn recovered(&mut self, partition: PartitionId, epoch: u64) {
+        if let Some(held) = self.held.get_mut(&partition).filter(|held| held.epoch == epoch) {
+            held.recovered = true;
+            self.admission.soon(self.clock.now());
+        }
     }
 
     /// A partition is not ours any more: what is in memory of it is a stranger's.
