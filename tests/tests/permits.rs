@@ -55,7 +55,7 @@ async fn fixture(workers: usize) -> Fixture {
         let run = Worker::builder()
             .bus(bus.clone())
             .slots(32)
-            .name(&format!("w{number}"))
+            .name(format!("w{number}"))
             .register("measured", move |_: Context, ms: u64| {
                 let gauge = gauge.clone();
                 async move {

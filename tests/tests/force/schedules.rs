@@ -75,8 +75,8 @@ pub(crate) async fn fire(mut fleet: Fleet) {
     let mut api = fleet.api(1);
     made(&api).await;
     fires(&api, FIRINGS).await;
-    for blow in 0..BLOWS {
-        let victim = owner(&fleet, SCHEDULES[blow].0).await;
+    for (blow, (name, _)) in SCHEDULES.iter().enumerate().take(BLOWS) {
+        let victim = owner(&fleet, name).await;
         // Not at the same place within the second each time.
         tokio::time::sleep(Duration::from_millis(330 * blow as u64)).await;
         fleet.coordinators[victim].kill9().await;
