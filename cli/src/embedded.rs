@@ -70,8 +70,17 @@ pub struct Embedded {
 }
 
 impl Embedded {
-    /// Takes the directory and starts a coordinator over it.
+    /// Takes the directory and starts a coordinator over it, to drive executions.
     pub async fn open(data: &Path, recover: Recover) -> Result<Self, Problem> {
+        Self::start(data, recover, true).await
+    }
+
+    /// Takes the directory to ask for something and leave: what is queued in the background stays queued.
+    pub async fn open_to_ask(data: &Path) -> Result<Self, Problem> {
+        Self::start(data, Recover::Only(Vec::new()), false).await
+    }
+
+    async fn start(data: &Path, recover: Recover, admits: bool) -> Result<Self, Problem> {
         let dir = DataDir::take(data)?;
         let store = Arc::new(SqliteStore::open(dir.log(), PARTITIONS).await?);
         let (watched, trouble) = WatchedStore::new(store.clone());
@@ -83,6 +92,7 @@ impl Embedded {
             name: "embedded".to_owned(),
             exclusive: true,
             recover,
+            admits,
             callbacks,
             artifacts: Some(stepstream_coordinator::artifacts::Artifacts::new(artifacts.clone())),
             ..Options::default()

@@ -62,6 +62,9 @@ pub struct Options {
     pub feed: bool,
     /// Background executions that this coordinator has running at the same time; the others are queued.
     pub background_limit: NonZeroUsize,
+    /// Start what is queued. A process that only asks for something and leaves lets it lie for whoever drives it: its time
+    /// would run out while nobody does.
+    pub admits: bool,
     /// Who may be called back, and how it is signed.
     pub callbacks: CallbackOptions,
     /// When executions at rest leave memory. Matters only if all are recovered.
@@ -81,6 +84,7 @@ impl Default for Options {
             redispatch_after: Duration::from_secs(30),
             feed: false,
             background_limit: DEFAULT_BACKGROUND_LIMIT,
+            admits: true,
             callbacks: CallbackOptions::default(),
             at_rest: AtRest::default(),
             artifacts: None,
@@ -131,7 +135,7 @@ pub async fn start(
             recover_all: options.recover == Recover::All,
             redispatch_after: options.redispatch_after,
             feed: options.feed,
-            background_limit: options.background_limit.get(),
+            background_limit: if options.admits { options.background_limit.get() } else { 0 },
             at_rest: options.at_rest,
         },
         meta: meta.clone(),

@@ -3,7 +3,6 @@
 use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
-use stepstream_coordinator::Recover;
 use stepstream_coordinator::reading::Waits;
 use stepstream_coordinator::service::Ask;
 use stepstream_runtime::clock::{Clock, SystemClock};
@@ -93,7 +92,7 @@ impl AskArgs {
             Target::Data(dir) => {
                 app.start_logs(LOGS_OF_A_RUN)?;
                 crate::data_dir::existing_log(dir)?;
-                let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+                let here = Embedded::open_to_ask(dir).await?;
                 let ask = Ask { what, by, idempotency_key: self.idempotency_key };
                 let answer = match here.or_trouble(here.service.steer(&place.tenant, id, ask)).await {
                     Ok(()) => next_step(&here, &place, id).await,

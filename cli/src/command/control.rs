@@ -2,7 +2,6 @@
 
 use clap::Args;
 use serde_json::{Value, json};
-use stepstream_coordinator::Recover;
 use stepstream_coordinator::service::{Ask, Bulk, BulkAction};
 use stepstream_shared::execution::Steering;
 use stepstream_shared::id::ExecutionId;
@@ -109,7 +108,7 @@ pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, P
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
             crate::data_dir::existing_log(dir)?;
-            let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+            let here = Embedded::open_to_ask(dir).await?;
             let answer = here.or_trouble(here.service.steer(&place.tenant, id, Ask::new(by, what))).await;
             here.close().await;
             answer?;
@@ -146,7 +145,7 @@ async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Re
                 by,
                 idempotency_key: None,
             };
-            let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+            let here = Embedded::open_to_ask(dir).await?;
             let outcomes = all_here(&here, place, &bulk).await;
             here.close().await;
             outcomes?

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::json;
-use stepstream_coordinator::Recover;
 
 use super::Format;
 use crate::app::{App, LOGS_OF_A_RUN};
@@ -49,7 +48,7 @@ pub async fn run(args: RegisterArgs, app: &App) -> Result<Exit, Problem> {
     match &place.target {
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
-            let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+            let here = Embedded::open_to_ask(dir).await?;
             let mut answer = Ok(());
             for document in &documents {
                 let registered = here.service.register_graph(&place.tenant, &document.name, &document.text);

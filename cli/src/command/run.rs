@@ -176,7 +176,10 @@ impl Job<'_> {
         }
         self.app.start_logs(LOGS_OF_A_RUN)?;
         let stop = Stop::new(self.args.timeout)?;
-        let mut here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+        let mut here = match &self.background {
+            Some(_) => Embedded::open_to_ask(dir).await?,
+            None => Embedded::open(dir, Recover::Only(Vec::new())).await?,
+        };
         let ended = self.inside(&mut here, inputs, slots, allow_process, &stop).await;
         here.close().await;
         ended

@@ -2,7 +2,6 @@
 
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
-use stepstream_coordinator::Recover;
 use stepstream_coordinator::ports::TenantLimits;
 
 use super::Format;
@@ -95,7 +94,7 @@ async fn limits(args: LimitsArgs, app: &App) -> Result<Exit, Problem> {
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
             crate::data_dir::existing_log(dir)?;
-            let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+            let here = Embedded::open_to_ask(dir).await?;
             let answer = embedded_limits(&here, &place, &args.set).await;
             here.close().await;
             answer?
@@ -175,7 +174,7 @@ pub async fn usage(target: TargetArgs, format: Format, app: &App) -> Result<Exit
         Target::Data(dir) => {
             app.start_logs(LOGS_OF_A_RUN)?;
             crate::data_dir::existing_log(dir)?;
-            let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+            let here = Embedded::open_to_ask(dir).await?;
             let answer = embedded_usage(&here, &place).await;
             here.close().await;
             answer?

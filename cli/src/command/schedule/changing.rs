@@ -6,7 +6,7 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::{Value, json};
 use stepstream_coordinator::service::{Backfill, ScheduleChange};
-use stepstream_coordinator::{Recover, Service, ServiceError};
+use stepstream_coordinator::{Service, ServiceError};
 use stepstream_shared::id::TenantId;
 use stepstream_shared::time::Timestamp;
 
@@ -231,7 +231,7 @@ impl ChangeArgs {
             Target::Data(dir) => {
                 app.start_logs(LOGS_OF_A_RUN)?;
                 crate::data_dir::existing_log(dir)?;
-                let here = Embedded::open(dir, Recover::Only(Vec::new())).await?;
+                let here = Embedded::open_to_ask(dir).await?;
                 let answer = here.or_trouble(wish.here(&here.service, &place.tenant, &by)).await;
                 here.close().await;
                 answer??
