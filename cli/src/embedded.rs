@@ -13,8 +13,10 @@ use stepstream_coordinator::store::SqliteStore;
 use stepstream_coordinator::{Coordinator, Options, Recover, Service, ServiceError};
 use stepstream_runtime::artifact::ArtifactStore;
 use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
+use stepstream_runtime::reach::Reach;
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_shared::id::TenantId;
+use stepstream_worker::config::HttpArgs;
 use stepstream_worker::{Artifacts, Worker, builtin};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +119,7 @@ impl Embedded {
 
     /// Starts running steps. Whoever asks twice for a stop wants programs ended at once.
     pub fn start_worker(&mut self, plan: WorkerPlan, stop: &Stop) -> Result<(), Problem> {
-        let stock = builtin::Options { allow_process: plan.allow_process, jq_program: None };
+        let stock = builtin::Options { allow_process: plan.allow_process, http: http_reach()?, jq_program: None };
         let worker = Worker::builder()
             .bus(Arc::new(self.bus.clone()))
             .artifacts(Artifacts::new(self.artifacts.clone()))
@@ -172,6 +174,11 @@ impl Embedded {
 /// Whom executions of this machine may call back, as the environment says.
 pub fn callbacks() -> Result<CallbackOptions, Problem> {
     CallbackArgs::from_env(&env).options().map_err(|error| Problem::usage(error.to_string()))
+}
+
+/// What the callable `http` of this machine's workers may reach, as the environment says.
+pub fn http_reach() -> Result<Reach, Problem> {
+    HttpArgs::from_env(&env).map(|args| args.reach()).map_err(|error| Problem::usage(error.to_string()))
 }
 
 /// What a number of slots may be.

@@ -6,7 +6,6 @@
 //! unless the operator allows others; names are resolved here, every address is checked, and the connection goes to an
 //! address that was checked, so a name that changes its meaning in between changes nothing; redirects are not followed.
 
-mod address;
 mod body;
 mod sender;
 mod signature;
@@ -14,9 +13,9 @@ mod signature;
 use std::sync::Arc;
 use std::time::Duration;
 
+use stepstream_runtime::reach::Allowed;
 use stepstream_shared::id::TenantId;
 
-pub use address::{Allowed, BadAllowance};
 pub use signature::{BadSecret, Secret, Secrets};
 
 pub(crate) use body::callback_body;
@@ -44,7 +43,7 @@ pub struct Callbacks(Arc<sender::Sender>);
 
 impl Callbacks {
     pub(crate) fn new(options: CallbackOptions) -> Self {
-        Callbacks(Arc::new(sender::Sender::new(options, Arc::new(address::SystemLookup))))
+        Callbacks(Arc::new(sender::Sender::new(options, None)))
     }
 
     /// Whether an execution of this tenant may ask to be called back there.

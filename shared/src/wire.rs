@@ -239,6 +239,9 @@ pub struct Job {
     /// Expressions look into the output: it comes with the outcome, whatever its size, and is not put away.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub inline: bool,
+    /// Mebibytes that the programs which the callable starts may have in memory together.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_mb: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
 }

@@ -103,6 +103,7 @@ async fn forged_outcomes_and_garbage_on_the_bus_change_nothing_and_stop_nothing(
         start_to_close_ms: None,
         heartbeat_ms: None,
         inline: false,
+        max_memory_mb: None,
         trace: None,
         inbox: stepstream_shared::data::Data::null(),
     };

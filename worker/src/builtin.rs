@@ -10,6 +10,8 @@ pub mod sleep;
 
 use std::path::PathBuf;
 
+use stepstream_runtime::reach::Reach;
+
 use crate::registry::Registry;
 
 /// What the stock callables may do.
@@ -17,6 +19,8 @@ use crate::registry::Registry;
 pub struct Options {
     /// Whether graphs may run programs on this machine, with the rights of this worker.
     pub allow_process: bool,
+    /// What the callable `http` may reach; anything, unless said otherwise.
+    pub http: Reach,
     /// The program that evaluates jq filters in a process of its own: one whose `main` begins with [`init`]. This
     /// program itself, unless said otherwise.
     pub jq_program: Option<PathBuf>,
@@ -34,7 +38,7 @@ pub fn register_all(registry: &mut Registry, options: Options) {
     registry.register_callable("note", note::Recording);
     registry.register_callable("sleep", sleep::Sleep);
     registry.register_callable("fail", fail::Fail);
-    registry.register_callable("http", http::Http::new());
+    registry.register_callable("http", http::Http::new(options.http));
     registry.register_callable("jq", jq::Jq::new(options.jq_program));
     registry.register_callable("process", process::Process { allowed: options.allow_process });
 }

@@ -1,5 +1,7 @@
 //! The options of the stock worker, the same for `stepstream-worker` and `stepstream worker`.
 
+mod http;
+
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
@@ -11,6 +13,8 @@ use stepstream_shared::artifact::{DEFAULT_INLINE_BYTES, inline_bytes};
 use stepstream_shared::id::TenantId;
 
 use crate::worker::{DEFAULT_QUEUE, MAX_SLOTS, check_queue};
+
+pub use http::{BadHttpArgs, HttpArgs};
 
 /// Longest time that a worker may be asked to drain.
 const MAX_GRACE: Duration = Duration::from_secs(24 * 3600);
@@ -44,6 +48,9 @@ pub struct WorkerArgs {
     /// Let graphs run programs on this machine, with the rights of this worker
     #[arg(long, env = "STEPSTREAM_ALLOW_PROCESS", value_parser = BoolishValueParser::new())]
     pub allow_process: bool,
+
+    #[command(flatten)]
+    pub http: HttpArgs,
 
     /// Where artifacts are: a folder that all programs see, or s3://bucket/prefix with the AWS_ variables; none if absent
     #[arg(long, value_name = "URL", env = "STEPSTREAM_ARTIFACTS")]

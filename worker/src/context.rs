@@ -142,6 +142,12 @@ impl Context {
         self.0.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()))
     }
 
+    /// Bytes that the programs which the callable starts may have in memory together, if the execution has such a bound
+    /// (`limits.max_memory_mb`). The stock callable `process` keeps it; a callable of one's own has to.
+    pub fn max_memory(&self) -> Option<u64> {
+        self.0.job.max_memory_mb.map(|mebibytes| u64::from(mebibytes) * 1024 * 1024)
+    }
+
     /// Cancelled when the attempt should stop: timed out, no longer wanted, or the worker is going away. The callable
     /// then has a short while to clean up before it is dropped.
     pub fn cancellation(&self) -> &CancellationToken {

@@ -53,7 +53,7 @@ async fn try_serve(args: WorkerArgs) -> Result<ExitCode, (u8, String)> {
         Some(url) => Some(url.open().map_err(|error| no_artifacts(url, &error))?),
         None => None,
     };
-    let stock = Options { allow_process: args.allow_process, jq_program: None };
+    let stock = Options { allow_process: args.allow_process, http: args.http.reach(), jq_program: None };
     let mut worker = Worker::builder();
     if let Some(store) = artifacts {
         worker = worker.artifacts(Artifacts::new(store).inline_bytes(args.inline_bytes));

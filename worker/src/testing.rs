@@ -41,6 +41,7 @@ pub(crate) fn job(number: u32, callable: &str, input: Value) -> Job {
         start_to_close_ms: None,
         heartbeat_ms: None,
         inline: false,
+        max_memory_mb: None,
         trace: None,
     }
 }

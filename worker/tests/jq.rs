@@ -22,7 +22,7 @@ use testing::{FakeBus, Side, job};
 async fn results(inputs: &[Value]) -> Vec<OutcomeResult> {
     let bus = FakeBus::new();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_stepstream-worker"));
-    let options = Options { allow_process: false, jq_program: Some(program) };
+    let options = Options { jq_program: Some(program), ..Options::default() };
     let worker = Worker::builder().bus(Arc::new(Side(Arc::clone(&bus))));
     let worker = worker.callables(|registry| builtin::register_all(registry, options)).build().unwrap();
     let shutdown = Shutdown::new();
@@ -99,7 +99,7 @@ async fn filters_that_take_all_memory_or_stack_do_not_take_the_worker() {
 async fn a_filter_ends_with_its_attempt() {
     let bus = FakeBus::new();
     let program = PathBuf::from(env!("CARGO_BIN_EXE_stepstream-worker"));
-    let options = Options { allow_process: false, jq_program: Some(program) };
+    let options = Options { jq_program: Some(program), ..Options::default() };
     let worker = Worker::builder().bus(Arc::new(Side(Arc::clone(&bus))));
     let worker = worker.callables(|registry| builtin::register_all(registry, options)).build().unwrap();
     let shutdown = Shutdown::new();

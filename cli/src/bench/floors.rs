@@ -106,6 +106,7 @@ pub(super) async fn hop_p50_ms(bus: &JetStreamBus) -> Result<f64> {
             start_to_close_ms: None,
             heartbeat_ms: None,
             inline: false,
+            max_memory_mb: None,
             trace: None,
             inbox: stepstream_shared::data::Data::null(),
         };

@@ -122,8 +122,9 @@ pub async fn run(args: DevArgs, app: &App) -> Result<Exit, Problem> {
         system = starting => system?,
         () = shutdown.requested() => return Ok(Exit::Done),
     };
+    let http = crate::embedded::http_reach()?;
     for number in 1..=args.workers {
-        let stock = builtin::Options { allow_process, jq_program: None };
+        let stock = builtin::Options { allow_process, http: http.clone(), jq_program: None };
         let worker = Worker::builder()
             .bus(system.worker_bus(number).await?)
             .artifacts(Artifacts::new(system.artifacts.clone()))

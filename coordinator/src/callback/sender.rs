@@ -5,10 +5,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::header::{CONTENT_TYPE, HeaderValue};
 use reqwest::{Client, StatusCode, Url, redirect};
+use stepstream_runtime::reach::{Lookup, OutOfReach, Reach, Scope};
 use stepstream_shared::execution::CallbackResult;
 use stepstream_shared::id::{ExecutionId, MessageId, TenantId};
 
-use super::address::{Allowed, Guarded, Lookup, NotPublic, checked};
 use super::{CALLBACK_TIMEOUT, CallbackOptions, Secrets};
 use crate::error::chain;
 
@@ -53,7 +53,7 @@ pub(super) enum Uncallable {
     #[error("a callback URL names a host")]
     NoHost,
     #[error(transparent)]
-    NotPublic(#[from] NotPublic),
+    OutOfReach(#[from] OutOfReach),
 }
 
 impl Uncallable {
@@ -70,17 +70,19 @@ impl Uncallable {
 pub(super) struct Sender {
     secrets: Secrets,
     allow_http: bool,
-    allow: Arc<[Allowed]>,
+    reach: Reach,
     /// `Err` where this machine cannot make such requests at all.
     client: Result<Client, String>,
 }
 
 impl Sender {
-    pub(super) fn new(options: CallbackOptions, lookup: Arc<dyn Lookup>) -> Self {
+    /// `lookup` finds addresses; this machine's resolver if absent.
+    pub(super) fn new(options: CallbackOptions, lookup: Option<Arc<dyn Lookup>>) -> Self {
         let CallbackOptions { secrets, allow_http, allow } = options;
-        let allow: Arc<[Allowed]> = allow.into();
+        let reach = Reach::new(Scope::Public, allow, "--callback-allow");
+        let resolver = lookup.map_or_else(|| reach.resolver(), |lookup| reach.resolver_over(lookup));
         let client = Client::builder()
-            .dns_resolver(Arc::new(Guarded { lookup, allow: allow.clone() }))
+            .dns_resolver(resolver)
             .redirect(redirect::Policy::none())
             // A proxy would look up names by itself.
             .no_proxy()
@@ -90,7 +92,7 @@ impl Sender {
             .user_agent(concat!("stepstream/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| chain(&error));
-        Sender { secrets, allow_http, allow, client }
+        Sender { secrets, allow_http, reach, client }
     }
 
     /// The URL, if it may be called as far as can be seen from itself.
@@ -108,11 +110,10 @@ impl Sender {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(Uncallable::Credentials);
         }
-        let host = url.host_str().ok_or(Uncallable::NoHost)?;
-        // Where the host is an address, nobody is asked for another one.
-        if let Ok(address) = host.trim_matches(['[', ']']).parse() {
-            checked(&self.allow, host, address)?;
+        if url.host_str().is_none() {
+            return Err(Uncallable::NoHost);
         }
+        self.reach.check_url(&url)?;
         Ok(url)
     }
 
@@ -144,8 +145,8 @@ impl Sender {
             Ok(answer) => judge(answer.status()),
             Err(error) => {
                 let error = error.without_url();
-                if let Some(NotPublic { name, address }) = private_address(&error) {
-                    tracing::warn!(%tenant, callback = id, name, %address, "a callback leads to an address that is not public");
+                if let Some(OutOfReach { name, address, .. }) = OutOfReach::cause_of(&error) {
+                    tracing::warn!(%tenant, callback = id, name, ?address, "a callback leads to an address that is not public");
                 }
                 // It may mean something else the next time: one answer of a name server is not the last word.
                 Exchange::failed(chain(&error))
@@ -167,16 +168,4 @@ fn judge(status: StatusCode) -> Exchange {
         _ => (CallbackResult::Failed, format!("answered {status}")),
     };
     Exchange { result, status: code, error: Some(error) }
-}
-
-/// Where the name led, if that may not be called.
-fn private_address(error: &reqwest::Error) -> Option<&NotPublic> {
-    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
-    while let Some(error) = cause {
-        if let Some(found) = error.downcast_ref::<NotPublic>() {
-            return Some(found);
-        }
-        cause = error.source();
-    }
-    None
 }

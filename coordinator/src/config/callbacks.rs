@@ -1,8 +1,9 @@
 //! The options of callbacks, the same wherever a coordinator runs.
 
 use clap::Args;
+use stepstream_runtime::reach::{Allowed, BadAllowance};
 
-use crate::callback::{Allowed, BadAllowance, BadSecret, CallbackOptions, Secrets};
+use crate::callback::{BadSecret, CallbackOptions, Secrets};
 
 /// Whom executions in the background may call back, and how that is signed.
 #[derive(Debug, Clone, Default, Args)]

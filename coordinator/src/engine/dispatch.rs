@@ -226,6 +226,7 @@ fn job_of(live: &Live, spec: JobSpec, dispatch: u64, incarnation: u64, key: &ste
         start_to_close_ms: spec.start_to_close.map(millis),
         heartbeat_ms: spec.heartbeat.map(millis),
         inline: spec.inline,
+        max_memory_mb: spec.max_memory_mb,
         trace: None,
     }
 }

@@ -164,6 +164,7 @@ fn job(tenant: &TenantId, run: u32, number: u32) -> Job {
         start_to_close_ms: None,
         heartbeat_ms: None,
         inline: false,
+        max_memory_mb: None,
         trace: None,
     }
 }

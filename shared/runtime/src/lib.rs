@@ -4,6 +4,7 @@ pub mod artifact;
 pub mod bus;
 pub mod clock;
 pub mod random;
+pub mod reach;
 pub mod servers;
 pub mod shutdown;
 pub mod telemetry;

@@ -31,6 +31,8 @@ pub struct JobSpec {
     pub inbox: Data,
     /// Expressions look into the output: it is not to be put away.
     pub inline: bool,
+    /// Mebibytes that the programs of the attempt may have in memory together.
+    pub max_memory_mb: Option<u32>,
     /// A worker has said that it runs the attempt: it need not be asked for again unless that worker is lost.
     pub running: bool,
 }
@@ -150,6 +152,7 @@ impl Execution {
             scheduled_at: step.scheduled_at,
             inbox: self.inbox_of(ordinal),
             inline: self.keeps_inline(graph, NodeIx(step.node)),
+            max_memory_mb: self.limits(graph).max_memory_mb,
             running,
         })
     }

@@ -125,6 +125,8 @@ pub struct GraphLimits {
     pub on_limit: OnLimit,
     /// So many attempts that fail in a row pause the execution; `None`: none do.
     pub pause_after_failures: Option<u32>,
+    /// Mebibytes that the programs of one step may have in memory together; `None` is no bound.
+    pub max_memory_mb: Option<u32>,
 }
 
 impl GraphLimits {
@@ -141,6 +143,7 @@ impl GraphLimits {
             warn_at: 80,
             on_limit: OnLimit::Stop,
             pause_after_failures: None,
+            max_memory_mb: None,
         }
     }
 }

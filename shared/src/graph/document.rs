@@ -23,6 +23,7 @@ pub(crate) use duration::parse as parse_duration;
 pub(crate) use edge::DocumentEdge;
 pub(crate) use fields::short;
 use fields::{Fields, Known};
+pub(crate) use limits::MAX_MEMORY_MB;
 pub use limits::read_limits;
 pub(crate) use node::{DocumentNode, Kind, MAX_CONCURRENCY, MAX_ITERATIONS, TaskFields};
 pub(crate) use permits::{MAX_PERMITS, PermitFields};

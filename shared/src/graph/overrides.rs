@@ -33,6 +33,8 @@ pub struct LimitOverrides {
     pub on_limit: Option<OnLimit>,
     #[serde(rename = "f", default, skip_serializing_if = "Option::is_none")]
     pub pause_after_failures: Option<u32>,
+    #[serde(rename = "m", default, skip_serializing_if = "Option::is_none")]
+    pub max_memory_mb: Option<u32>,
 }
 
 impl LimitOverrides {
@@ -58,6 +60,7 @@ impl LimitOverrides {
         put("warn_at", json!(self.warn_at));
         put("on_limit", json!(self.on_limit));
         put("pause_after_failures", json!(self.pause_after_failures));
+        put("max_memory_mb", json!(self.max_memory_mb));
         Value::Object(fields)
     }
 
@@ -74,6 +77,7 @@ impl LimitOverrides {
             warn_at: self.warn_at.unwrap_or(graph.warn_at),
             on_limit: self.on_limit.unwrap_or(graph.on_limit),
             pause_after_failures: self.pause_after_failures.or(graph.pause_after_failures),
+            max_memory_mb: self.max_memory_mb.or(graph.max_memory_mb),
         }
     }
 }

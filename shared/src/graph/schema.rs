@@ -4,7 +4,7 @@
 use serde_json::{Map, Value as Json, json};
 
 use super::compiled::{Allocation, Priority};
-use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_PERMITS, MAX_STEPS};
+use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_MEMORY_MB, MAX_PERMITS, MAX_STEPS};
 use super::policy::{MAX_DEPTH, MAX_FOUND};
 use crate::error::ErrorCategory;
 use crate::error::retry::MAX_ATTEMPTS;
@@ -130,6 +130,7 @@ pub fn json_schema() -> Json {
                     "warn_at": { "type": "integer", "minimum": 1, "maximum": 100, "default": 80, "description": "Percent of a limit at which a warning is recorded." },
                     "on_limit": { "enum": ["stop", "pause", "approve", "fail_step"], "default": "stop" },
                     "pause_after_failures": { "type": "integer", "minimum": 1, "maximum": MAX_STEPS, "description": "So many attempts that fail in a row pause the execution." },
+                    "max_memory_mb": { "type": "integer", "minimum": 1, "maximum": MAX_MEMORY_MB, "description": "Mebibytes that the programs of a `process` step may have in memory together." },
                 },
             },
             "expression": { "type": "string", "pattern": "^=[^=]", "description": "CEL after `=`." },

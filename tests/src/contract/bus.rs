@@ -126,6 +126,7 @@ pub fn job(number: u32, priority: Priority) -> Job {
         start_to_close_ms: None,
         heartbeat_ms: None,
         inline: false,
+        max_memory_mb: None,
         trace: None,
     }
 }

@@ -12,7 +12,10 @@ use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AF
 use reqwest::{Client, Method, Response, StatusCode, Url, redirect};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use stepstream_runtime::reach::{OutOfReach, Reach};
 use stepstream_shared::data;
+use stepstream_shared::error::ErrorCategory;
+use stepstream_shared::event::Violation;
 
 use crate::callable::Callable;
 use crate::context::Context;
@@ -33,6 +36,7 @@ const BODY_HEAD_BYTES: usize = 2048;
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 3600);
 
 pub struct Http {
+    reach: Reach,
     /// One client keeps connections open across attempts. Made at first use: where this machine has no usable TLS
     /// roots, that is a failed attempt and not a dead worker.
     client: OnceLock<Result<Client, String>>,
@@ -69,24 +73,35 @@ pub struct Output {
 }
 
 impl Http {
-    #[expect(clippy::new_without_default, reason = "made in one place")]
-    pub fn new() -> Self {
-        Http { client: OnceLock::new() }
+    pub fn new(reach: Reach) -> Self {
+        Http { reach, client: OnceLock::new() }
     }
 
     fn client(&self) -> Result<&Client, Failure> {
         self.client
             .get_or_init(|| {
-                Client::builder()
+                let mut client = Client::builder()
                     .connect_timeout(CONNECT_TIMEOUT)
                     .redirect(redirect::Policy::limited(MAX_REDIRECTS))
-                    .user_agent(concat!("stepstream/", env!("CARGO_PKG_VERSION")))
-                    .build()
-                    .map_err(|error| failure::chain(&error))
+                    .user_agent(concat!("stepstream/", env!("CARGO_PKG_VERSION")));
+                if !self.reach.is_anything() {
+                    // A proxy would look up names by itself.
+                    client = client.no_proxy().dns_resolver(self.reach.resolver()).redirect(within(self.reach.clone()));
+                }
+                client.build().map_err(|error| failure::chain(&error))
             })
             .as_ref()
             .map_err(|error| Failure::retryable(format!("this worker cannot make HTTP requests: {error}")))
     }
+}
+
+/// Follows redirects that lead to what may be reached.
+fn within(reach: Reach) -> redirect::Policy {
+    redirect::Policy::custom(move |attempt| match reach.check_url(attempt.url()) {
+        Err(error) => attempt.error(error),
+        Ok(()) if attempt.previous().len() > MAX_REDIRECTS => attempt.error("too many redirects"),
+        Ok(()) => attempt.follow(),
+    })
 }
 
 impl Callable for Http {
@@ -94,7 +109,9 @@ impl Callable for Http {
     type Output = Output;
 
     async fn call(&self, context: &Context, input: Input) -> Result<Output, Failure> {
-        let request = request(self.client()?, context, &input)?;
+        let url = url(&input)?;
+        self.reach.check_url(&url).map_err(|error| out_of_reach(&error))?;
+        let request = request(self.client()?, context, url, &input)?;
         let limit = response_limit(&input)?;
         let exchange = async {
             let response = request.send().await.map_err(sending)?;
@@ -116,12 +133,16 @@ fn response_limit(input: &Input) -> Result<usize, Failure> {
     }
 }
 
-fn request(client: &Client, context: &Context, input: &Input) -> Result<reqwest::RequestBuilder, Failure> {
+fn url(input: &Input) -> Result<Url, Failure> {
     let url = Url::parse(&input.url)
         .map_err(|error| Failure::invalid_input(format!("`url` {:?} is no URL: {error}", input.url)))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err(Failure::invalid_input(format!("`url` begins with http or https, not {}", url.scheme())));
     }
+    Ok(url)
+}
+
+fn request(client: &Client, context: &Context, url: Url, input: &Input) -> Result<reqwest::RequestBuilder, Failure> {
     let method = Method::from_bytes(input.method.to_ascii_uppercase().as_bytes())
         .map_err(|_| Failure::invalid_input(format!("`method` {:?} is no HTTP method", input.method)))?;
     let mut headers = HeaderMap::new();
@@ -148,7 +169,16 @@ fn request(client: &Client, context: &Context, input: &Input) -> Result<reqwest:
     }
 }
 
+/// No retry: the operator has to change something first.
+fn out_of_reach(error: &OutOfReach) -> Failure {
+    tracing::warn!(name = error.name, address = ?error.address, "a graph asked for what `http` may not reach");
+    Failure::new(ErrorCategory::PolicyViolation, error.to_string()).code(Violation::NetworkViolation.name())
+}
+
 fn sending(error: reqwest::Error) -> Failure {
+    if let Some(error) = OutOfReach::cause_of(&error) {
+        return out_of_reach(error);
+    }
     if error.is_redirect() {
         let message = format!("redirected more than {MAX_REDIRECTS} times, or in a circle: {}", failure::chain(&error));
         return Failure::network(message).code("invalid_request");

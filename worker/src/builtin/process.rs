@@ -6,6 +6,7 @@
 //! by `kill -9` or lack of memory, because nothing is left to end them. A container around the worker catches both.
 
 mod group;
+mod memory;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -18,6 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use stepstream_shared::data;
 use stepstream_shared::error::ErrorCategory;
+use stepstream_shared::event::Violation;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::process::Command;
 
@@ -145,6 +147,11 @@ impl Callable for Process {
                 let _ = tokio::time::timeout(TERM_TO_KILL, finished).await;
                 return Err(Failure::cancelled());
             }
+            bytes = memory::exceeded(group.leader(), context.max_memory()) => {
+                group.kill();
+                let _ = tokio::time::timeout(TERM_TO_KILL, finished).await;
+                return Err(too_much_memory(&input, bytes, context.max_memory().unwrap_or_default()));
+            }
         };
         let (status, stdout, stderr) = result?;
         let duration_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -208,6 +215,20 @@ fn spawn(input: &Input) -> Result<tokio::process::Child, Failure> {
         // Too many processes or files: another attempt, later or elsewhere, may get through.
         _ => tool_error(format!("`{program}` could not be started: {error}")),
     })
+}
+
+/// No retry: it would need as much again. Whoever knows better has an error edge, or another bound.
+fn too_much_memory(input: &Input, bytes: u64, limit: u64) -> Failure {
+    const MIB: u64 = 1024 * 1024;
+    let message = format!(
+        "`{}` had {} MiB in memory, and limits.max_memory_mb is {}; it was ended",
+        input.argv[0],
+        bytes.div_ceil(MIB),
+        limit / MIB
+    );
+    Failure::new(Violation::MemoryLimit.category(), message)
+        .code(Violation::MemoryLimit.name())
+        .details(json!({ "bytes": bytes, "limit_bytes": limit }))
 }
 
 fn tool_error(message: impl Into<String>) -> Failure {

@@ -16,7 +16,7 @@ pub(crate) async fn call(name: &str, input: Value) -> Result<Value, Failure> {
 
 pub(crate) async fn call_in(context: &Context, name: &str, input: Value) -> Result<Value, Failure> {
     let mut registry = Registry::new();
-    register_all(&mut registry, Options { allow_process: true, jq_program: None });
+    register_all(&mut registry, Options { allow_process: true, ..Options::default() });
     let callable = registry.find(name).unwrap();
     tokio::time::timeout(FAR, callable.call(context, input)).await.expect("it ends")
 }
@@ -24,6 +24,10 @@ pub(crate) async fn call_in(context: &Context, name: &str, input: Value) -> Resu
 pub(crate) fn context(attempt: u32) -> Context {
     let mut job = job(1, "tested", Value::Null);
     job.token.attempt = attempt;
+    context_of(job)
+}
+
+pub(crate) fn context_of(job: stepstream_shared::wire::Job) -> Context {
     Context::new(job, TenantId::default_tenant(), "tested".into(), None)
 }
 

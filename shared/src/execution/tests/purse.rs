@@ -56,6 +56,16 @@ fn limits_of_a_start_take_the_place_of_the_graphs_everywhere() {
 }
 
 #[test]
+fn a_bound_of_memory_goes_with_each_attempt() {
+    let mut scenario = given("limits: { max_memory_mb: 64 }\nnodes: { a: { task: t } }");
+    scenario.starts(json!({}));
+    assert_eq!(scenario.owed().remove(0).max_memory_mb, Some(64));
+    let mut scenario = given("limits: { max_memory_mb: 64 }\nnodes: { a: { task: t } }");
+    scenario.starts_with(LimitOverrides { max_memory_mb: Some(128), ..LimitOverrides::default() });
+    assert_eq!(scenario.owed().remove(0).max_memory_mb, Some(128));
+}
+
+#[test]
 fn d37_a_child_is_started_with_what_its_spawn_says() {
     let mut scenario = given(
         "nodes: { k: { graph: g, spawn: { background: true, policies: { max_steps: 7, wall_time: 1h, on_limit: pause }, budget: { tokens: 50 } } } }",

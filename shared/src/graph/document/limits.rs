@@ -10,6 +10,9 @@ use crate::graph::diagnose::{Diagnostics, Reporter};
 use crate::graph::policy::{LongRunningPolicy, MAX_DEPTH, MAX_FOUND};
 use crate::graph::{LimitOverrides, Source};
 
+/// Most mebibytes that a bound of memory can name: a terabyte.
+pub(crate) const MAX_MEMORY_MB: u32 = 1024 * 1024;
+
 const LIMITS: Known = Known {
     what: "limits",
     fields: &[
@@ -23,8 +26,9 @@ const LIMITS: Known = Known {
         "pause_after_failures",
         "policy",
         "idle_timeout",
+        "max_memory_mb",
     ],
-    later: &["max_memory_mb", "max_concurrent_executions"],
+    later: &["max_concurrent_executions"],
 };
 
 pub(crate) fn read(tree: &Tree, reporter: &mut Reporter<'_>) -> GraphLimits {
@@ -51,8 +55,9 @@ const OVERRIDES: Known = Known {
         "warn_at",
         "on_limit",
         "pause_after_failures",
+        "max_memory_mb",
     ],
-    later: &["policy", "max_memory_mb", "max_concurrent_executions"],
+    later: &["policy", "max_concurrent_executions"],
 };
 
 /// Limits in the place of a graph's: `policies` of a child, `limits` of a start.
@@ -87,6 +92,8 @@ fn each(fields: &mut Fields<'_>, reporter: &mut Reporter<'_>) -> LimitOverrides 
     limits.pause_after_failures = fields
         .take("pause_after_failures")
         .and_then(|tree| number(tree, "pause_after_failures", 1..=MAX_STEPS, reporter));
+    limits.max_memory_mb =
+        fields.take("max_memory_mb").and_then(|tree| number(tree, "max_memory_mb", 1..=MAX_MEMORY_MB, reporter));
     limits
 }
 

@@ -1,10 +1,18 @@
 use serde_json::json;
-use stepstream_shared::error::ErrorCategory;
+use stepstream_runtime::reach::Scope;
 use wiremock::matchers::{body_json, header, method, path};
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::*;
-use crate::builtin::tests::{call, call_in, cancelled_when, code};
+use crate::builtin::tests::{call, call_in, cancelled_when, code, context};
+
+/// Calls it on a worker that reaches only so much.
+async fn call_within(scope: Scope, allow: &[&str], url: &str) -> Result<Output, Failure> {
+    let allow = allow.iter().map(|each| each.parse().unwrap()).collect();
+    let http = Http::new(Reach::new(scope, allow, "--http-allow"));
+    let input = serde_json::from_value(json!({ "url": url })).unwrap();
+    http.call(&context(1), input).await
+}
 
 /// A server that answers everything in one way.
 async fn server(answer: ResponseTemplate) -> MockServer {
@@ -146,4 +154,50 @@ async fn a_cancelled_request_ends() {
     let slow = server(ResponseTemplate::new(200).set_delay(Duration::from_secs(3600))).await;
     let context = cancelled_when(async {});
     assert_eq!(code(&call_in(&context, "http", json!({ "url": slow.uri() })).await.unwrap_err()), "cancelled");
+}
+
+#[tokio::test]
+async fn what_this_worker_may_not_reach_is_a_violation_and_is_not_asked_for() {
+    let server = MockServer::start().await;
+    Mock::given(path("/")).respond_with(ResponseTemplate::new(200)).expect(0).mount(&server).await;
+    let named = format!("http://localhost:{}/", server.address().port());
+    for (scope, url) in [
+        (Scope::Public, server.uri()),
+        (Scope::Public, named.clone()),
+        (Scope::Nothing, server.uri()),
+        (Scope::Nothing, named),
+    ] {
+        let failure = call_within(scope, &[], &url).await.unwrap_err();
+        assert_eq!((failure.error().category, code(&failure)), (ErrorCategory::PolicyViolation, "network_violation"));
+        assert!(!failure.error().is_retryable());
+        assert!(failure.error().message.contains("--http-allow"), "{failure}");
+    }
+}
+
+#[tokio::test]
+async fn what_an_operator_allows_is_reached() {
+    let server = server(ResponseTemplate::new(200)).await;
+    let named = format!("http://localhost:{}/", server.address().port());
+    for (scope, allow, url) in [
+        (Scope::Public, "127.0.0.0/8", server.uri()),
+        (Scope::Nothing, "127.0.0.1", server.uri()),
+        (Scope::Nothing, "localhost", named),
+    ] {
+        assert_eq!(call_within(scope, &[allow], &url).await.unwrap().status, 200, "{allow} {url}");
+    }
+}
+
+/// A server that may be reached is no bridge to what may not.
+#[tokio::test]
+async fn a_redirect_leads_nowhere_else() {
+    let inside = MockServer::start().await;
+    Mock::given(path("/")).respond_with(ResponseTemplate::new(200)).expect(0).mount(&inside).await;
+    let port = inside.address().port();
+    for host in ["127.0.0.1", "other.test", "[::ffff:127.0.0.1]"] {
+        let there = format!("http://{host}:{port}/");
+        let door = server(ResponseTemplate::new(302).insert_header("location", there.as_str())).await;
+        let door = format!("http://localhost:{}/", door.address().port());
+        let failure = call_within(Scope::Nothing, &["localhost"], &door).await.unwrap_err();
+        assert_eq!(code(&failure), "network_violation", "{there}: {failure}");
+    }
 }

@@ -17,6 +17,10 @@ impl Group {
         Group { leader, ended: AtomicBool::new(false) }
     }
 
+    pub(crate) fn leader(&self) -> Option<Pid> {
+        self.leader
+    }
+
     /// Lets the members end by themselves; whoever is left is ended by [`Self::kill`].
     pub(crate) fn ask_to_end(&self) {
         self.signal(Signal::SIGTERM);

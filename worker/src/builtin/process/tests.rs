@@ -185,3 +185,36 @@ async fn a_program_asked_to_end_may_end_by_itself() {
     assert!(call_in(&context, "process", input).await.is_err());
     assert!(dir.path().join("saved").exists());
 }
+
+#[tokio::test]
+async fn a_program_that_takes_too_much_memory_is_ended_with_all_its_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let pid = dir.path().join("pid");
+    let mut job = crate::testing::job(1, "tested", Value::Null);
+    job.max_memory_mb = Some(48);
+    let context = crate::builtin::tests::context_of(job);
+    // The shell keeps 64 MiB in a variable.
+    let script =
+        format!("sleep 600 & echo $$ > {}; x=$(head -c 67108864 /dev/zero | tr '\\0' a); wait; echo $x", pid.display());
+    let input = json!({ "argv": ["sh", "-c", script] });
+    let failure = call_in(&context, "process", input).await.unwrap_err();
+    assert_eq!((failure.error().category, code(&failure)), (ErrorCategory::QuotaExceeded, "memory_limit"), "{failure}");
+    assert!(failure.error().message.contains("limits.max_memory_mb is 48"), "{failure}");
+    assert!(!failure.error().is_retryable());
+    let leader: i32 = std::fs::read_to_string(&pid).unwrap().trim().parse().unwrap();
+    let gone = || nix::sys::signal::killpg(nix::unistd::Pid::from_raw(leader), None).is_err();
+    let deadline = Instant::now() + crate::testing::FAR;
+    while !gone() {
+        assert!(Instant::now() < deadline, "members of the group are left");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_program_within_its_memory_is_left_alone() {
+    let mut job = crate::testing::job(1, "tested", Value::Null);
+    job.max_memory_mb = Some(512);
+    let context = crate::builtin::tests::context_of(job);
+    let input = json!({ "argv": ["sh", "-c", "sleep 0.3; echo done"] });
+    assert_eq!(call_in(&context, "process", input).await.unwrap()["stdout"], "done\n");
+}

@@ -1,17 +1,9 @@
-//! Which addresses may be called.
+//! Addresses, networks, and which of them are public.
 
-use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::pin::Pin;
 use std::str::FromStr;
-use std::sync::Arc;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-
-/// Most addresses of one name that are looked at.
-const MOST_ADDRESSES: usize = 64;
-
-/// Something that may be called although it is not public.
+/// Something that may be reached although the scope does not hold it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Allowed {
     /// Whatever address it has.
@@ -48,11 +40,13 @@ impl FromStr for Allowed {
 }
 
 impl Allowed {
-    pub(super) fn is_host(&self, name: &str) -> bool {
+    /// Whether this is the host of that name.
+    pub fn is_host(&self, name: &str) -> bool {
         matches!(self, Allowed::Host(host) if host.eq_ignore_ascii_case(name.trim_end_matches('.')))
     }
 
-    pub(super) fn holds(&self, address: IpAddr) -> bool {
+    /// Whether the address is of this network; an IPv4 address in IPv6 clothes is the IPv4 address.
+    pub fn holds(&self, address: IpAddr) -> bool {
         match (self, plain(address)) {
             (Allowed::Network(IpAddr::V4(network), bits), IpAddr::V4(address)) => {
                 let mask = u32::MAX.checked_shl(32 - u32::from(*bits)).unwrap_or(0);
@@ -77,7 +71,7 @@ fn plain(address: IpAddr) -> IpAddr {
 
 /// An address that belongs to somebody on the Internet: none of a private, local, shared, documented, reserved or
 /// multicast network (the IANA special-purpose registries), where metadata services and other people's routers are.
-pub(super) fn is_public(address: IpAddr) -> bool {
+pub fn is_public(address: IpAddr) -> bool {
     match plain(address) {
         IpAddr::V4(address) => is_public_v4(address),
         IpAddr::V6(address) => is_public_v6(address),
@@ -108,60 +102,4 @@ fn is_public_v6(address: Ipv6Addr) -> bool {
         && !(first == 0x2001 && second == 0x0db8) // documentation
         && first != 0x2002 // 6to4
         && !(first == 0x3fff && second < 0x1000) // documentation
-}
-
-/// Finds the addresses of a name.
-pub(super) trait Lookup: Send + Sync + 'static {
-    fn lookup(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>>;
-}
-
-/// Asks as every other program of this machine does.
-pub(super) struct SystemLookup;
-
-impl Lookup for SystemLookup {
-    fn lookup(&self, name: String) -> Pin<Box<dyn Future<Output = std::io::Result<Vec<IpAddr>>> + Send>> {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name, 0)).await?;
-            Ok(found.map(|address| address.ip()).take(MOST_ADDRESSES).collect())
-        })
-    }
-}
-
-/// Why an address is not called. The address itself is for the operator's log: whoever may start executions is not to
-/// learn what names mean in here.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the address of {name} is not public; an operator may allow it (--callback-allow)")]
-pub(super) struct NotPublic {
-    pub(super) name: String,
-    pub(super) address: IpAddr,
-}
-
-/// Resolves names to addresses that may be called. The connection is made to what this gives and to nothing else, so
-/// that nobody can answer once with a public address and once with another.
-pub(super) struct Guarded {
-    pub(super) lookup: Arc<dyn Lookup>,
-    pub(super) allow: Arc<[Allowed]>,
-}
-
-/// Whether this address may be called.
-pub(super) fn checked(allow: &[Allowed], name: &str, address: IpAddr) -> Result<IpAddr, NotPublic> {
-    if is_public(address) || allow.iter().any(|allowed| allowed.is_host(name) || allowed.holds(address)) {
-        Ok(address)
-    } else {
-        Err(NotPublic { name: name.to_owned(), address })
-    }
-}
-
-impl Resolve for Guarded {
-    fn resolve(&self, name: Name) -> Resolving {
-        let (lookup, allow, name) = (self.lookup.clone(), self.allow.clone(), name.as_str().to_owned());
-        Box::pin(async move {
-            let found = lookup.lookup(name.clone()).await?;
-            // One bad address is reason enough: which of them is used is for chance to decide.
-            let checked = found.into_iter().map(|address| checked(&allow, &name, address));
-            let addresses = checked.collect::<Result<Vec<IpAddr>, _>>()?;
-            let addresses: Addrs = Box::new(addresses.into_iter().map(|address| (address, 0).into()));
-            Ok(addresses)
-        })
-    }
 }
