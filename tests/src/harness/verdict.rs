@@ -76,9 +76,16 @@ impl Verdict {
         let mut executions = Vec::new();
         for text in ids {
             let id: ExecutionId = text.parse().expect("an id");
-            poll::until(&format!("{id} ends"), async || {
-                let found = reader.store().find(&tenant, id).await.ok()??;
-                found.summary.terminal.then_some(())
+            let (mut log, mut appends) = (reader.cursor(&tenant, id), 0);
+            poll::until_the_end(&format!("{id} ends"), async || {
+                let found = reader.store().find(&tenant, id).await.ok().flatten();
+                if found.is_some_and(|found| found.summary.terminal) {
+                    return Ok(());
+                }
+                while let Ok(Some(_)) = log.next().await {
+                    appends += 1;
+                }
+                Err(appends)
             })
             .await;
             let verified =
