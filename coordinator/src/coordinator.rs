@@ -110,14 +110,24 @@ impl Coordinator {
     }
 }
 
-/// Starts a coordinator over a store and a bus.
+/// Starts a coordinator over a store and a bus, by the clock of the operating system.
 pub async fn start(
     options: Options,
     store: Arc<dyn EventStore>,
     bus: Arc<dyn CoordinatorBus>,
     shutdown: CancellationToken,
 ) -> Result<Coordinator, StoreError> {
-    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    start_by(Arc::new(SystemClock), options, store, bus, shutdown).await
+}
+
+/// Starts a coordinator that is told the time by `clock`. How long it waits, it measures by the runtime's.
+pub async fn start_by(
+    clock: Arc<dyn Clock>,
+    options: Options,
+    store: Arc<dyn EventStore>,
+    bus: Arc<dyn CoordinatorBus>,
+    shutdown: CancellationToken,
+) -> Result<Coordinator, StoreError> {
     let meta = store.meta().await?;
     let reader = Reader::new(store.clone());
     let (hints, _) = broadcast::channel(HINTS);
@@ -225,6 +235,7 @@ async fn look_at_jobs(
 ) {
     loop {
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => return,
             () = tokio::time::sleep(LOOK_AT_JOBS) => {}
         }

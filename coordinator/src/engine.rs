@@ -27,7 +27,7 @@ mod snapshots;
 mod withdraw;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -129,7 +129,7 @@ pub(crate) struct Engine {
     hints: broadcast::Sender<Hint>,
     owned: OwnedPartitions,
     refusals: Refusals,
-    held: HashMap<PartitionId, Held>,
+    held: BTreeMap<PartitionId, Held>,
     live: HashMap<ExecutionId, Live>,
     loading: HashMap<ExecutionId, Vec<Waiting>>,
     pending: HashMap<u64, Pending>,
@@ -142,7 +142,7 @@ pub(crate) struct Engine {
     unsent: VecDeque<JobKey>,
     unsent_due: Timestamp,
     /// Executions to fold again after the store was unreachable.
-    reload: HashSet<(TenantId, ExecutionId)>,
+    reload: BTreeSet<(TenantId, ExecutionId)>,
     reload_due: Timestamp,
     jobs_state: Option<JobsStreamState>,
     /// The bus cannot be reached: what workers say does not arrive.
@@ -159,11 +159,11 @@ pub(crate) struct Engine {
     in_memory: ExecutionsInMemory,
     errands: mpsc::Sender<Errand>,
     /// Executions that may owe errands.
-    parents: HashSet<ExecutionId>,
+    parents: BTreeSet<ExecutionId>,
     families_due: Timestamp,
     permits: Permits,
     /// Executions that may wait for permits.
-    askers: HashSet<ExecutionId>,
+    askers: BTreeSet<ExecutionId>,
     permits_due: Timestamp,
     callbacks: mpsc::Sender<Errand>,
     admission: Admission,
@@ -225,7 +225,7 @@ impl Engine {
             hints: parts.hints,
             owned: parts.owned,
             refusals: parts.refusals,
-            held: HashMap::new(),
+            held: BTreeMap::new(),
             live: HashMap::new(),
             loading: HashMap::new(),
             pending: HashMap::new(),
@@ -236,7 +236,7 @@ impl Engine {
             heartbeats: BinaryHeap::new(),
             unsent: VecDeque::new(),
             unsent_due: Timestamp::default(),
-            reload: HashSet::new(),
+            reload: BTreeSet::new(),
             reload_due: Timestamp::default(),
             jobs_state: None,
             deaf: false,
@@ -248,10 +248,10 @@ impl Engine {
             sweep_due: Timestamp::default(),
             in_memory: parts.in_memory,
             errands: parts.errands,
-            parents: HashSet::new(),
+            parents: BTreeSet::new(),
             families_due: Timestamp::default(),
             permits: parts.permits,
-            askers: HashSet::new(),
+            askers: BTreeSet::new(),
             permits_due: Timestamp::default(),
             callbacks: parts.callbacks,
             admission,

@@ -11,7 +11,7 @@ mod turns;
 pub(crate) use callbacks::run_callbacks;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_shared::background::Background;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
@@ -20,6 +20,7 @@ use stepstream_shared::execution::{Bequest, ChildSpec, Execution, ExecutionState
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::wire::ForwardedRequest;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServiceError;
@@ -82,8 +83,9 @@ impl Ended {
 pub(crate) async fn run(service: Service, mut errands: mpsc::Receiver<Errand>, shutdown: CancellationToken) {
     let room = Arc::new(Semaphore::new(AT_A_TIME));
     while let Some(errand) = tokio::select! {
-        errand = errands.recv() => errand,
+        biased;
         () = shutdown.cancelled() => None,
+        errand = errands.recv() => errand,
     } {
         let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
         let service = service.clone();

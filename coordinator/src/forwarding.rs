@@ -43,6 +43,7 @@ pub(crate) async fn serve(
             }
         }
         tokio::select! {
+            biased;
             () = shutdown.cancelled() => {}
             () = tokio::time::sleep(LOOK) => {}
         }
@@ -52,6 +53,7 @@ pub(crate) async fn serve(
 async fn listen(service: Service, bus: Arc<dyn CoordinatorBus>, partition: PartitionId, stop: CancellationToken) {
     loop {
         let command = tokio::select! {
+            biased;
             () = stop.cancelled() => return,
             command = bus.commands(partition) => command,
         };
@@ -62,6 +64,7 @@ async fn listen(service: Service, bus: Arc<dyn CoordinatorBus>, partition: Parti
             Err(error) => {
                 tracing::debug!(%partition, %error, "commands were not pulled; trying again");
                 tokio::select! {
+                    biased;
                     () = stop.cancelled() => return,
                     () = tokio::time::sleep(LOOK) => {}
                 }

@@ -3,12 +3,13 @@
 //! Ownership is in the database, never on the bus: a lease only says when somebody else may try, the epoch in every
 //! append says who is right.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_shared::id::PartitionId;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::Input;
@@ -38,7 +39,7 @@ impl Keeper {
     ///
     /// `engine_stopped` says when the engine has nothing on its way any more.
     pub(crate) async fn run(self, shutdown: CancellationToken, engine_stopped: oneshot::Receiver<()>) {
-        let mut held: HashMap<PartitionId, u64> = HashMap::new();
+        let mut held: BTreeMap<PartitionId, u64> = BTreeMap::new();
         let mut renewed = Instant::now();
         while !shutdown.is_cancelled() {
             if let Err(error) = self.look(&mut held, &mut renewed).await {
@@ -48,12 +49,13 @@ impl Keeper {
                 );
                 if renewed.elapsed() > self.lease && !self.exclusive {
                     // By now somebody else may own them; appends would be refused one by one.
-                    for (partition, _) in held.drain() {
+                    for (partition, _) in std::mem::take(&mut held) {
                         let _ = self.engine.send(Input::Lost(partition)).await; // The engine may have stopped.
                     }
                 }
             }
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = tokio::time::sleep(LOOK.min(self.lease / LOOKS_IN_A_LEASE)) => {}
             }
@@ -71,7 +73,7 @@ impl Keeper {
 
     async fn look(
         &self,
-        held: &mut HashMap<PartitionId, u64>,
+        held: &mut BTreeMap<PartitionId, u64>,
         renewed: &mut Instant,
     ) -> Result<(), crate::ports::StoreError> {
         let first = held.is_empty();

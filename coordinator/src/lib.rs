@@ -28,7 +28,7 @@ pub mod service;
 pub mod store;
 mod tenants;
 
-pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start};
+pub use coordinator::{Coordinator, DEFAULT_QUEUE, Options, Recover, start, start_by};
 pub use engine::AtRest;
 pub use refusals::{RefusedOutcomes, RefusedRequests};
 pub use service::{Service, ServiceError};

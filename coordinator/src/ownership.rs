@@ -1,6 +1,6 @@
 //! What this process has, for those who only need to ask: the partitions it owns, and how many executions are in memory.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -8,7 +8,7 @@ use stepstream_shared::id::PartitionId;
 
 /// Written by the engine, read by the API.
 #[derive(Clone, Default)]
-pub(crate) struct OwnedPartitions(Arc<RwLock<HashSet<PartitionId>>>);
+pub(crate) struct OwnedPartitions(Arc<RwLock<BTreeSet<PartitionId>>>);
 
 impl OwnedPartitions {
     pub(crate) fn contains(&self, partition: PartitionId) -> bool {
@@ -24,7 +24,7 @@ impl OwnedPartitions {
         self.0.read().unwrap_or_else(PoisonError::into_inner).len()
     }
 
-    pub(crate) fn all(&self) -> HashSet<PartitionId> {
+    pub(crate) fn all(&self) -> BTreeSet<PartitionId> {
         self.0.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 

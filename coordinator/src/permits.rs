@@ -7,14 +7,15 @@
 
 mod batch;
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_shared::execution::{EXECUTION_PERMIT, PermitStanding};
 use stepstream_shared::id::PartitionId;
 use stepstream_shared::wire::ForwardedRequest;
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServiceError;
@@ -68,16 +69,18 @@ pub(crate) async fn keep(
     let mut batch = Vec::with_capacity(PERMITS_AT_A_TIME);
     loop {
         let count = tokio::select! {
-            count = work.recv_many(&mut batch, PERMITS_AT_A_TIME) => count,
+            biased;
             () = shutdown.cancelled() => return,
+            count = work.recv_many(&mut batch, PERMITS_AT_A_TIME) => count,
         };
         if count == 0 {
             return;
         }
         let batch = Batch::of(batch.drain(..));
         let settled = tokio::select! {
-            settled = settle(&service, &batch) => settled,
+            biased;
             () = shutdown.cancelled() => return,
+            settled = settle(&service, &batch) => settled,
         };
         // What the store refused is asked for again by whoever waits for it.
         let Some(settled) = settled else { continue };
@@ -160,13 +163,14 @@ async fn bring(service: &Service, permits: &Permits, answer: Answer) {
 /// Compares permits with the logs: at once when a partition was won, because who had it may have died between an append and
 /// what follows from it, or with grants on their way to any execution; and now and then.
 pub(crate) async fn sweep(service: Service, permits: Permits, owned: OwnedPartitions, shutdown: CancellationToken) {
-    let mut known = HashSet::new();
+    let mut known = BTreeSet::new();
     let mut due = Instant::now() + SWEEP;
     let mut waiting_due = Instant::now() + SWEEP_WAITING;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(LOOK) => {}
+            biased;
             () = shutdown.cancelled() => return,
+            () = tokio::time::sleep(LOOK) => {}
         }
         let held = owned.all();
         let all: Vec<PartitionId> = held.iter().copied().collect();

@@ -26,6 +26,7 @@ pub(crate) fn pull_outcomes(
     tokio::spawn(async move {
         loop {
             let pulled = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 pulled = bus.outcomes(partition, OUTCOMES_AT_A_TIME) => pulled,
             };
@@ -39,6 +40,7 @@ pub(crate) fn pull_outcomes(
                 Err(error) => {
                     tracing::debug!(%partition, %error, "outcomes were not pulled; trying again");
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(REST) => {}
                     }

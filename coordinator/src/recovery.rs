@@ -44,6 +44,7 @@ impl Recovery {
         let this = self.clone();
         tokio::spawn(async move {
             tokio::select! {
+                biased;
                 () = stop.cancelled() => {}
                 // Ends early only when the engine has gone.
                 _ = async {

@@ -13,12 +13,13 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_runtime::clock::Clock;
 use stepstream_shared::id::{TenantId, TriggerId};
 use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::ownership::OwnedPartitions;
@@ -73,6 +74,7 @@ impl Schedules {
             while tasks.try_join_next().is_some() {}
             this.look(&busy, &room, &mut tasks).await;
             tokio::select! {
+                biased;
                 () = shutdown.cancelled() => {}
                 () = this.changed.notified() => {}
                 () = tokio::time::sleep(LOOK) => {}

@@ -6,11 +6,12 @@ mod schedules;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 use stepstream_runtime::bus::{BusError, CoordinatorBus};
 use stepstream_runtime::clock::Clock;
+use stepstream_runtime::offload;
 use stepstream_runtime::random;
 use stepstream_shared::background::{Background, BackgroundRequest};
 use stepstream_shared::data::Data;
@@ -21,6 +22,7 @@ use stepstream_shared::id::{ControlId, ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use stepstream_shared::wire::{Answer, Forwarded, ForwardedRequest, PROTOCOL, TraceContext, WireError};
 use tokio::sync::{Notify, broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::artifacts::Artifacts;
 use crate::callback::Callbacks;
@@ -256,12 +258,11 @@ impl Service {
         let documents = self.taken_in(tenant, file, text).await?;
         let (name, text) = (file.to_owned(), text.to_owned());
         // A large document takes long enough to hold up whoever shares this thread.
-        let graph = tokio::task::spawn_blocking(move || {
-            compile_knowing(&Source { name: &name, text: &text }, &documents).map(Arc::new)
-        })
-        .await
-        .map_err(|error| ServiceError::Internal(error.to_string()))?
-        .map_err(|problems| ServiceError::BadGraph(problems.to_string()))?;
+        let graph =
+            offload::run(move || compile_knowing(&Source { name: &name, text: &text }, &documents).map(Arc::new))
+                .await
+                .map_err(|error| ServiceError::Internal(error.to_string()))?
+                .map_err(|problems| ServiceError::BadGraph(problems.to_string()))?;
         if let Some(stored) = self.0.reader.store().get_graph(tenant, &graph.digest).await? {
             self.0.reader.remember(tenant, graph.clone());
             return Ok(Registered { graph, registered_at: stored.registered_at, created: false });
@@ -785,7 +786,7 @@ impl Service {
             let look_again = Instant::now() + LOOK;
             loop {
                 let until = give_up.map_or(look_again, |give_up| give_up.min(look_again));
-                match tokio::time::timeout_at(until.into(), hints.recv()).await {
+                match tokio::time::timeout_at(until, hints.recv()).await {
                     Ok(Ok(hint)) if hint.execution == execution && hint.terminal => break,
                     Ok(Ok(_)) => {}
                     Ok(Err(_)) | Err(_) => break,

@@ -3,12 +3,13 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_shared::event::{PermitAsk, Place};
 use stepstream_shared::execution::EXECUTION_PERMIT;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
+use tokio::time::Instant;
 
 use crate::error::ServiceError;
 use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest, StoreError, TenantAccount, TenantLimits};

@@ -7,14 +7,14 @@ use std::any::Any;
 use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::task::Poll;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use stepstream_shared::data::Data;
 use stepstream_shared::error::ErrorCategory;
 use stepstream_shared::wire::OutcomeResult;
-use tokio::time::sleep_until;
+use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -77,7 +77,7 @@ pub(crate) async fn run(
         if cleanup_until.is_none() && context.cancellation().is_cancelled() {
             cleanup_until = Some(Instant::now() + CLEANUP);
         }
-        let deadline = cleanup_until.or(context.deadline());
+        let deadline = cleanup_until.or(context.due());
         let idle = sign.is_none();
         let wake = [deadline, idle.then(|| due.next()).flatten()].into_iter().flatten().min();
         tokio::select! {
@@ -115,7 +115,7 @@ pub(crate) async fn run(
 
 async fn wake_at(wake: Option<Instant>) {
     match wake {
-        Some(at) => sleep_until(at.into()).await,
+        Some(at) => sleep_until(at).await,
         None => std::future::pending().await,
     }
 }

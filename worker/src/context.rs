@@ -1,7 +1,7 @@
 //! What a callable knows about the attempt that it is.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use stepstream_shared::data::Data;
@@ -9,6 +9,7 @@ use stepstream_shared::event::note::{MAX_NOTES, Note};
 use stepstream_shared::id::{ExecutionId, StepId, TenantId};
 use stepstream_shared::wire::Job;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::artifacts::Artifacts;
@@ -133,7 +134,12 @@ impl Context {
     }
 
     /// When the attempt is cancelled, if its node has a `start_to_close` timeout.
-    pub fn deadline(&self) -> Option<Instant> {
+    pub fn deadline(&self) -> Option<std::time::Instant> {
+        self.0.deadline.map(Instant::into_std)
+    }
+
+    /// The same by the clock that attempts are timed with.
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.0.deadline
     }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt};
@@ -17,6 +17,7 @@ use stepstream_shared::event::Note;
 use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::{ClaimId, Job, Outcome, OutcomeResult, PROTOCOL};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -134,12 +135,14 @@ impl Runner {
             tracing::info!(running = attempts.len(), grace = ?grace, "finishing what is in flight");
         }
         tokio::select! {
+            biased;
             () = attempts.wait() => {}
             () = tokio::time::sleep(grace) => {}
             () = shutdown.requested_now() => {}
         }
         hand_back.cancel();
         tokio::select! {
+            biased;
             () = attempts.wait() => {}
             () = tokio::time::sleep(CLEANUP) => {}
             () = shutdown.requested_now() => {}
@@ -209,6 +212,7 @@ async fn pull(
                 let pause = delay.next();
                 tracing::warn!(queue = %queue.name, %error, retry_in = ?pause, "no jobs from the bus");
                 tokio::select! {
+                    biased;
                     () = shutdown.requested() => return Ok(()),
                     () = tokio::time::sleep(pause) => {}
                 }
@@ -319,6 +323,7 @@ impl Held<'_> {
             }
             // A bus that is full may let its callers wait.
             let sent = tokio::select! {
+                biased;
                 sent = self.send(&outcome) => sent,
                 () = departing.cancelled() => continue,
             };
@@ -337,6 +342,7 @@ impl Held<'_> {
             let pause = delay.next();
             tracing::warn!(parent: self.context.span(), %error, retry_in = ?pause, "the outcome was not taken");
             tokio::select! {
+                biased;
                 () = departing.cancelled() => continue,
                 () = tokio::time::sleep(pause) => {}
             }

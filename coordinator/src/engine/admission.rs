@@ -10,7 +10,7 @@
 //!
 //! Who runs is known from memory, so nobody is admitted before all that a gained partition has running is loaded.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use stepstream_shared::event::Actor;
@@ -47,11 +47,11 @@ pub(crate) struct Queued {
 pub(super) struct Admission {
     limit: usize,
     /// Those that hold a place, as far as they are in memory.
-    running: HashSet<ExecutionId>,
+    running: BTreeSet<ExecutionId>,
     /// Those that were told to start, and since when.
-    admitting: HashMap<ExecutionId, (TenantId, Timestamp)>,
+    admitting: BTreeMap<ExecutionId, (TenantId, Timestamp)>,
     /// Queued ones that are in memory: all there are, for an engine that does not look at the store.
-    here: HashSet<ExecutionId>,
+    here: BTreeSet<ExecutionId>,
     looking: bool,
     due: Timestamp,
 }
@@ -60,9 +60,9 @@ impl Admission {
     pub(super) fn new(limit: usize) -> Self {
         Admission {
             limit,
-            running: HashSet::new(),
-            admitting: HashMap::new(),
-            here: HashSet::new(),
+            running: BTreeSet::new(),
+            admitting: BTreeMap::new(),
+            here: BTreeSet::new(),
             looking: false,
             due: Timestamp::default(),
         }
@@ -171,8 +171,8 @@ impl Engine {
     }
 
     /// How many places each tenant has.
-    fn places(&self) -> HashMap<TenantId, usize> {
-        let mut counts: HashMap<TenantId, usize> = HashMap::new();
+    fn places(&self) -> BTreeMap<TenantId, usize> {
+        let mut counts: BTreeMap<TenantId, usize> = BTreeMap::new();
         let running = self.admission.running.iter().filter_map(|id| Some(self.live.get(id)?.execution.tenant()));
         let admitting = self.admission.admitting.values().map(|(tenant, _)| tenant);
         for tenant in running.chain(admitting) {

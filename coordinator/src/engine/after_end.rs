@@ -48,7 +48,7 @@ impl Engine {
         if live.execution.owed_attempt().is_some() {
             self.errand(Errand { tenant, parent: id, what: What::TryAgain });
         } else if let Some(callback) = live.execution.owed_callback() {
-            let what = What::CallBack { attempt: callback.attempts() + 1, asked: std::time::Instant::now() };
+            let what = What::CallBack { attempt: callback.attempts() + 1, asked: tokio::time::Instant::now() };
             if let Err(error) = self.callbacks.try_send(Errand { tenant, parent: id, what }) {
                 tracing::debug!(%error, "a callback has to wait");
             }

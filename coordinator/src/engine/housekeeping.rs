@@ -247,6 +247,7 @@ impl Engine {
                 jobs.push(JobKey { execution: *id, ordinal: *ordinal, attempt: entry.attempt });
             }
         }
+        jobs.sort_unstable();
         tracing::warn!(jobs = jobs.len(), "the bus has lost its jobs; those without a worker are published anew");
         self.missing(&jobs);
     }
@@ -300,6 +301,7 @@ impl Engine {
                 }
             }
         }
+        suspects.sort_unstable();
         self.look_for(suspects);
     }
 

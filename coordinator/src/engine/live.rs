@@ -1,6 +1,6 @@
 //! An execution in memory.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::ports::{Agenda, AgendaMove, Summary};
 use crate::reading::Loaded;
 
 /// One attempt, for finding it again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct JobKey {
     pub(crate) execution: ExecutionId,
     pub(crate) ordinal: u32,
@@ -48,16 +48,16 @@ pub(super) struct Live {
     pub(super) touched: Timestamp,
     /// The deadline it is registered under.
     pub(super) deadline: Option<Timestamp>,
-    pub(super) dispatched: HashMap<u32, Dispatched>,
+    pub(super) dispatched: BTreeMap<u32, Dispatched>,
     /// Steps whose present attempt was taken off the bus.
-    pub(super) withdrawn: HashSet<u32>,
+    pub(super) withdrawn: BTreeSet<u32>,
     /// Steps that waited for a worker when it was loaded and was held: whether their jobs are on the bus, or were taken off
     /// it, whoever drove it before knew.
-    pub(super) doubtful: HashSet<u32>,
+    pub(super) doubtful: BTreeSet<u32>,
     /// What was last run for its children, and when.
-    pub(super) errands: HashMap<ExecutionId, Vec<Asked>>,
+    pub(super) errands: BTreeMap<ExecutionId, Vec<Asked>>,
     /// Steps for whose present attempt a permit was asked.
-    pub(super) asked: HashMap<u32, AskedPermit>,
+    pub(super) asked: BTreeMap<u32, AskedPermit>,
     /// When what it owes after its end was last asked for, and after which event.
     pub(super) after_end: Option<(u64, Timestamp)>,
 }
@@ -99,11 +99,11 @@ impl Live {
             in_flight: 0,
             last_ticket: 0,
             deadline: None,
-            dispatched: HashMap::new(),
-            withdrawn: HashSet::new(),
-            doubtful: HashSet::new(),
-            errands: HashMap::new(),
-            asked: HashMap::new(),
+            dispatched: BTreeMap::new(),
+            withdrawn: BTreeSet::new(),
+            doubtful: BTreeSet::new(),
+            errands: BTreeMap::new(),
+            asked: BTreeMap::new(),
             after_end: None,
         }
     }

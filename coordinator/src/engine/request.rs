@@ -1,6 +1,6 @@
 //! What the API and other coordinators ask for.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use stepstream_shared::event::{Actor, Causation, codec};
 use stepstream_shared::execution::{Command, Execution, StartRequest};
@@ -86,11 +86,11 @@ impl Engine {
                     agenda: Some(Agenda::Nothing),
                     touched: self.clock.now(),
                     deadline: None,
-                    dispatched: HashMap::new(),
-                    withdrawn: HashSet::new(),
-                    doubtful: HashSet::new(),
-                    errands: HashMap::new(),
-                    asked: HashMap::new(),
+                    dispatched: BTreeMap::new(),
+                    withdrawn: BTreeSet::new(),
+                    doubtful: BTreeSet::new(),
+                    errands: BTreeMap::new(),
+                    asked: BTreeMap::new(),
                     after_end: None,
                 };
                 self.live.insert(id, fresh);

@@ -28,13 +28,8 @@ pub(crate) async fn run_callbacks(service: Service, mut errands: mpsc::Receiver<
     let mut tenants: HashMap<Id, TenantId> = HashMap::new();
     loop {
         tokio::select! {
-            errand = errands.recv() => {
-                let Some(errand) = errand else { break };
-                let (tenant, parent) = (errand.tenant.clone(), errand.parent);
-                if !turns.offer(&tenant, errand) {
-                    tracing::debug!(%tenant, %parent, "a callback has to wait; too many of its tenant do");
-                }
-            }
+            biased;
+            () = shutdown.cancelled() => break,
             Some(ended) = tasks.join_next_with_id() => {
                 // One that panicked has had its slot, too.
                 let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
@@ -42,7 +37,13 @@ pub(crate) async fn run_callbacks(service: Service, mut errands: mpsc::Receiver<
                     turns.done(&tenant);
                 }
             }
-            () = shutdown.cancelled() => break,
+            errand = errands.recv() => {
+                let Some(errand) = errand else { break };
+                let (tenant, parent) = (errand.tenant.clone(), errand.parent);
+                if !turns.offer(&tenant, errand) {
+                    tracing::debug!(%tenant, %parent, "a callback has to wait; too many of its tenant do");
+                }
+            }
         }
         while let Some((tenant, errand)) = turns.next() {
             let service = service.clone();

@@ -141,7 +141,7 @@ impl Reader {
             return Ok(false);
         }
         // A large state takes long enough to hold up whoever shares this thread.
-        let encoded = tokio::task::spawn_blocking(move || encode(&loaded)).await;
+        let encoded = stepstream_runtime::offload::run(move || encode(&loaded)).await;
         let snapshot = encoded.map_err(|error| StoreError::Unavailable(error.into()))?;
         if snapshot.body.len() > SNAPSHOT_BYTES {
             let (execution, bytes) = (snapshot.execution, snapshot.body.len());

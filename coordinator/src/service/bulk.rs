@@ -5,10 +5,11 @@
 //! comes into being meanwhile is newer than where it began, so it ends. One execution that refuses stops no other.
 
 use std::collections::VecDeque;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_shared::execution::Steering;
 use stepstream_shared::id::{ExecutionId, TenantId};
+use tokio::time::Instant;
 
 use super::{Ask, Service, ServiceError};
 use crate::ports::{ListCursor, Listed};

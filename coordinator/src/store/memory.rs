@@ -4,10 +4,11 @@ mod permits;
 mod schedules;
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_runtime::random;
 use stepstream_shared::graph::GraphDigest;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId, TriggerId};
@@ -66,14 +67,20 @@ struct Log {
 
 impl MemoryStore {
     pub fn new(partitions: u16) -> Self {
+        Self::with_clock(partitions, Arc::new(SystemClock))
+    }
+
+    /// A store whose permits go by this clock. Leases go by the runtime's.
+    pub fn with_clock(partitions: u16, clock: Arc<dyn Clock>) -> Self {
         let meta = StoreMeta {
             incarnation: 1,
             partitions: partitions.max(1),
             mac_key: random::bytes(),
             durability: "in memory: an acknowledged append is lost with the process".to_owned(),
         };
+        let permits = tokio::sync::Mutex::new(permits::Permits::new(clock));
         let partitions = vec![Partition::default(); usize::from(meta.partitions)];
-        MemoryStore { meta, kept: Mutex::new(Kept { partitions, ..Kept::default() }), permits: Default::default() }
+        MemoryStore { meta, kept: Mutex::new(Kept { partitions, ..Kept::default() }), permits }
     }
 
     /// A panic elsewhere while the lock was held leaves nothing half done: every change below is made at once.

@@ -3,6 +3,7 @@
 pub mod artifact;
 pub mod bus;
 pub mod clock;
+pub mod offload;
 pub mod random;
 pub mod reach;
 pub mod servers;

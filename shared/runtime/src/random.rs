@@ -1,4 +1,12 @@
 //! Chance, from the operating system: new identities and the spread of retries. The core is handed these.
+//!
+//! Simulations (feature `simulation`, which no program has) take it from a seed instead, thread by thread.
+
+#[cfg(feature = "simulation")]
+mod seeded;
+
+#[cfg(feature = "simulation")]
+pub use seeded::{Seeded, seed};
 
 use stepstream_shared::id::{ExecutionId, Id, Kind};
 use stepstream_shared::time::Timestamp;
@@ -7,6 +15,10 @@ use stepstream_shared::wire::ClaimId;
 /// Bytes nobody can guess.
 pub fn bytes<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
+    #[cfg(feature = "simulation")]
+    if seeded::fill(&mut bytes) {
+        return bytes;
+    }
     getrandom::fill(&mut bytes).expect("an operating system without randomness cannot run anything safely");
     bytes
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use stepstream_runtime::clock::{Clock, SystemClock};
+use stepstream_runtime::clock::Clock;
 use stepstream_shared::event::PermitAsk;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
@@ -21,8 +22,8 @@ use crate::store::rows::{self, signed};
 type Place = (ExecutionId, u32, u32);
 
 /// The tables.
-#[derive(Default)]
 pub(super) struct Permits {
+    clock: Arc<dyn Clock>,
     rows: BTreeMap<Place, Row>,
     keys: BTreeMap<(KeyKind, Key), KeyState>,
     ordinal: u64,
@@ -46,16 +47,8 @@ struct Row {
     since: i64,
 }
 
-fn today() -> i64 {
-    now().div_euclid(86_400_000_000)
-}
-
 fn place(attempt: &AttemptRef) -> Place {
     (attempt.execution, attempt.step, attempt.attempt)
-}
-
-fn now() -> i64 {
-    SystemClock.now().as_micros()
 }
 
 fn entry(attempt: &AttemptRef, ask: &PermitAsk) -> Entry {
@@ -70,6 +63,27 @@ fn entry(attempt: &AttemptRef, ask: &PermitAsk) -> Entry {
 }
 
 impl Permits {
+    pub(super) fn new(clock: Arc<dyn Clock>) -> Self {
+        Permits {
+            clock,
+            rows: BTreeMap::new(),
+            keys: BTreeMap::new(),
+            ordinal: 0,
+            tenants: BTreeMap::new(),
+            spent: BTreeMap::new(),
+        }
+    }
+
+    /// In microseconds since 1970.
+    fn time(&self) -> i64 {
+        self.clock.now().as_micros()
+    }
+
+    /// Days since 1970.
+    fn today(&self) -> i64 {
+        self.time().div_euclid(86_400_000_000)
+    }
+
     /// Another tenant's is none of it.
     fn row(&self, attempt: &AttemptRef) -> Option<&Row> {
         self.rows.get(&place(attempt)).filter(|row| row.entry.attempt.tenant == attempt.tenant)
@@ -80,14 +94,15 @@ impl PermitTables for Permits {
     type Error = Infallible;
 
     async fn now(&mut self) -> Result<i64, Infallible> {
-        Ok(now())
+        Ok(self.time())
     }
 
     async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), Infallible> {
+        let since = self.time();
         for PermitRequest { attempt, partition, ask } in asks {
             self.ordinal += 1;
             let (partition, priority, ordinal) = (*partition, ask.priority, self.ordinal);
-            let fresh = || Row { entry: entry(attempt, ask), partition, priority, ordinal, since: now() };
+            let fresh = || Row { entry: entry(attempt, ask), partition, priority, ordinal, since };
             self.rows.entry(place(attempt)).or_insert_with(fresh);
         }
         Ok(())
@@ -133,10 +148,11 @@ impl PermitTables for Permits {
 
     async fn accounts(&mut self, tenants: &[TenantId]) -> Result<BTreeMap<TenantId, Account>, Infallible> {
         let mut accounts = BTreeMap::new();
+        let today = self.today();
         for name in tenants {
             let tenant = self.tenants.entry(name.clone()).or_default();
-            if tenant.day != today() {
-                tenant.day = today();
+            if tenant.day != today {
+                tenant.day = today;
                 (tenant.account.cost, tenant.account.tokens) = (0, 0);
             }
             accounts.insert(name.clone(), tenant.account.clone());
@@ -161,10 +177,11 @@ impl PermitTables for Permits {
     }
 
     async fn grant(&mut self, entries: &[Entry]) -> Result<(), Infallible> {
+        let now = self.time();
         for entry in entries {
             if let Some(row) = self.rows.get_mut(&place(&entry.attempt)) {
                 row.entry = entry.clone();
-                row.since = now();
+                row.since = now;
             }
         }
         Ok(())
@@ -206,7 +223,7 @@ impl PermitStore for MemoryStore {
         limit: u32,
     ) -> Result<Vec<PermitRow>, StoreError> {
         let tables = self.permits.lock().await;
-        let since = SystemClock.now().before(older).as_micros();
+        let since = tables.clock.now().before(older).as_micros();
         let after = after.map(|after| (after.execution, after.step, after.attempt));
         let rows = tables.rows.iter().filter(|(place, row)| {
             partitions.contains(&row.partition)
@@ -248,12 +265,12 @@ impl PermitStore for MemoryStore {
         };
         let Account { cost, tokens, reserved_cost, reserved_tokens, .. } =
             accounts.get(tenant).cloned().unwrap_or_default();
-        rows::tenant_account((today(), cost, tokens, reserved_cost, reserved_tokens))
+        rows::tenant_account((tables.today(), cost, tokens, reserved_cost, reserved_tokens))
     }
 
     async fn forget_idle_keys(&self) -> Result<(), StoreError> {
         let mut tables = self.permits.lock().await;
-        let now = now();
+        let now = tables.time();
         tables.keys.retain(|(kind, _), state| *kind == KeyKind::Place || state.taken_until > now);
         Ok(())
     }
