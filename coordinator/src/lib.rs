@@ -16,6 +16,8 @@ mod hint;
 mod keeper;
 mod ownership;
 mod permits;
+#[doc(hidden)]
+pub mod planted;
 pub mod ports;
 mod pulling;
 pub mod reading;

@@ -29,6 +29,7 @@ use crate::callback::Callbacks;
 use crate::engine::{Input, Request, RequestBody};
 use crate::error::{answer_of, chain, result_of};
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
+use crate::planted::{self, Bug};
 use crate::ports::{StoreMeta, StoredGraph};
 use crate::reading::{Loaded, Reader};
 use crate::refusals::{Refusals, RefusedOutcomes, RefusedRequests};
@@ -474,6 +475,7 @@ impl Service {
                     "the idempotency key is {found} bytes; it has 1 to {MAX_KEY_BYTES}"
                 )));
             }
+            Some(_) if planted::has(Bug::ForgetsKeys) => random::id(self.0.clock.now()),
             // Another request under the same key, or another person's, is another request: nobody remembers what was
             // asked under it.
             Some(key) => {

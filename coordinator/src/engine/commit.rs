@@ -21,6 +21,7 @@ use super::permits::PermitChanges;
 use super::withdraw::Unwanted;
 use crate::error::ServiceError;
 use crate::hint::Hint;
+use crate::planted::{self, Bug};
 use crate::ports::{Append, Appended, StoreError};
 use crate::store::SubmitError;
 
@@ -87,7 +88,10 @@ struct Feed {
 impl Engine {
     /// Decides a command against a live execution and sends what follows to the log.
     pub(super) async fn act(&mut self, id: ExecutionId, command: Command, occasion: Occasion) {
-        let now = self.clock.now();
+        let mut now = self.clock.now();
+        if planted::has(Bug::FiresEarly) && matches!(occasion.causation, Causation::Deadline) {
+            now = now.after(Duration::from_secs(2));
+        }
         let Some(live) = self.live.get_mut(&id) else { return };
         live.touched = now;
         let graphs = live.graphs.clone();
@@ -122,7 +126,8 @@ impl Engine {
         answer: Result<(), ServiceError>,
     ) {
         let refused = Refused { settle, reply: reply.map(|reply| (reply, answer)) };
-        let last = self.live.get(&id).filter(|live| live.in_flight > 0).map(|live| live.last_ticket);
+        let waits = |live: &&Live| live.in_flight > 0 && !planted::has(Bug::RefusesEarly);
+        let last = self.live.get(&id).filter(waits).map(|live| live.last_ticket);
         match last.and_then(|ticket| self.pending.get_mut(&ticket)) {
             Some(pending) => pending.refused.push(refused),
             None => self.refused(refused),
@@ -170,7 +175,13 @@ impl Engine {
         let unwanted = Unwanted::by(&events);
         let permits = PermitChanges::by(&events, &live.execution, &live.graph);
         let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
-        let Occasion { actor, causation, trace, settle, reply } = occasion;
+        let Occasion { actor, causation, trace, settle, mut reply } = occasion;
+        if planted::has(Bug::AnswersEarly)
+            && let Some(reply) = reply.take()
+        {
+            let _ = reply.send(Ok(()));
+        }
+        let early = planted::has(Bug::PublishesEarly).then(|| live.execution.owed_of(&live.graph, &asked));
         let envelope = Envelope { at, actor, causation, trace };
         let silent = live.execution.background().is_some_and(|run| run.config().mode.is_silent());
         let feed = (self.settings.feed && !silent).then(|| {
@@ -229,6 +240,9 @@ impl Engine {
         self.pending.insert(ticket, pending);
         self.backlog.push_back((append, ticket));
         self.submit_backlog().await;
+        if let Some(jobs) = early {
+            self.hand_out(id, jobs);
+        }
         self.watch(id);
     }
 
@@ -358,7 +372,8 @@ impl Engine {
 
     /// An append did not make it: the state in memory is ahead of a log that will never follow.
     fn undone(&mut self, mut pending: Pending, why: impl Fn() -> ServiceError) {
-        if self.live.get(&pending.execution).is_some_and(|live| live.generation == pending.generation) {
+        let same = |live: &Live| live.generation == pending.generation && !planted::has(Bug::KeepsAfterConflict);
+        if self.live.get(&pending.execution).is_some_and(same) {
             self.live.remove(&pending.execution);
         }
         for settle in pending.settle.into_iter().chain(pending.refused.iter_mut().filter_map(|each| each.settle.take()))

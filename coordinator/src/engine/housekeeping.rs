@@ -15,6 +15,7 @@ use super::commit::Occasion;
 use super::dispatch::owed;
 use super::live::{JobKey, Live};
 use super::{Engine, Held, Input, LONGEST_SLEEP};
+use crate::planted::{self, Bug};
 
 /// Deadlines handled before the loop looks at its inputs again.
 const DEADLINES_AT_A_TIME: usize = 256;
@@ -254,6 +255,9 @@ impl Engine {
 
     /// Publishes jobs anew that are gone from the bus.
     pub(super) fn missing(&mut self, jobs: &[JobKey]) {
+        if planted::has(Bug::ForgetsLostJobs) {
+            return;
+        }
         for key in jobs {
             let Some(live) = self.live.get_mut(&key.execution) else { continue };
             if let Some(spec) = owed(live, *key) {

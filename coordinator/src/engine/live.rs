@@ -12,6 +12,7 @@ use stepstream_shared::time::Timestamp;
 
 use super::families::Asked;
 use super::permits::AskedPermit;
+use crate::planted::{self, Bug};
 use crate::ports::{Agenda, AgendaMove, Summary};
 use crate::reading::Loaded;
 
@@ -128,6 +129,9 @@ impl Live {
     /// The place on the agenda, if the last decision changed it.
     pub(super) fn agenda(&mut self) -> Option<AgendaMove> {
         let to = Agenda::from(self.execution.rest());
+        if planted::has(Bug::LosesAgenda) && to == Agenda::Now {
+            return None;
+        }
         let from = self.agenda.replace(to);
         (from != Some(to)).then_some(AgendaMove { from, to })
     }

@@ -11,6 +11,7 @@ use super::Engine;
 use super::commit::Occasion;
 use super::dispatch::Settlement;
 use super::loading::Waiting;
+use crate::planted::{self, Bug};
 
 /// How long an outcome rests that reached somebody who does not own its partition.
 const REST_ELSEWHERE: std::time::Duration = std::time::Duration::from_millis(200);
@@ -67,7 +68,10 @@ impl Engine {
             self.settle(Settlement::Ack(settle));
             return;
         }
-        let (step, attempt) = (message.token.ordinal, message.token.attempt);
+        let (step, mut attempt) = (message.token.ordinal, message.token.attempt);
+        if planted::has(Bug::AcceptsOldAttempts) {
+            attempt = live.execution.step(step).map_or(attempt, |step| step.attempt());
+        }
         let now = self.clock.now();
         if let Some(entry) = live.dispatched.get_mut(&step)
             && entry.attempt == attempt

@@ -82,7 +82,7 @@ impl Faults {
     pub fn new(seed: u64, spared: BTreeSet<u64>) -> Self {
         let mut chance = Chance::new(mix(seed, 1));
         let on = Fault::ALL.into_iter().filter(|_| chance.percent(60)).collect();
-        let rate = *chance.pick(&[0, 300, 1_000, 3_000, 8_000]).unwrap_or(&0);
+        let rate = *chance.pick(&[0, 500, 2_000, 6_000, 15_000]).unwrap_or(&0);
         Faults { seed, on, rate, place: 0, spared, healed: false, struck: Vec::new() }
     }
 

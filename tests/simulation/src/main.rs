@@ -5,11 +5,13 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use stepstream_coordinator::planted::Bug;
 use stepstream_simulation::shrink::explain;
 use stepstream_simulation::{Report, Run, run};
 
 const HELP: &str = "usage: simulate (--minutes N | --schedules N) [--from SEED]
-       SEED=N simulate      one schedule, shrunk and told if it breaks a promise";
+       SEED=N simulate      one schedule, shrunk and told if it breaks a promise
+       BUG=NAME             with this planted bug (`BUG=all`: the first seed that finds each)";
 
 struct Wanted {
     minutes: Option<u64>,
@@ -32,16 +34,54 @@ fn wanted() -> Option<Wanted> {
     (wanted.minutes.is_some() || wanted.schedules.is_some()).then_some(wanted)
 }
 
+/// The bug that is to be planted, if one is.
+fn bug() -> Result<Option<Bug>, String> {
+    let Ok(name) = std::env::var("BUG") else { return Ok(None) };
+    let found = Bug::ALL.into_iter().find(|bug| format!("{bug:?}") == name);
+    found.map(Some).ok_or_else(|| format!("BUG is one of {:?}, not `{name}`", Bug::ALL))
+}
+
+/// For each bug the first seed that finds it.
+fn hunt(before: u64) -> ExitCode {
+    let next = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
+            scope.spawn(|| {
+                loop {
+                    let number = usize::try_from(next.fetch_add(1, Ordering::Relaxed)).unwrap_or(usize::MAX);
+                    let Some(bug) = Bug::ALL.get(number).copied() else { return };
+                    let first = (0..before).map(|seed| run(&Run { seed, bug: Some(bug), ..Run::default() }));
+                    match first.into_iter().find(|report| !report.broken.is_empty()) {
+                        Some(report) => println!("(Bug::{bug:?}, {}), // {}", report.seed, report.broken[0]),
+                        None => println!("{bug:?} was not found in {before} schedules"),
+                    }
+                }
+            });
+        }
+    });
+    ExitCode::SUCCESS
+}
+
 fn main() -> ExitCode {
+    if std::env::var("BUG").is_ok_and(|bug| bug == "all") {
+        return hunt(wanted().and_then(|wanted| wanted.schedules).unwrap_or(10_000));
+    }
+    let bug = match bug() {
+        Ok(bug) => bug,
+        Err(wrong) => {
+            eprintln!("{wrong}");
+            return ExitCode::from(2);
+        }
+    };
     if let Ok(seed) = std::env::var("SEED") {
         let Ok(seed) = seed.parse() else {
             eprintln!("SEED is a number, not `{seed}`");
             return ExitCode::from(2);
         };
-        return one(seed);
+        return one(&Run { seed, bug, ..Run::default() });
     }
     match wanted() {
-        Some(wanted) => many(&wanted),
+        Some(wanted) => many(&wanted, bug),
         None => {
             eprintln!("{HELP}");
             ExitCode::from(2)
@@ -49,8 +89,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn one(seed: u64) -> ExitCode {
-    let report = run(&Run { seed, readable: true, ..Run::default() });
+fn one(of: &Run) -> ExitCode {
+    let seed = of.seed;
+    let report = run(&Run { readable: true, ..of.clone() });
     if report.broken.is_empty() {
         for line in &report.lines {
             println!("{line}");
@@ -61,11 +102,11 @@ fn one(seed: u64) -> ExitCode {
         );
         return ExitCode::SUCCESS;
     }
-    println!("{}", explain(seed));
+    println!("{}", explain(of));
     ExitCode::FAILURE
 }
 
-fn many(wanted: &Wanted) -> ExitCode {
+fn many(wanted: &Wanted, bug: Option<Bug>) -> ExitCode {
     let until = wanted.minutes.map(|minutes| Instant::now() + Duration::from_secs(60 * minutes));
     let began = Instant::now();
     let next = AtomicU64::new(0);
@@ -83,7 +124,7 @@ fn many(wanted: &Wanted) -> ExitCode {
                         next.fetch_sub(1, Ordering::Relaxed);
                         return;
                     }
-                    let report = run(&Run { seed: wanted.from + number, ..Run::default() });
+                    let report = run(&Run { seed: wanted.from + number, bug, ..Run::default() });
                     if let Ok(mut sums) = sums.lock() {
                         for (what, times) in &report.seen {
                             *sums.entry(what).or_default() += times;
@@ -114,7 +155,7 @@ fn many(wanted: &Wanted) -> ExitCode {
     match failed.first() {
         None => ExitCode::SUCCESS,
         Some(first) => {
-            println!("{}", explain(first.seed));
+            println!("{}", explain(&Run { seed: first.seed, bug, ..Run::default() }));
             ExitCode::FAILURE
         }
     }

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 use std::time::Duration;
 
+use stepstream_coordinator::planted::{Bug, plant};
 use stepstream_runtime::random;
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
@@ -33,6 +34,8 @@ pub struct Run {
     pub spared: BTreeSet<u64>,
     /// Keep the history as lines.
     pub readable: bool,
+    /// A bug to be found.
+    pub bug: Option<Bug>,
 }
 
 /// What came of it.
@@ -76,6 +79,7 @@ pub fn run(of: &Run) -> Report {
     count_panics();
     pool();
     let panics = PANICS.get();
+    let _planted = of.bug.map(plant);
     let _chance = random::seed(mix(of.seed, 3));
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()

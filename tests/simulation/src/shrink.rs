@@ -9,8 +9,8 @@ const MOST_RUNS: usize = 400;
 
 /// The same failure with as few faults as could be found: leaves out halves, quarters and so on of what still strikes,
 /// in the end one by one, as long as a promise is broken without them.
-pub fn shrink(seed: u64) -> Option<(Run, Report)> {
-    let mut best = Run { seed, ..Run::default() };
+pub fn shrink(first: &Run) -> Option<(Run, Report)> {
+    let mut best = Run { readable: false, ..first.clone() };
     let mut report = run(&best);
     if report.broken.is_empty() {
         return None;
@@ -25,7 +25,7 @@ pub fn shrink(seed: u64) -> Option<(Run, Report)> {
                 break;
             }
             let spared: BTreeSet<u64> = best.spared.iter().chain(chunk).copied().collect();
-            let candidate = Run { seed, spared, readable: false };
+            let candidate = Run { spared, ..best.clone() };
             let found = run(&candidate);
             runs += 1;
             if !found.broken.is_empty() && found.struck.len() < report.struck.len() {
@@ -47,9 +47,10 @@ pub fn shrink(seed: u64) -> Option<(Run, Report)> {
 }
 
 /// A failure for people: what was promised, which faults it takes, how it went, how to see it again.
-pub fn explain(seed: u64) -> String {
+pub fn explain(of: &Run) -> String {
+    let seed = of.seed;
     const MOST_LINES: usize = 400;
-    let Some((_, report)) = shrink(seed) else { return format!("seed {seed} breaks nothing") };
+    let Some((_, report)) = shrink(of) else { return format!("seed {seed} breaks nothing") };
     let mut text = format!("seed {seed}:\n");
     for broken in &report.broken {
         text.push_str(&format!("  {broken}\n"));

@@ -12,7 +12,10 @@ cargo xtask test            everything that must hold: format, lints, purity of 
                             licences, a short run of every fuzz target
 cargo xtask quick           the same without the fuzz targets and the licence check
 cargo xtask tools           installs nats-server, PostgreSQL, cargo-deny and cargo-fuzz where they are missing
-cargo xtask fuzz SECONDS    every fuzz target for that long";
+cargo xtask fuzz SECONDS    every fuzz target for that long
+cargo xtask simulate --minutes N
+                            schedules of faults, one after the other, for so long; `SEED=N cargo xtask simulate` runs one
+                            and tells it";
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -21,6 +24,7 @@ fn main() -> ExitCode {
         ["test"] => steps::everything(steps::Extent::Full),
         ["quick"] => steps::everything(steps::Extent::Quick),
         ["tools"] => tools::servers().and_then(|_| tools::cargo_tools()).map(drop),
+        ["simulate", arguments @ ..] => steps::simulate(arguments),
         ["fuzz", seconds] => match seconds.parse() {
             Ok(seconds) => steps::fuzz(seconds),
             Err(_) => {

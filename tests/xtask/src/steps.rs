@@ -48,6 +48,12 @@ pub(crate) fn everything(extent: Extent) -> Result<()> {
     tested
 }
 
+/// Runs schedules of faults, optimised and with every assertion: until the time is over, or the one that `SEED` names.
+pub(crate) fn simulate(arguments: &[&str]) -> Result<()> {
+    let built = ["run", "--quiet", "--profile", "simulation", "--package", "stepstream-simulation", "--"];
+    run("simulation", cargo().args(built).args(arguments))
+}
+
 /// Runs every fuzz target for a while, from its corpus.
 pub(crate) fn fuzz(seconds: u32) -> Result<()> {
     let tools = tools::cargo_tools()?;
