@@ -50,6 +50,14 @@ struct Noted {
     keys: BTreeMap<String, u64>,
 }
 
+impl Noted {
+    /// An attempt's last word, which is its step's too; what is wrong with it.
+    fn ends(&mut self, step: u32, attempt: u32, name: &str) -> Option<String> {
+        let (first, open) = (self.over.insert((step, attempt)), self.closed.insert(step));
+        (!first || !open).then(|| format!("attempt {attempt} of step {step} ends twice, with {name}"))
+    }
+}
+
 /// The events of an append, for people.
 pub fn names(append: &Append) -> String {
     match codec::decode(&append.body) {
@@ -166,14 +174,10 @@ impl Book {
                 {
                     wrong = Some(format!("step {step}: what attempt {by} gave counts as that of attempt {attempt}"));
                 }
-                if !noted.over.insert((*step, *attempt)) || !noted.closed.insert(*step) {
-                    wrong = Some(format!("attempt {attempt} of step {step} ends twice, with {name}"));
-                }
+                wrong = noted.ends(*step, *attempt, name).or(wrong);
             }
             EventData::StepFailed { step, attempt, .. } => {
-                if !noted.over.insert((*step, *attempt)) || !noted.closed.insert(*step) {
-                    wrong = Some(format!("attempt {attempt} of step {step} ends twice, with {name}"));
-                }
+                wrong = noted.ends(*step, *attempt, name);
             }
             EventData::StepRetryScheduled { step, attempt, due, .. } => {
                 if !noted.over.insert((*step, *attempt)) || noted.closed.contains(step) {
@@ -191,9 +195,8 @@ impl Book {
                 }
             }
             EventData::StepSkipped { step, new: None, .. } => {
-                if !noted.closed.insert(*step) {
-                    wrong = Some(format!("step {step} is over, and is skipped"));
-                }
+                let first = noted.closed.insert(*step);
+                wrong = (!first).then(|| format!("step {step} is over, and is skipped"));
             }
             EventData::ExecutionCompleted { .. }
             | EventData::ExecutionFailed { .. }

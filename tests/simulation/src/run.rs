@@ -167,7 +167,7 @@ async fn strike_for_a_while(installation: &Installation, chance: &mut Chance) {
 fn planned(installation: &Installation, number: u64, fault: Fault, drawn: u64) {
     let world = &installation.world;
     let (coordinators, workers) = (installation.coordinators(), installation.workers());
-    let is_worker = drawn % 3 == 0;
+    let is_worker = drawn.is_multiple_of(3);
     let of = if is_worker { workers.len() } else { coordinators.len() };
     if of == 0 || !world.faults().planned(number, fault, if is_worker { "worker" } else { "coordinator" }, world.at()) {
         return;
