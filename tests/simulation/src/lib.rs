@@ -13,6 +13,7 @@ pub mod book;
 pub mod bus;
 pub mod chance;
 pub mod clients;
+pub mod complaints;
 pub mod faults;
 pub mod installation;
 pub mod process;

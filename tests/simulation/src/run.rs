@@ -12,6 +12,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::chance::{Chance, mix};
 use crate::clients::{Script, play};
+use crate::complaints;
 use crate::faults::{Fault, Faults, Struck};
 use crate::installation::Installation;
 use crate::verdict;
@@ -87,7 +88,10 @@ pub fn run(of: &Run) -> Report {
         .build()
         .unwrap_or_else(|error| panic!("no runtime: {error}"));
     let local = LocalSet::new();
-    let mut report = runtime.block_on(local.run_until(history(of)));
+    complaints::heard();
+    let mut report =
+        tracing::subscriber::with_default(complaints::Listener, || runtime.block_on(local.run_until(history(of))));
+    report.broken.extend(complaints::heard());
     drop(local);
     drop(runtime);
     if PANICS.get() > panics {
