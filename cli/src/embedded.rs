@@ -158,6 +158,7 @@ impl Embedded {
                 running.abort();
             }
         }
+        self.coordinator.settled().await;
         self.stop.cancel();
         let (coordinator, store) = (self.coordinator, self.store);
         let stopping = async {

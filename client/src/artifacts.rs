@@ -103,8 +103,20 @@ impl Client {
         self.ask(self.request(Method::GET, &format!("/v1/executions/{id}/artifacts"))).await
     }
 
+    /// A content of the tenant by its hash, `blake3:…`, whichever execution has stored it.
+    ///
+    /// # Errors
+    /// [`NotFound`](crate::RefusalKind::NotFound) where the store does not have it, or not any more.
+    pub async fn content(&self, digest: &str) -> Result<Content, Error> {
+        self.bytes_at(&format!("/v1/artifacts/{}", percent(digest))).await
+    }
+
     async fn content_of(&self, id: ExecutionId, artifact: &str) -> Result<Content, Error> {
-        let request = self.request(Method::GET, &format!("/v1/executions/{id}/artifacts/{}", percent(artifact)));
+        self.bytes_at(&format!("/v1/executions/{id}/artifacts/{}", percent(artifact))).await
+    }
+
+    async fn bytes_at(&self, path: &str) -> Result<Content, Error> {
+        let request = self.request(Method::GET, path);
         let sent = tokio::time::timeout(BEGINS, request.send()).await.map_err(|_| Error::Unreachable {
             server: self.base().to_owned(),
             why: format!("no answer within {} s", BEGINS.as_secs()),

@@ -1,7 +1,7 @@
 //! Starts, watches and steers executions of a Stepstream server, over its HTTP API.
 //!
 //! Everything that the command line and the API can do to an execution is a method here: of [`Client`] what concerns
-//! graphs, starts and many executions, of [`Handle`] what concerns one. Refusals are values ([`Refusal`], out of the
+//! graphs, starts, schedules, tenants and many executions, of [`Handle`] what concerns one. Refusals are values ([`Refusal`], out of the
 //! server's problem documents) that say what kind of refusal they are, so that a program need not read text. What a
 //! server answers is there twice: what this version knows of it, by name, and all of it as it came ([`Answer::json`]),
 //! so that a newer server's answers lose nothing.
@@ -42,6 +42,7 @@ mod family;
 mod feed;
 mod graphs;
 mod handle;
+mod health;
 mod many;
 mod schedules;
 mod start;
@@ -60,6 +61,7 @@ pub use family::{Child, Children, Relative};
 pub use feed::{Feed, Message};
 pub use graphs::Graph;
 pub use handle::{Handle, TREE_MOST};
+pub use health::Status;
 pub use many::{Controlled, Many, ManyAction, Part};
 pub use schedules::{Backfilled, Schedule, Triggered};
 pub use start::{Start, Started};

@@ -87,6 +87,23 @@ impl Client {
         self.document(Method::PUT, &format!("{}{query}", path(reference)), file, text, asker).await
     }
 
+    /// Changes some fields of a schedule's document by a merge patch (RFC 7396): null takes a field away. With a revision,
+    /// only if it is still in that.
+    ///
+    /// # Errors
+    /// As of [`Client::replace_schedule`].
+    pub async fn change_schedule(
+        &self,
+        reference: &str,
+        patch: &Value,
+        revision: Option<u64>,
+        asker: Asker<'_>,
+    ) -> Result<Answer<Schedule>, Error> {
+        let query = revision.map(|revision| format!("?revision={revision}")).unwrap_or_default();
+        let request = asked(self.request(Method::PATCH, &format!("{}{query}", path(reference))), asker)?;
+        self.ask(request.json(patch)).await
+    }
+
     async fn document(
         &self,
         method: Method,

@@ -18,7 +18,7 @@ use crate::engine::{AtRest, Engine, HINTS, Input, Parts, Settings};
 use crate::errands::ERRANDS;
 use crate::keeper::Keeper;
 use crate::ownership::{ExecutionsInMemory, OwnedPartitions};
-use crate::permits::PERMIT_WORK;
+use crate::permits::{PERMIT_WORK, Permits};
 use crate::ports::{EventStore, Member, StoreError};
 use crate::reading::Reader;
 use crate::refusals::Refusals;
@@ -95,10 +95,17 @@ impl Default for Options {
 /// A running coordinator.
 pub struct Coordinator {
     pub service: Service,
+    permits: Permits,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Coordinator {
+    /// Waits until the store knows what executions have used so far, and those know what follows for them; two seconds at
+    /// most. For whoever is about to stop a coordinator whose executions have ended: nobody drives those again.
+    pub async fn settled(&self) {
+        crate::permits::settled(&self.permits).await;
+    }
+
     /// After the shutdown token was cancelled: waits until everything on its way is durable and the partitions are
     /// given back.
     pub async fn stopped(self) {
@@ -181,13 +188,16 @@ pub async fn start_by(
     }
     let (engine_stopped, wait_for_engine) = oneshot::channel();
     let engine_shutdown = shutdown.clone();
+    let quiet = CancellationToken::new();
+    let engine_is_quiet = quiet.clone().drop_guard();
     let mut tasks = vec![tokio::spawn(async move {
         Box::pin(engine.run(completions, engine_shutdown)).await;
+        drop(engine_is_quiet);
         let _ = engine_stopped.send(()); // The keeper may have ended first.
     })];
     tokio::spawn(crate::errands::run(service.clone(), errands_to_run, shutdown.clone()));
-    tokio::spawn(crate::permits::keep(service.clone(), permits.clone(), permit_work, shutdown.clone()));
-    tokio::spawn(crate::permits::sweep(service.clone(), permits, owned.clone(), shutdown.clone()));
+    tasks.push(tokio::spawn(crate::permits::keep(service.clone(), permits.clone(), permit_work, quiet)));
+    tokio::spawn(crate::permits::sweep(service.clone(), permits.clone(), owned.clone(), shutdown.clone()));
     tokio::spawn(crate::errands::run_callbacks(service.clone(), callbacks_to_run, shutdown.clone()));
     let id = format!("{}-{:032x}", options.name, u128::from_be_bytes(random::bytes()));
     let schedules = Schedules {
@@ -225,7 +235,7 @@ pub async fn start_by(
             }
         }
     }
-    Ok(Coordinator { service, tasks })
+    Ok(Coordinator { service, permits, tasks })
 }
 
 async fn look_at_jobs(

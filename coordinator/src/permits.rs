@@ -14,15 +14,15 @@ use std::time::Duration;
 use stepstream_shared::execution::{EXECUTION_PERMIT, PermitStanding};
 use stepstream_shared::id::PartitionId;
 use stepstream_shared::wire::ForwardedRequest;
-use tokio::sync::{Semaphore, mpsc};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::error::ServiceError;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{
-    AttemptRef, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, Settled,
-    Spent, StoreError,
+    AttemptRef, Crossed, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow,
+    Settled, Spent, StoreError,
 };
 use crate::reading::{Loaded, ReadError};
 use crate::service::Service;
@@ -34,6 +34,8 @@ pub(crate) use batch::Kept;
 pub(crate) const PERMIT_WORK: usize = 16_384;
 /// Grants on their way to their executions at the same time.
 const GRANTS_AT_A_TIME: usize = 64;
+/// For how long what was said last waits for the store, when the coordinator ends.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// Rest after the store failed.
 const REST: Duration = Duration::from_millis(200);
 /// How often the partitions held are compared with those before.
@@ -53,34 +55,37 @@ pub(crate) enum PermitWork {
     End(PermitEnd),
     /// What an execution has used in all.
     Spent(Spent),
+    /// Whoever asks is answered when everything before it is in the store, and everybody was told what follows.
+    Settled(oneshot::Sender<()>),
 }
 
 /// How to reach the keeper.
 pub(crate) type Permits = mpsc::Sender<PermitWork>;
 
-/// Asks and gives back, until `shutdown`.
+/// Asks and gives back, until the engine has `stopped` and what it said last is in the store, so that the account of the
+/// day has what was used by executions that ended right before.
 pub(crate) async fn keep(
     service: Service,
     permits: Permits,
     mut work: mpsc::Receiver<PermitWork>,
-    shutdown: CancellationToken,
+    stopped: CancellationToken,
 ) {
     let room = Arc::new(Semaphore::new(GRANTS_AT_A_TIME));
     let mut batch = Vec::with_capacity(PERMITS_AT_A_TIME);
     loop {
         let count = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
             count = work.recv_many(&mut batch, PERMITS_AT_A_TIME) => count,
+            () = stopped.cancelled() => return,
         };
         if count == 0 {
             return;
         }
-        let batch = Batch::of(batch.drain(..));
+        let mut batch = Batch::of(batch.drain(..));
         let settled = tokio::select! {
             biased;
-            () = shutdown.cancelled() => return,
             settled = settle(&service, &batch) => settled,
+            () = too_late(&stopped) => return,
         };
         // What the store refused is asked for again by whoever waits for it.
         let Some(settled) = settled else { continue };
@@ -93,22 +98,57 @@ pub(crate) async fn keep(
                 drop(leave);
             });
         }
+        let asked = batch.asked_whether_settled();
+        if !asked.is_empty() {
+            let room = Arc::clone(&room);
+            tokio::spawn(async move {
+                let told = room.acquire_many(GRANTS_AT_A_TIME as u32).await;
+                for reply in asked {
+                    let _ = reply.send(()); // Whoever asked may have given up.
+                }
+                drop(told);
+            });
+        }
     }
 }
 
-/// An answer to an attempt.
+/// The store has had its time after the engine has stopped.
+async fn too_late(stopped: &CancellationToken) {
+    stopped.cancelled().await;
+    tokio::time::sleep(LAST_WORDS).await;
+}
+
+/// Waits until what was said so far of permits and of what was used is in the store and with those whom it concerns, or
+/// until that has taken too long.
+pub(crate) async fn settled(permits: &Permits) {
+    let (reply, answer) = oneshot::channel();
+    let settled = async {
+        // Where nobody keeps permits any more, nobody is to be waited for.
+        if permits.send(PermitWork::Settled(reply)).await.is_ok() {
+            let _ = answer.await; // The store has failed for good, which was told.
+        }
+    };
+    if tokio::time::timeout(LAST_WORDS, settled).await.is_err() {
+        tracing::warn!("the store did not take in time what was used last");
+    }
+}
+
+/// An answer to an attempt, or news for an execution.
 enum Answer {
     Granted(Granted),
     Denied(Denied),
+    Crossed(Crossed),
 }
 
 /// What was spent is counted before what was set aside for it is given back.
 async fn settle(service: &Service, Batch { ends, asks, spent, .. }: &Batch) -> Option<Vec<Answer>> {
     let permits = service.reader().store().permits();
+    // What was counted is not counted anew when the rest has to be tried again, and what follows from it is told once.
+    let mut crossed: Option<Vec<Crossed>> = spent.is_empty().then(Vec::new);
     loop {
         let settled = async {
-            if !spent.is_empty() {
-                permits.record_spent(spent).await?;
+            if crossed.is_none() {
+                crossed = Some(permits.record_spent(spent).await?);
             }
             if ends.is_empty() && asks.is_empty() {
                 return Ok(Settled::default());
@@ -118,7 +158,8 @@ async fn settle(service: &Service, Batch { ends, asks, spent, .. }: &Batch) -> O
         match settled.await {
             Ok(Settled { granted, denied }) => {
                 let granted = granted.into_iter().map(Answer::Granted);
-                return Some(granted.chain(denied.into_iter().map(Answer::Denied)).collect());
+                let told = crossed.unwrap_or_default().into_iter().map(Answer::Crossed);
+                return Some(granted.chain(denied.into_iter().map(Answer::Denied)).chain(told).collect());
             }
             Err(error) if error.is_passing() || matches!(error, StoreError::Exhausted { .. }) => {
                 tracing::debug!(%error, "permits have to wait for the store");
@@ -135,6 +176,7 @@ async fn settle(service: &Service, Batch { ends, asks, spent, .. }: &Batch) -> O
 /// Tells an execution of its permit. One that has no use for it gives it back.
 async fn bring(service: &Service, permits: &Permits, answer: Answer) {
     let (attempt, grant, what) = match answer {
+        Answer::Crossed(crossed) => return tell(service, crossed).await,
         // Nobody waits for the place of an execution: whoever asked for it has gone.
         Answer::Granted(Granted { attempt, grant, .. }) if attempt.step == EXECUTION_PERMIT => {
             let _ = permits.try_send(PermitWork::End(PermitEnd { attempt, why: EndOf::Grant(grant) })); // Swept later.
@@ -157,6 +199,16 @@ async fn bring(service: &Service, permits: &Permits, answer: Answer) {
             }
         }
         Err(error) => tracing::debug!(execution = %attempt.execution, %error, "a permit was not brought; later"),
+    }
+}
+
+/// Tells an execution that what it used has brought its tenant near the end of the day's budget. Whoever drives it next
+/// tells the account again what it has used, and so is told again; what is on record is refused.
+async fn tell(service: &Service, Crossed { tenant, execution, limit, current, max, day }: Crossed) {
+    let what = ForwardedRequest::TenantWarned { limit, current, max, day };
+    match service.between(&tenant, execution, None, what).await {
+        Ok(()) | Err(ServiceError::Conflict(_) | ServiceError::NotFound(_)) => {}
+        Err(error) => tracing::warn!(%execution, %error, "a warning of the tenant's budget was not brought"),
     }
 }
 

@@ -19,7 +19,7 @@ pub use permits::{
     Settled,
 };
 pub use schedules::{DueCursor, MAX_SCHEDULES, ScheduleStore, ScheduleWritten, StoredSchedule};
-pub use tenants::{Denied, Spent, TenantAccount, TenantLimits};
+pub use tenants::{Crossed, Denied, Spent, TenantAccount, TenantLimits};
 
 /// What a store is, fixed when it was created (but for the incarnation).
 #[derive(Debug, Clone)]

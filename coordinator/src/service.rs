@@ -617,7 +617,8 @@ impl Service {
             | ForwardedRequest::InboxForwarded { .. }
             | ForwardedRequest::Inherit { .. }
             | ForwardedRequest::AfterEnd(_)
-            | ForwardedRequest::PermitDenied { .. } => {}
+            | ForwardedRequest::PermitDenied { .. }
+            | ForwardedRequest::TenantWarned { .. } => {}
         };
         let loaded = self.load(tenant, request.execution, None).await;
         match (&request.what, loaded) {
@@ -632,7 +633,8 @@ impl Service {
                 | ForwardedRequest::InboxForwarded { .. }
                 | ForwardedRequest::Inherit { .. }
                 | ForwardedRequest::AfterEnd(_)
-                | ForwardedRequest::PermitDenied { .. },
+                | ForwardedRequest::PermitDenied { .. }
+                | ForwardedRequest::TenantWarned { .. },
                 Ok(_),
             ) => false,
             (_, Err(_)) => false,
@@ -705,6 +707,10 @@ impl Service {
             ForwardedRequest::PermitDenied { step, attempt, limit, current, max, on_limit } => RequestBody::Command {
                 name: "permit_denied",
                 command: Command::PermitDenied { step, attempt, limit, current, max, on_limit },
+            },
+            ForwardedRequest::TenantWarned { limit, current, max, day } => RequestBody::Command {
+                name: "tenant_warned",
+                command: Command::TenantWarned { limit, current, max, day },
             },
             ForwardedRequest::Steer(steer) => {
                 RequestBody::Command { name: steer.what.name(), command: Command::Steer(Box::new(steer)) }

@@ -167,7 +167,9 @@ create table tenants (
     cost            int8 not null default 0,                      -- micro-dollars
     tokens          int8 not null default 0,
     reserved_cost   int8 not null default 0,
-    reserved_tokens int8 not null default 0
+    reserved_tokens int8 not null default 0,
+    cost_warned_by   bytea,                                       -- the execution whose use brought the day's budget
+    tokens_warned_by bytea                                        -- to where that is told
 ) with (fillfactor = 50);
 
 -- What each execution has used in all, as of an event of its log: so much of it is in the account.

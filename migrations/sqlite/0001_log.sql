@@ -153,7 +153,9 @@ create table tenants (
     cost            integer not null default 0,
     tokens          integer not null default 0,
     reserved_cost   integer not null default 0,
-    reserved_tokens integer not null default 0
+    reserved_tokens integer not null default 0,
+    cost_warned_by   blob,
+    tokens_warned_by blob
 ) strict, without rowid;
 
 -- What each execution has used in all, as of an event of its log: so much of it is in the account.

@@ -41,6 +41,12 @@ impl Timestamp {
     }
 }
 
+/// A day in UTC as people write it, `2026-12-24`, from its number since 1970-01-01.
+pub fn day_name(day: i64) -> String {
+    let midnight = Timestamp::from_micros(day.saturating_mul(86_400_000_000)).to_string();
+    midnight.split('T').next().unwrap_or_default().to_owned()
+}
+
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match DateTime::<Utc>::from_timestamp_micros(self.0) {

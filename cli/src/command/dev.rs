@@ -252,6 +252,7 @@ impl System {
                 tracing::error!(%error, "a worker ended badly");
             }
         }
+        self.coordinator.settled().await;
         self.stop.cancel();
         self.coordinator.stopped().await;
         let own = match self.bus {

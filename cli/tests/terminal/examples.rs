@@ -1,8 +1,10 @@
 use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
 use serde_json::{Value, json};
 
-use crate::harness::Desk;
+use crate::harness::{Desk, ended, signal, until};
+use crate::serving::dev;
 
 fn example(name: &str) -> String {
     let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "..", "examples", name].iter().collect();
@@ -174,4 +176,176 @@ fn an_agent_asks_until_it_has_its_answer() {
         assert!(kinds.iter().any(|found| found == kind), "{kind}: {kinds:?}");
     }
     desk.expect(0, &["replay", id, "--verify"]);
+}
+
+#[test]
+fn an_agent_says_why_it_did_what_it_did() {
+    let desk = Desk::new();
+    let input = "{\"question\": \"tides\", \"answer_at\": 1}";
+    let report = desk.expect(0, &["run", &example("agent.yaml"), "--input", input, "-o", "json"]).json();
+    let events = desk.events(report["execution_id"].as_str().unwrap());
+    let decisions: Vec<&Value> = events.iter().filter(|event| event["type"] == "decision_recorded").collect();
+    assert_eq!(decisions.len(), 2, "one for each question that was asked");
+    let decision = decisions[1];
+    assert!(decision["decision_id"].as_str().unwrap().starts_with("dec_"), "{decision:#}");
+    assert_ne!(decisions[0]["decision_id"], decision["decision_id"]);
+    assert_eq!(
+        [
+            &decision["decision_type"],
+            &decision["outcome"],
+            &decision["confidence"],
+            &decision["inputs"]["facts"],
+            &decision["inputs"]["constraints"],
+            &decision["alternatives"][0]["option"],
+            &decision["alternatives"][0]["rejected_reason"],
+            &decision["model_context"]["model"],
+            &decision["reasoning"],
+        ],
+        [
+            &json!("tool_selection"),
+            &json!("search"),
+            &json!(0.8),
+            &json!(["asked at depth 1"]),
+            &json!(["at most 6 deep"]),
+            &json!("answer from memory"),
+            &json!("nothing was read yet"),
+            &json!("small-model"),
+            &json!("a question is looked up before it is answered"),
+        ],
+        "{decision:#}"
+    );
+    let step = &decision["step_id"];
+    assert!(events.iter().any(|event| event["type"] == "step_completed" && event["step_id"] == *step), "{decision:#}");
+}
+
+#[test]
+fn limits_ask_the_model_while_there_is_money_and_go_another_way_when_there_is_not() {
+    let desk = Desk::new();
+    let run = |questions: Value, more: &[&str]| {
+        let input = json!({"customer": "ada", "questions": questions}).to_string();
+        let args = ["run", &example("limits.yaml"), "--input", &input, "-o", "json"];
+        desk.expect(0, &[&args, more].concat()).json()
+    };
+    let kinds = |report: &Value, kind: &str| {
+        let events = desk.events(report["execution_id"].as_str().unwrap());
+        events.into_iter().filter(|event| event["type"] == kind).collect::<Vec<_>>()
+    };
+    let few = run(json!(["tides", "moon"]), &[]);
+    assert_eq!(few["output"], json!({"by": "model", "answers": ["the model says: tides", "the model says: moon"]}));
+    assert_eq!(kinds(&few, "permit_granted").len(), 2, "each asked for its place and its moment");
+
+    let six = json!(["1", "2", "3", "4", "5", "6"]);
+    let many = run(six.clone(), &[]);
+    assert_eq!((&many["output"]["by"], &many["output"]["why"]), (&json!("nobody"), &json!("cost_limit")), "{many:#}");
+    assert_eq!(many["output"]["answers"].as_array().unwrap().len(), 6);
+    assert!(kinds(&many, "usage_recorded").len() <= 5, "five cents are five questions");
+    assert_eq!(kinds(&many, "limit_warned").len(), 1);
+    let rich = run(six, &["--limits", "{\"cost_usd\": \"1.00\"}"]);
+    assert_eq!((&rich["output"]["by"], kinds(&rich, "usage_recorded").len()), (&json!("model"), 6), "{rich:#}");
+    desk.expect(0, &["replay", many["execution_id"].as_str().unwrap(), "--verify"]);
+}
+
+#[test]
+fn artifacts_keep_what_is_too_large_for_the_log() {
+    let desk = Desk::new();
+    let run = |count: u64| {
+        let input = json!({"count": count}).to_string();
+        desk.expect(0, &["run", &example("artifacts.yaml"), "--input", &input, "-o", "json"]).json()
+    };
+    let report = run(100_000);
+    assert_eq!(report["output"], json!({"count": 100_000, "sum": 4_999_950_000_u64}));
+    let id = report["execution_id"].as_str().unwrap();
+    let listed = desk.expect(0, &["artifacts", id, "-o", "json"]).json();
+    let [artifact] = listed["items"].as_array().unwrap().as_slice() else { panic!("{listed:#}") };
+    assert_eq!(
+        (&artifact["name"], &artifact["artifact_type"]),
+        (&json!("output"), &json!("tool_output")),
+        "{listed:#}"
+    );
+    let numbers = desk.expect(0, &["artifact", "get", id, "numbers/output"]).json();
+    assert_eq!((numbers.as_array().unwrap().len(), &numbers[99_999]), (100_000, &json!(99_999)));
+    desk.expect(0, &["replay", id, "--verify"]);
+    // What is small stays in the log.
+    let small = run(10);
+    let none = desk.expect(0, &["artifacts", small["execution_id"].as_str().unwrap(), "-o", "json"]).json();
+    assert_eq!((&small["output"]["sum"], &none["items"]), (&json!(45), &json!([])));
+}
+
+/// The example's own receiver, which checks signatures; ends with the test.
+struct Receiver(std::process::Child);
+
+impl Drop for Receiver {
+    fn drop(&mut self) {
+        let _ = self.0.kill(); // It may have ended.
+        let _ = self.0.wait();
+    }
+}
+
+#[test]
+fn background_tells_its_end_to_a_receiver_that_checks_who_signed_it() {
+    use std::io::{BufRead, BufReader};
+    let desk = Desk::new();
+    let secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    let mut receiver = std::process::Command::new("python3");
+    receiver.args([&example("receive.py"), "0"]).env("STEPSTREAM_WEBHOOK_SECRET", secret);
+    let mut receiver = Receiver(receiver.stdout(std::process::Stdio::piped()).spawn().unwrap());
+    let mut said = BufReader::new(receiver.0.stdout.take().unwrap()).lines();
+    let url = said.next().unwrap().unwrap();
+    let run = |secret: &str, args: &[&str]| {
+        let allowed = [("STEPSTREAM_CALLBACK_ALLOW", "127.0.0.1"), ("STEPSTREAM_CALLBACK_ALLOW_HTTP", "true")];
+        let mut command = desk.command();
+        command.args(args).envs(allowed).env("STEPSTREAM_WEBHOOK_SECRET", secret);
+        let ran = ended(command.spawn().unwrap());
+        assert_eq!(ran.code, 0, "{ran:#?}");
+        ran.stdout.trim().to_owned()
+    };
+    let callback = ["--callback", url.as_str(), "--bind", "execution.summary", "--input", "{\"title\": \"Tides\"}"];
+    let start = [&["run", &example("background.yaml"), "--background", "--attempts", "3"][..], &callback].concat();
+    // Somebody else's secret: the receiver does not take it, and the callback is tried again later.
+    let unsigned = run("whsec_c29tZWJvZHkgZWxzZSdzIHNlY3JldCwgMzIgYnl0ZXM=", &start);
+    run("whsec_c29tZWJvZHkgZWxzZSdzIHNlY3JldCwgMzIgYnl0ZXM=", &["resume", &unsigned]);
+    let id = run(secret, &start);
+    assert_eq!(run(secret, &["resume", &id]), "Tides: about Tides");
+    let told: Value = serde_json::from_str(&said.next().unwrap().unwrap()).unwrap();
+    assert_eq!((&told["type"], &told["data"]["execution_id"]), (&json!("execution.completed"), &json!(id)), "{told:#}");
+    assert_eq!(told["data"]["output"], "Tides: about Tides");
+    let events = desk.events(&unsigned);
+    let tried: Vec<&Value> = events.iter().filter(|event| event["type"] == "callback_attempted").collect();
+    assert!(!tried.is_empty() && tried.iter().all(|event| event["status"] == 401), "{events:#?}");
+    assert!(!events.iter().any(|event| event["type"] == "callback_delivered"));
+}
+
+#[test]
+fn every_schedule_of_the_examples_would_fire() {
+    let folder = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/schedules")).unwrap();
+    let schedules: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
+    assert!(schedules.len() >= 2);
+    for schedule in schedules {
+        Desk::new().expect(0, &["schedule", "next", schedule.to_str().unwrap(), "-n", "3"]);
+    }
+}
+
+#[test]
+fn the_heartbeat_fires_while_somebody_serves_it() {
+    let desk = Desk::new();
+    let (server, url) = dev(&desk, 0);
+    let on = |args: &[&str]| desk.expect(0, &[args, &["--server", &url]].concat());
+    on(&["register", &example("hello.yaml")]);
+    on(&["schedule", "create", &example("schedules/heartbeat.yaml")]);
+    let mut run = Value::Null;
+    until("it has fired", || {
+        let runs = on(&["schedule", "get", "heartbeat", "-o", "json"]).json();
+        run = runs["runs"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .find(|run| run["state"] == "Completed")
+            .cloned()
+            .unwrap_or_default();
+        !run.is_null()
+    });
+    let output = on(&["resume", run["execution_id"].as_str().unwrap()]).stdout;
+    assert!(output.starts_with("Hello, whoever counts, it is 20"), "{output}");
+    signal(server.id(), Signal::SIGINT);
+    assert_eq!(ended(server).code, 0);
 }

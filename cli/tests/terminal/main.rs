@@ -17,3 +17,4 @@ mod running;
 mod scheduling;
 mod serving;
 mod steering;
+mod tenants;

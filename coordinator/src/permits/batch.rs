@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use tokio::sync::oneshot;
+
 use super::PermitWork;
 use crate::ports::{AttemptRef, EndOf, PermitEnd, PermitRequest, Spent};
 
@@ -29,6 +31,7 @@ pub(super) struct Batch {
     /// What executions have used in all.
     pub(super) spent: Vec<Spent>,
     kept: Vec<Kept>,
+    settled: Vec<oneshot::Sender<()>>,
 }
 
 struct Asking {
@@ -40,7 +43,8 @@ struct Asking {
 impl Batch {
     /// What ends is not asked for any more by what came before. That a grant came in vain says nothing of what is asked.
     pub(super) fn of(work: impl Iterator<Item = PermitWork>) -> Self {
-        let (mut ends, mut asking, mut spent) = (Vec::new(), BTreeMap::<AttemptRef, Asking>::new(), Vec::new());
+        let (mut ends, mut asking) = (Vec::new(), BTreeMap::<AttemptRef, Asking>::new());
+        let (mut spent, mut settled) = (Vec::new(), Vec::new());
         for (place, work) in work.enumerate() {
             match work {
                 PermitWork::Ask(request, kept) => {
@@ -54,16 +58,22 @@ impl Batch {
                     ends.push(end);
                 }
                 PermitWork::Spent(each) => spent.push(each),
+                PermitWork::Settled(reply) => settled.push(reply),
             }
         }
         let mut asking: Vec<Asking> = asking.into_values().collect();
         asking.sort_unstable_by_key(|asking| asking.place);
-        let mut batch = Batch { ends, spent, ..Batch::default() };
+        let mut batch = Batch { ends, spent, settled, ..Batch::default() };
         for Asking { request, kept, .. } in asking {
             batch.asks.push(request);
             batch.kept.extend(kept);
         }
         batch
+    }
+
+    /// Those who asked to hear when all of it, and all before it, is done.
+    pub(super) fn asked_whether_settled(&mut self) -> Vec<oneshot::Sender<()>> {
+        std::mem::take(&mut self.settled)
     }
 
     /// The store has all of it.

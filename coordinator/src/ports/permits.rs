@@ -12,7 +12,7 @@ use stepstream_shared::event::PermitAsk;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
-use super::{Denied, Spent, StoreError, TenantAccount, TenantLimits};
+use super::{Crossed, Denied, Spent, StoreError, TenantAccount, TenantLimits};
 
 /// Most requests and ends in one transaction.
 pub const PERMITS_AT_A_TIME: usize = 256;
@@ -114,8 +114,10 @@ pub trait PermitStore: Send + Sync {
         limit: u32,
     ) -> Result<Vec<PermitRow>, StoreError>;
 
-    /// Counts what executions have used into the accounts of their tenants. At most [`PERMITS_AT_A_TIME`].
-    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError>;
+    /// Counts what executions have used into the accounts of their tenants. At most [`PERMITS_AT_A_TIME`]. Answers with
+    /// those of them that brought a budget of the day to the percentage at which that is told: again, whenever one of them
+    /// is counted again on that day, because whoever was to tell it may have died.
+    async fn record_spent(&self, spent: &[Spent]) -> Result<Vec<Crossed>, StoreError>;
 
     async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError>;
 

@@ -5,7 +5,7 @@ use stepstream_shared::cost::Money;
 use stepstream_shared::event::Violation;
 use stepstream_shared::graph::OnLimit;
 use stepstream_shared::id::{ExecutionId, TenantId};
-use stepstream_shared::time::Timestamp;
+use stepstream_shared::time::day_name;
 
 use super::AttemptRef;
 
@@ -51,6 +51,15 @@ impl TenantLimits {
         self.max_concurrent_executions.is_none() && self.cost_usd_per_day.is_none() && self.tokens_per_day.is_none()
     }
 
+    /// The day's budget of cost or tokens, if so much of it (micro-dollars or tokens) is worth telling.
+    pub(crate) fn near(&self, limit: Violation, used: u64) -> Option<u64> {
+        let max = match limit {
+            Violation::TokenLimit => self.tokens_per_day,
+            _ => self.cost_usd_per_day.map(Money::micros),
+        };
+        max.filter(|max| u128::from(used) * 100 >= u128::from(*max) * u128::from(self.warn_at))
+    }
+
     /// What is wrong with them, if anything is.
     pub fn problem(&self) -> Option<String> {
         if self.max_concurrent_executions == Some(0) {
@@ -84,17 +93,13 @@ pub struct TenantAccount {
 impl TenantAccount {
     /// As people write it: `2026-12-24`.
     pub fn day_name(&self) -> String {
-        let midnight = Timestamp::from_micros(self.day.saturating_mul(86_400_000_000)).to_string();
-        midnight.split('T').next().unwrap_or_default().to_owned()
+        day_name(self.day)
     }
 
     /// A budget of the day is used to the percentage at which that is worth saying.
     pub fn warns(&self, limits: &TenantLimits) -> bool {
-        let reached = |used: u64, max: Option<u64>| {
-            max.is_some_and(|max| u128::from(used) * 100 >= u128::from(max) * u128::from(limits.warn_at))
-        };
-        reached(self.cost.micros(), limits.cost_usd_per_day.map(Money::micros))
-            || reached(self.tokens, limits.tokens_per_day)
+        limits.near(Violation::CostLimit, self.cost.micros()).is_some()
+            || limits.near(Violation::TokenLimit, self.tokens).is_some()
     }
 }
 
@@ -106,6 +111,19 @@ pub struct Spent {
     pub sequence: u64,
     pub cost: Money,
     pub tokens: u64,
+}
+
+/// What an execution has used has brought a budget of its tenant's day to the percentage at which that is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Crossed {
+    pub tenant: TenantId,
+    pub execution: ExecutionId,
+    pub limit: Violation,
+    /// Used by all executions so far, in micro-dollars or tokens.
+    pub current: u64,
+    pub max: u64,
+    /// Days since 1970-01-01, by the store's clock in UTC.
+    pub day: i64,
 }
 
 /// The day's budget has no room for an attempt, whatever ends.

@@ -11,8 +11,8 @@ use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
 use crate::ports::{
-    AttemptRef, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitEnd, PermitRequest, Settled, Spent, StoreError,
-    TenantLimits,
+    AttemptRef, Crossed, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitEnd, PermitRequest, Settled, Spent,
+    StoreError, TenantLimits,
 };
 
 /// Waiters of one key that are looked at in one transaction: as many as could be served by what it ends, and some.
@@ -69,6 +69,10 @@ pub(super) struct Account {
     pub(super) tokens: i64,
     pub(super) reserved_cost: i64,
     pub(super) reserved_tokens: i64,
+    /// Since 1970-01-01.
+    pub(super) day: i64,
+    /// Whose use has brought the day's money and tokens to where that is told.
+    pub(super) warned_by: [Option<ExecutionId>; 2],
 }
 
 /// Whether there is room for an attempt.
@@ -102,6 +106,28 @@ impl Account {
             }
         }
         Room::Enough
+    }
+
+    /// Counts what an execution has used anew. Who brings a budget to where that is told is kept, and named whenever it is
+    /// counted on that day.
+    fn count(&mut self, spent: &Spent, (cost, tokens): (i64, i64)) -> Vec<Crossed> {
+        let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
+        let before = [unsigned(self.cost), unsigned(self.tokens)];
+        self.cost = self.cost.saturating_add(cost);
+        self.tokens = self.tokens.saturating_add(tokens);
+        let after = [unsigned(self.cost), unsigned(self.tokens)];
+        let mut crossed = Vec::new();
+        for (at, limit) in [Violation::CostLimit, Violation::TokenLimit].into_iter().enumerate() {
+            let Some(max) = self.limits.near(limit, after[at]) else { continue };
+            if self.limits.near(limit, before[at]).is_none() {
+                self.warned_by[at] = Some(spent.execution);
+            }
+            if self.warned_by[at] == Some(spent.execution) {
+                let Spent { tenant, execution, .. } = spent.clone();
+                crossed.push(Crossed { tenant, execution, limit, current: after[at], max, day: self.day });
+            }
+        }
+        crossed
     }
 
     fn set_aside(&mut self, (cost, tokens): (i64, i64)) {
@@ -374,8 +400,8 @@ impl Turns {
     }
 }
 
-/// Counts what executions have used.
-pub(super) async fn spend<T: PermitTables>(tables: &mut T, spent: &[Spent]) -> Result<(), T::Error> {
+/// Counts what executions have used; see [`PermitStore`](crate::ports::PermitStore).
+pub(super) async fn spend<T: PermitTables>(tables: &mut T, spent: &[Spent]) -> Result<Vec<Crossed>, T::Error> {
     let mut latest: BTreeMap<ExecutionId, &Spent> = BTreeMap::new();
     for each in spent {
         let kept = latest.entry(each.execution).or_insert(each);
@@ -383,21 +409,20 @@ pub(super) async fn spend<T: PermitTables>(tables: &mut T, spent: &[Spent]) -> R
             *kept = each;
         }
     }
-    let mut new: BTreeMap<TenantId, (i64, i64)> = BTreeMap::new();
+    let mut news = Vec::new();
     for each in latest.into_values() {
-        let (cost, tokens) = tables.mark(each).await?;
-        let sum = new.entry(each.tenant.clone()).or_default();
-        *sum = (sum.0.saturating_add(cost), sum.1.saturating_add(tokens));
+        news.push((each, tables.mark(each).await?));
     }
-    let tenants: Vec<TenantId> = new.keys().cloned().collect();
-    let mut accounts = tables.accounts(&tenants).await?;
-    for (tenant, (cost, tokens)) in new {
-        if let Some(account) = accounts.get_mut(&tenant) {
-            account.cost = account.cost.saturating_add(cost);
-            account.tokens = account.tokens.saturating_add(tokens);
+    let tenants: BTreeSet<TenantId> = news.iter().map(|(each, _)| each.tenant.clone()).collect();
+    let mut accounts = tables.accounts(&tenants.into_iter().collect::<Vec<_>>()).await?;
+    let mut crossed = Vec::new();
+    for (each, new) in news {
+        if let Some(account) = accounts.get_mut(&each.tenant) {
+            crossed.extend(account.count(each, new));
         }
     }
-    tables.write_accounts(&accounts.into_iter().collect::<Vec<_>>()).await
+    tables.write_accounts(&accounts.into_iter().collect::<Vec<_>>()).await?;
+    Ok(crossed)
 }
 
 /// Whether an end means the row of its attempt.

@@ -53,8 +53,8 @@ pub(super) type EntryRow = (
     i64,
     i64,
 );
-/// tenant, limits, cost, tokens, reserved_cost, reserved_tokens.
-pub(super) type AccountRow = (String, String, i64, i64, i64, i64);
+/// tenant, limits, cost, tokens, reserved_cost, reserved_tokens, day, cost_warned_by, tokens_warned_by.
+pub(super) type AccountRow = (String, String, i64, i64, i64, i64, i64, Option<Vec<u8>>, Option<Vec<u8>>);
 /// tenant, execution, step, attempt, granted.
 pub(super) type StandingRow = (String, Vec<u8>, i64, i64, i64);
 /// tenant, id, partition, name, version, next_at, definition, state.
@@ -344,8 +344,11 @@ pub(super) fn limits_text(limits: &TenantLimits) -> Result<String, StoreError> {
 }
 
 pub(super) fn account(row: AccountRow) -> Result<(TenantId, Account), StoreError> {
-    let (of, text, cost, tokens, reserved_cost, reserved_tokens) = row;
-    Ok((tenant(&of)?, Account { limits: limits(&text)?, cost, tokens, reserved_cost, reserved_tokens }))
+    let (of, text, cost, tokens, reserved_cost, reserved_tokens, day, cost_warned_by, tokens_warned_by) = row;
+    let limits = limits(&text)?;
+    let who = |bytes: Option<Vec<u8>>| bytes.map(|bytes| id(&bytes, "an execution")).transpose();
+    let warned_by = [who(cost_warned_by)?, who(tokens_warned_by)?];
+    Ok((tenant(&of)?, Account { limits, cost, tokens, reserved_cost, reserved_tokens, day, warned_by }))
 }
 
 /// day, cost, tokens, reserved_cost, reserved_tokens.

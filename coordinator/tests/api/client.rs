@@ -9,7 +9,7 @@ use tokio::net::TcpListener;
 
 use crate::harness::{APPROVAL, ECHO, HELD, Server, until, within};
 
-async fn client(server: &Server) -> Client {
+pub(crate) async fn client(server: &Server) -> Client {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     tokio::spawn(serve(listener, server.router.clone(), ApiLimits::default(), server.shutdown.clone()));

@@ -15,6 +15,7 @@ use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
 use stepstream_runtime::bus::{QueueId, WorkerBus};
 use stepstream_runtime::random;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
+use stepstream_shared::event::Note;
 use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::{Outcome, OutcomeResult, PROTOCOL};
 use tokio::sync::Semaphore;
@@ -233,8 +234,9 @@ pub(crate) async fn within<T>(what: &str, future: impl Future<Output = T>) -> T 
     tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("never happened: {what}"))
 }
 
-/// Takes the jobs of the default tenant: `echo` gives its input back, `hold` does so when the gate lets it, `odd` reports
-/// what it must not as well, and everything else fails for good.
+/// Takes the jobs of the default tenant: `echo` gives its input back, `hold` does so when the gate lets it, `spend` reports
+/// that it has used as many dollars as its input says, `odd` reports what it must not as well, and everything else fails
+/// for good.
 async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
     let queue = QueueId { tenant: TenantId::default_tenant(), name: "default".to_owned() };
     loop {
@@ -243,7 +245,7 @@ async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
             tokio::spawn(async move {
                 let job = &delivery.message;
                 let result = match job.callable.as_str() {
-                    "echo" | "odd" => OutcomeResult::Completed { output: job.input.clone(), duration_us: 1 },
+                    "echo" | "odd" | "spend" => OutcomeResult::Completed { output: job.input.clone(), duration_us: 1 },
                     "hold" => {
                         gate.acquire().await.unwrap().forget();
                         OutcomeResult::Completed { output: job.input.clone(), duration_us: 1 }
@@ -253,6 +255,14 @@ async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
                         duration_us: 1,
                     },
                 };
+                let spent = job.input.to_json().as_str().and_then(|dollars| dollars.parse().ok());
+                let usage = |cost| Note::Usage {
+                    model: "m".to_owned(),
+                    prompt_tokens: 7,
+                    completion_tokens: 3,
+                    cost: Some(cost),
+                };
+                let notes = spent.filter(|_| job.callable.as_str() == "spend").map(usage).into_iter().collect();
                 let outcome = Outcome {
                     protocol: PROTOCOL,
                     token: job.token.clone(),
@@ -260,7 +270,7 @@ async fn work(bus: InProcessBus, gate: Arc<Semaphore>) {
                     worker: "tester".to_owned(),
                     report: 1,
                     result,
-                    notes: Vec::new(),
+                    notes,
                 };
                 bus.report(&tenant, job.partition, &outcome).await.unwrap();
                 if job.callable == "odd" {

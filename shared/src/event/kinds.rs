@@ -512,6 +512,10 @@ pub enum EventData {
         current: u64,
         #[serde(rename = "m")]
         max: u64,
+        /// It is the tenant's budget of this day (days since 1970-01-01, UTC), and what this execution used has brought it
+        /// there. May stand behind the end of the execution.
+        #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
+        day: Option<i64>,
     },
     /// A limit is in the way. What follows from it stands in the events behind it.
     #[serde(rename = "lr")]

@@ -331,7 +331,11 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("completion_tokens", json!(completion_tokens));
             put("cost_usd", json!(cost));
         }
-        EventData::LimitWarned { limit, current, max } => {
+        EventData::LimitWarned { limit, current, max, day } => {
+            if let Some(day) = day {
+                put("of", json!("tenant"));
+                put("day", json!(crate::time::day_name(*day)));
+            }
             put("limit", json!(limit));
             put("current", json!(current));
             put("max", json!(max));

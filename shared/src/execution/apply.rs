@@ -339,7 +339,7 @@ impl Fold<'_> {
                 self.used(*step, *prompt_tokens, *completion_tokens, *cost)?;
                 self.told(*step, *attempt)
             }
-            EventData::LimitWarned { limit, .. } => self.limit_warned(*limit),
+            EventData::LimitWarned { limit, max, day, .. } => self.limit_warned(*limit, *max, *day),
             EventData::LimitReached { limit, held, tenant, .. } => self.limit_reached(*limit, *held, *tenant),
             EventData::BudgetSet { control, max_cost, max_tokens } => self.budget_set(*control, *max_cost, *max_tokens),
         }

@@ -83,6 +83,14 @@ pub enum Command {
         max: u64,
         on_limit: OnLimit,
     },
+    /// What the execution has used has brought the tenant's budget of a day near its end.
+    TenantWarned {
+        limit: Violation,
+        current: u64,
+        max: u64,
+        /// Since 1970-01-01, UTC.
+        day: i64,
+    },
     /// Somebody outside asks for something, and is answered.
     Steer(Box<Steer>),
     Cancel {
@@ -297,6 +305,8 @@ impl Decision<'_> {
             Command::PermitDenied { step, attempt, limit, current, max, on_limit } => {
                 self.permit_denied(step, attempt, (limit, current, max), on_limit)?;
             }
+            // Nothing follows from it, and the execution may be over.
+            Command::TenantWarned { limit, current, max, day } => return self.tenant_warned(limit, current, max, day),
             Command::Steer(steer) => {
                 if !self.steer(*steer)? {
                     return Ok(());

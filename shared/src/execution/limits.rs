@@ -116,9 +116,24 @@ impl Decision<'_> {
     pub(super) fn warn_once(&mut self, limit: Violation, current: u64, max: u64) -> Result<(), Rejection> {
         let near = u128::from(current) * 100 >= u128::from(max) * u128::from(self.execution.limits(self.graph).warn_at);
         if near && !self.execution.usage.warned.contains(&limit) {
-            self.emit(EventData::LimitWarned { limit, current, max })?;
+            self.emit(EventData::LimitWarned { limit, current, max, day: None })?;
         }
         Ok(())
+    }
+
+    /// What this execution has used has brought its tenant's budget of a day to where the tenant wants it told: once for
+    /// each day and budget. The execution may be over.
+    pub(super) fn tenant_warned(
+        &mut self,
+        limit: Violation,
+        current: u64,
+        max: u64,
+        day: i64,
+    ) -> Result<(), Rejection> {
+        if self.execution.usage.warned_of_tenant.get(&limit) == Some(&(day, max)) {
+            return Err(Refusal::Repeated.into());
+        }
+        self.emit(EventData::LimitWarned { limit, current, max, day: Some(day) })
     }
 
     /// Whether one more step may be scheduled. Warns of what the document allows; the installation's own bound is far.

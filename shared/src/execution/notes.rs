@@ -65,7 +65,7 @@ impl Decision<'_> {
                 if wait && succeeded { self.hold(WaitReason::Checkpoint) } else { Ok(()) }
             }
             Note::MemoryPressure { used, max } => {
-                self.emit(EventData::LimitWarned { limit: Violation::MemoryLimit, current: used, max })?;
+                self.emit(EventData::LimitWarned { limit: Violation::MemoryLimit, current: used, max, day: None })?;
                 self.hold(WaitReason::MemoryPressure)
             }
             Note::Usage { model, prompt_tokens, completion_tokens, cost } => {

@@ -326,6 +326,10 @@ pub struct Usage {
     pub(super) warned: BTreeSet<Violation>,
     #[serde(rename = "l", default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) reached: BTreeSet<Violation>,
+    /// Budgets of its tenant's day that what it used has brought near their end: the last day on which it did, and the
+    /// budget then.
+    #[serde(rename = "d", default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(super) warned_of_tenant: BTreeMap<Violation, (i64, u64)>,
     /// Nothing is scheduled until something that is open has ended.
     #[serde(rename = "h", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) short: bool,

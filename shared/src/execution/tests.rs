@@ -30,6 +30,7 @@ mod routing;
 mod scenario;
 mod seed_actions;
 mod seed_defects;
+mod seed_limits;
 mod seed_transitions;
 mod spending;
 mod standstill;

@@ -78,6 +78,8 @@ pub enum ForwardedRequest {
     LookAfter { child: ExecutionId },
     /// The tenant's budget is used up, and the permit of an attempt with it.
     PermitDenied { step: u32, attempt: u32, limit: Violation, current: u64, max: u64, on_limit: OnLimit },
+    /// What the execution has used has brought the tenant's budget of a day near its end.
+    TenantWarned { limit: Violation, current: u64, max: u64, day: i64 },
     /// Something is asked of an execution that exists.
     Steer(Steer),
 }
@@ -132,7 +134,8 @@ impl Forwarded {
             | ForwardedRequest::PermitGranted { .. }
             | ForwardedRequest::InboxForwarded { .. }
             | ForwardedRequest::AfterEnd(_)
-            | ForwardedRequest::PermitDenied { .. } => {}
+            | ForwardedRequest::PermitDenied { .. }
+            | ForwardedRequest::TenantWarned { .. } => {}
         }
         Ok(forwarded)
     }

@@ -15,7 +15,7 @@ use stepstream_shared::background::{
 use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::event::artifact::ArtifactRecord;
-use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, Undone, codec};
+use stepstream_shared::event::{Actor, Causation, ChainHash, Envelope, EventData, Undone, Violation, codec};
 use stepstream_shared::execution::{
     AfterEnd, CallbackReport, CallbackResult, Command, Execution, StartRequest, WaitReason,
 };
@@ -156,6 +156,17 @@ fn the_record_of_an_artifact_is_stored_in_the_same_bytes_for_ever() {
     };
     let encoded = codec::encode(&[7; 32], &envelope(&event), vec![event.clone()], [1; 16]).unwrap();
     let bytes = golden("artifact-record.hex", &(hex(&encoded.body) + "\n"));
+    assert_eq!(hex(&encoded.body), bytes.trim());
+    assert_eq!(codec::decode(&unhex(&bytes)).unwrap().events, [event]);
+}
+
+/// Fields that came to a kind after its golden files were written.
+#[test]
+fn a_warning_of_the_tenants_day_is_stored_in_the_same_bytes_for_ever() {
+    let (limit, current, max, day) = (Violation::CostLimit, 8_100_000, 10_000_000, Some(20_446));
+    let event = EventData::LimitWarned { limit, current, max, day };
+    let encoded = codec::encode(&[7; 32], &envelope(&event), vec![event.clone()], [1; 16]).unwrap();
+    let bytes = golden("tenant-warning.hex", &(hex(&encoded.body) + "\n"));
     assert_eq!(hex(&encoded.body), bytes.trim());
     assert_eq!(codec::decode(&unhex(&bytes)).unwrap().events, [event]);
 }

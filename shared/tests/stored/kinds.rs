@@ -130,7 +130,7 @@ pub(crate) fn all() -> Vec<EventData> {
             cost: Money::from_micros(4_750),
             attempt: None,
         },
-        EventData::LimitWarned { limit: Violation::CostLimit, current: 4_000_000, max: 5_000_000 },
+        EventData::LimitWarned { limit: Violation::CostLimit, current: 4_000_000, max: 5_000_000, day: None },
         EventData::LimitReached { limit: Violation::TokenLimit, current: 1_001, max: 1_000, held: true, tenant: false },
         EventData::BudgetSet {
             control: ControlId::from_bytes([20; 20]),

@@ -121,6 +121,7 @@ macro_rules! store_contract {
             what_is_set_aside_and_what_is_spent_stay_inside_the_days_budget
             an_attempt_that_the_days_budget_has_no_room_for_is_denied
             what_executions_have_used_is_counted_once
+            who_brings_the_days_budget_near_its_end_is_told_once_and_whenever_it_is_counted_again
             a_budget_of_the_day_and_places_are_had_together_or_not_at_all
             many_askers_at_once_stay_inside_the_days_budget
             limits_of_a_tenant_are_kept_and_are_its_own

@@ -13,7 +13,7 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use super::MemoryStore;
 use crate::ports::{
-    AttemptRef, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
+    AttemptRef, Crossed, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
     TenantAccount, TenantLimits,
 };
 use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
@@ -34,7 +34,6 @@ pub(super) struct Permits {
 
 #[derive(Default)]
 struct Tenant {
-    day: i64,
     account: Account,
 }
 
@@ -151,9 +150,9 @@ impl PermitTables for Permits {
         let today = self.today();
         for name in tenants {
             let tenant = self.tenants.entry(name.clone()).or_default();
-            if tenant.day != today {
-                tenant.day = today;
-                (tenant.account.cost, tenant.account.tokens) = (0, 0);
+            if tenant.account.day != today {
+                let account = &mut tenant.account;
+                (account.day, account.cost, account.tokens, account.warned_by) = (today, 0, 0, [None; 2]);
             }
             accounts.insert(name.clone(), tenant.account.clone());
         }
@@ -238,10 +237,10 @@ impl PermitStore for MemoryStore {
         Ok(rows.take(limit as usize).collect())
     }
 
-    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+    async fn record_spent(&self, spent: &[Spent]) -> Result<Vec<Crossed>, StoreError> {
         let mut tables = self.permits.lock().await;
         match permits::spend(&mut *tables, spent).await {
-            Ok(()) => Ok(()),
+            Ok(crossed) => Ok(crossed),
             Err(never) => match never {},
         }
     }

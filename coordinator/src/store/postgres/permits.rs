@@ -10,8 +10,8 @@ use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::{PostgresStore, failure, patiently};
 use crate::ports::{
-    AttemptRef, EndOf, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled,
-    Spent, StoreError, TenantAccount, TenantLimits,
+    AttemptRef, Crossed, EndOf, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
+    Settled, Spent, StoreError, TenantAccount, TenantLimits,
 };
 use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
 use crate::store::rows::{self, AccountRow, EntryRow, StandingRow, signed};
@@ -184,8 +184,11 @@ impl PermitTables for Tables<'_> {
              on conflict (tenant) do update set
                  cost = case when t.day = excluded.day then t.cost else 0 end,
                  tokens = case when t.day = excluded.day then t.tokens else 0 end,
+                 cost_warned_by = case when t.day = excluded.day then t.cost_warned_by end,
+                 tokens_warned_by = case when t.day = excluded.day then t.tokens_warned_by end,
                  day = excluded.day
-             returning tenant, limits, cost, tokens, reserved_cost, reserved_tokens",
+             returning tenant, limits, cost, tokens, reserved_cost, reserved_tokens,
+                       day, cost_warned_by, tokens_warned_by",
         )
         .bind(tenants.iter().map(|tenant| tenant.as_str().to_owned()).bind_iter())
         .fetch_all(&mut *self.0)
@@ -196,13 +199,16 @@ impl PermitTables for Tables<'_> {
     async fn write_accounts(&mut self, accounts: &[(TenantId, Account)]) -> Result<(), sqlx::Error> {
         for (tenant, account) in accounts {
             sqlx::query(
-                "update tenants set cost = $2, tokens = $3, reserved_cost = $4, reserved_tokens = $5 where tenant = $1",
+                "update tenants set cost = $2, tokens = $3, reserved_cost = $4, reserved_tokens = $5,
+                                    cost_warned_by = $6, tokens_warned_by = $7 where tenant = $1",
             )
             .bind(tenant.as_str())
             .bind(account.cost)
             .bind(account.tokens)
             .bind(account.reserved_cost)
             .bind(account.reserved_tokens)
+            .bind(account.warned_by[0].map(|execution| execution.as_bytes().to_vec()))
+            .bind(account.warned_by[1].map(|execution| execution.as_bytes().to_vec()))
             .execute(&mut *self.0)
             .await?;
         }
@@ -343,18 +349,19 @@ impl PermitStore for PostgresStore {
         .await
     }
 
-    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+    async fn record_spent(&self, spent: &[Spent]) -> Result<Vec<Crossed>, StoreError> {
         patiently(async {
             let mut tries = failure::Tries::default();
             loop {
-                let done: Result<(), sqlx::Error> = async {
+                let done: Result<Vec<Crossed>, sqlx::Error> = async {
                     let mut transaction = self.pool.begin().await?;
-                    permits::spend(&mut Tables(&mut transaction), spent).await?;
-                    transaction.commit().await
+                    let crossed = permits::spend(&mut Tables(&mut transaction), spent).await?;
+                    transaction.commit().await?;
+                    Ok(crossed)
                 }
                 .await;
                 match done {
-                    Ok(()) => return Ok(()),
+                    Ok(crossed) => return Ok(crossed),
                     Err(error) if tries.again(&error) => {}
                     Err(error) => return Err(failure::reading(error)),
                 }

@@ -10,7 +10,7 @@ use stepstream_shared::id::{PartitionId, TenantId};
 use super::SqliteStore;
 use super::agenda::numbers;
 use crate::ports::{
-    AttemptRef, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
+    AttemptRef, Crossed, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
     TenantAccount, TenantLimits,
 };
 use crate::store::permits::{self, Account, Entry, Key, KeyKind, KeyState, PermitTables, Spacing};
@@ -153,8 +153,11 @@ impl PermitTables for Tables<'_> {
                  on conflict do update set
                      cost = case when day = excluded.day then cost else 0 end,
                      tokens = case when day = excluded.day then tokens else 0 end,
+                     cost_warned_by = case when day = excluded.day then cost_warned_by end,
+                     tokens_warned_by = case when day = excluded.day then tokens_warned_by end,
                      day = excluded.day
-                 returning tenant, limits, cost, tokens, reserved_cost, reserved_tokens"
+                 returning tenant, limits, cost, tokens, reserved_cost, reserved_tokens,
+                           day, cost_warned_by, tokens_warned_by"
             );
             let row: AccountRow =
                 sqlx::query_as(AssertSqlSafe(sql)).bind(tenant.as_str()).fetch_one(&mut *self.0).await?;
@@ -166,12 +169,15 @@ impl PermitTables for Tables<'_> {
     async fn write_accounts(&mut self, accounts: &[(TenantId, Account)]) -> Result<(), sqlx::Error> {
         for (tenant, account) in accounts {
             sqlx::query(
-                "update tenants set cost = ?, tokens = ?, reserved_cost = ?, reserved_tokens = ? where tenant = ?",
+                "update tenants set cost = ?, tokens = ?, reserved_cost = ?, reserved_tokens = ?, cost_warned_by = ?,
+                                    tokens_warned_by = ? where tenant = ?",
             )
             .bind(account.cost)
             .bind(account.tokens)
             .bind(account.reserved_cost)
             .bind(account.reserved_tokens)
+            .bind(account.warned_by[0].map(|execution| execution.as_bytes().to_vec()))
+            .bind(account.warned_by[1].map(|execution| execution.as_bytes().to_vec()))
             .bind(tenant.as_str())
             .execute(&mut *self.0)
             .await?;
@@ -279,13 +285,13 @@ impl PermitStore for SqliteStore {
         rows::collect(found, rows::standing)
     }
 
-    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+    async fn record_spent(&self, spent: &[Spent]) -> Result<Vec<Crossed>, StoreError> {
         self.session
             .write(async |connection: &mut SqliteConnection| {
                 sqlx::query("begin immediate").execute(&mut *connection).await?;
-                permits::spend(&mut Tables(connection), spent).await?;
+                let crossed = permits::spend(&mut Tables(connection), spent).await?;
                 sqlx::query("commit").execute(connection).await?;
-                Ok(())
+                Ok(crossed)
             })
             .await
     }

@@ -64,7 +64,12 @@ impl Fold<'_> {
         Ok(())
     }
 
-    pub(super) fn limit_warned(&mut self, limit: Violation) -> Result<(), ApplyError> {
+    pub(super) fn limit_warned(&mut self, limit: Violation, max: u64, day: Option<i64>) -> Result<(), ApplyError> {
+        if let Some(day) = day {
+            // The tenant's account is told of what was used when that is on record, which may be the end of the execution.
+            self.execution.usage.warned_of_tenant.insert(limit, (day, max));
+            return Ok(());
+        }
         self.legal(ExecutionAction::StepStarted)?;
         self.execution.usage.warned.insert(limit);
         Ok(())

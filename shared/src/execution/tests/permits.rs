@@ -304,3 +304,19 @@ fn a_denial_that_comes_late_changes_nothing() {
     scenario.granted("dear");
     assert!(matches!(scenario.refused(late), Rejection::Refused(Refusal::NotWaiting(_))));
 }
+
+#[test]
+fn a_warning_of_the_tenants_day_is_on_record_once_for_each_day_and_budget_and_behind_the_end_too() {
+    let warned = |day, max| Command::TenantWarned { limit: Violation::CostLimit, current: 9, max, day };
+    let mut scenario = governed("nodes: { a: { task: t } }");
+    scenario.when(warned(20_000, 10)).records("limit_warned");
+    assert!(matches!(scenario.refused(warned(20_000, 10)), Rejection::Refused(Refusal::Repeated)));
+    scenario.when(warned(20_001, 10)).records("limit_warned");
+    scenario.completes("a");
+    let before = (scenario.execution.state(), scenario.execution.ended_at());
+    scenario.when(warned(20_001, 11)).records("limit_warned");
+    assert_eq!((scenario.execution.state(), scenario.execution.ended_at()), before);
+    assert!(matches!(scenario.refused(warned(20_001, 11)), Rejection::Refused(Refusal::Repeated)));
+    // A limit of its own is warned of by itself.
+    assert!(scenario.execution.usage().warned.is_empty());
+}

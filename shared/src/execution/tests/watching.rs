@@ -30,7 +30,7 @@ impl Scenario {
     fn warned(&self) -> Vec<(Violation, u64, u64)> {
         let all = self.log.iter().flat_map(|append| &append.events);
         all.filter_map(|event| match event {
-            EventData::LimitWarned { limit, current, max } => Some((*limit, *current, *max)),
+            EventData::LimitWarned { limit, current, max, .. } => Some((*limit, *current, *max)),
             _ => None,
         })
         .collect()

@@ -415,3 +415,33 @@ pub async fn limits_of_a_tenant_are_kept_and_are_its_own(store: SharedStore) {
     assert_eq!(permits.tenant_limits(&tenant("y")).await.unwrap(), TenantLimits::default());
     assert_eq!(account(&store).await.0, 5, "what was used stays");
 }
+
+pub async fn who_brings_the_days_budget_near_its_end_is_told_once_and_whenever_it_is_counted_again(store: SharedStore) {
+    a_day_has(&store, 100).await;
+    let permits = store.permits();
+    let told = async |spent: &[Spent]| permits.record_spent(spent).await.unwrap();
+    assert_eq!(told(&[spent(1, 1, 79)]).await, [], "80 percent are told of");
+    let crossed = told(&[spent(2, 1, 1), spent(3, 1, 1)]).await;
+    let [one] = crossed.as_slice() else { panic!("{crossed:?}") };
+    assert!([execution(2), execution(3)].contains(&one.execution), "one of them did, and not the first");
+    assert_eq!((one.limit, one.current, one.max, one.tenant.clone()), (Violation::CostLimit, 80, 100, tenant("x")));
+    assert_eq!(one.day, permits.tenant_account(&tenant("x")).await.unwrap().day);
+    assert_eq!(told(&[spent(1, 2, 85)]).await, [], "it was told of");
+    let same = if one.execution == execution(2) { 2 } else { 3 };
+    let again = told(&[spent(same, 1, 1)]).await;
+    assert_eq!(again.len(), 1, "whoever was to bring it may have died: {again:?}");
+    assert_eq!((again[0].execution, again[0].current), (one.execution, 87));
+
+    // More money in the day: there is another moment of which to tell.
+    a_day_has(&store, 1000).await;
+    assert_eq!(told(&[spent(same, 1, 1)]).await, [], "far from it now");
+    assert_eq!(told(&[spent(4, 1, 800)]).await[0].execution, execution(4));
+    let limits = TenantLimits { tokens_per_day: Some(20), warn_at: 50, ..TenantLimits::default() };
+    permits.set_tenant_limits(&tenant("x"), &limits).await.unwrap();
+    assert_eq!(told(&[spent(5, 1, 1)]).await, [], "tokens had come so far before they had a limit");
+    let limits = TenantLimits { tokens_per_day: Some(40), warn_at: 50, ..TenantLimits::default() };
+    permits.set_tenant_limits(&tenant("x"), &limits).await.unwrap();
+    let crossed = [told(&[spent(6, 1, 1)]).await, told(&[spent(7, 1, 1)]).await].concat();
+    let [one] = crossed.as_slice() else { panic!("{crossed:?}") };
+    assert_eq!((one.execution, one.limit, one.current, one.max), (execution(7), Violation::TokenLimit, 21, 40));
+}

@@ -18,9 +18,12 @@ pub(super) fn each_ends_once(events: &[Event]) -> TestCaseResult {
     let mut begun: HashSet<(u32, u32)> = HashSet::new();
     let mut over: Option<u64> = None;
     for event in events {
-        // Who is told of an end is told afterwards; and whether it is tried again, as another execution.
+        // Who is told of an end is told afterwards; and whether it is tried again, as another execution; and what its
+        // tenant's account has come to by it.
         let name = event.data.name();
-        let outside = name.starts_with("callback_") || name.starts_with("background_");
+        let outside = name.starts_with("callback_")
+            || name.starts_with("background_")
+            || matches!(event.data, EventData::LimitWarned { day: Some(_), .. });
         prop_assert!(over.is_none() || outside, "{:?} after the end", event.data);
         match &event.data {
             EventData::StepCompleted { step, .. } | EventData::StepFailed { step, .. } => {

@@ -234,8 +234,12 @@ fn waiting(scenario: &Scenario, choices: &mut Choices<'_>) -> String {
     }
 }
 
-/// A permit, mostly one that a step waits for; sometimes for later.
+/// A permit, mostly one that a step waits for; sometimes for later. Now and then, news of the tenant's budget.
 fn permit_command(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
+    if choices.rarely(8) {
+        let day = choices.below(3) as i64;
+        return Command::TenantWarned { limit: Violation::CostLimit, current: 9, max: 10, day };
+    }
     let asked = scenario.execution.owed_permits();
     let (step, attempt) = match asked.is_empty() || choices.rarely(8) {
         true => step(scenario, choices),
