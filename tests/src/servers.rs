@@ -4,7 +4,9 @@
 use std::path::PathBuf;
 
 use stepstream_runtime::servers::find::{Search, cached_tools};
-use stepstream_runtime::servers::{NatsOptions, NatsServer, PostgresOptions, PostgresServer, ServerError};
+use stepstream_runtime::servers::{
+    NatsOptions, NatsServer, PostgresOptions, PostgresServer, S3Options, S3Server, ServerError,
+};
 
 /// Where servers are looked for, and installed when they are nowhere: shared by all test binaries.
 pub fn search() -> Search {
@@ -36,6 +38,14 @@ pub async fn postgres() -> Result<PostgresServer, ServerError> {
     let directory = fresh_directory("postgres")?;
     PostgresServer::start(PostgresOptions { search: search(), ephemeral: true, ..PostgresOptions::new(directory) })
         .await
+}
+
+/// A server that speaks S3, in a fresh directory that is removed with it, or when the test binary ends.
+///
+/// # Errors
+/// When there is no program, and none can be installed, or it does not start.
+pub async fn s3() -> Result<S3Server, ServerError> {
+    S3Server::start(S3Options { directory: fresh_directory("s3")?, search: search(), ephemeral: true }).await
 }
 
 fn fresh_directory(kind: &str) -> Result<PathBuf, ServerError> {

@@ -11,6 +11,8 @@ mod background;
 mod controls;
 #[path = "force/families.rs"]
 mod families;
+#[path = "force/heirs.rs"]
+mod heirs;
 #[path = "force/schedules.rs"]
 mod schedules;
 #[path = "force/storm.rs"]
@@ -45,6 +47,10 @@ const SCRIPTS: &[Script] = scripts![
     families::a_cascade_right_before,
     families::children_that_are_wanted_and_cancelled_at_once,
     families::background_children_right_before,
+    heirs::messages_for_heirs_right_before,
+    heirs::heirs_that_are_wanted_right_before,
+    heirs::a_purse_that_is_shared_right_before,
+    heirs::a_purse_that_is_settled_right_before,
     controls::a_pause_over_a_running_attempt_and_a_queued_job,
     controls::a_pause_right_before,
     controls::queued_jobs_paused_right_before,

@@ -127,10 +127,11 @@ async fn embedded_limits(here: &Embedded, place: &Place, set: &[(String, String)
         return Ok(limits);
     }
     let changed = changed(limits, set)?;
-    let wanted: TenantLimits =
-        serde_json::from_value(changed.clone()).map_err(|error| Problem::usage(error.to_string()))?;
+    let wanted: TenantLimits = serde_json::from_value(changed).map_err(|error| Problem::usage(error.to_string()))?;
+    // As they are kept, which is as a server shows them.
+    let kept = as_json(&wanted)?;
     here.or_trouble(here.service.set_tenant_limits(&place.tenant, wanted)).await?;
-    Ok(changed)
+    Ok(kept)
 }
 
 fn as_json(limits: &TenantLimits) -> Result<Value, Problem> {

@@ -12,6 +12,7 @@ mod harness;
 mod holding;
 mod people;
 mod reading;
+mod refusals;
 mod resuming;
 mod running;
 mod scheduling;

@@ -40,7 +40,7 @@ impl<T: DeserializeOwned> FromRequest<Api> for Json<T> {
     async fn from_request(request: Request, api: &Api) -> Result<Self, Problem> {
         require_json(request.headers())?;
         let received = receive(request, api).await?;
-        parse(&received.bytes, api.limits.json_depth).map(Json)
+        parse_object(&received.bytes, api.limits.json_depth).map(Json)
     }
 }
 
@@ -58,7 +58,7 @@ impl<T: DeserializeOwned + Default> FromRequest<Api> for OptionalJson<T> {
             return Ok(OptionalJson(T::default()));
         }
         checked?;
-        parse(&received.bytes, api.limits.json_depth).map(OptionalJson)
+        parse_object(&received.bytes, api.limits.json_depth).map(OptionalJson)
     }
 }
 
@@ -152,6 +152,19 @@ pub(super) fn parse<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T
     Check { depth, left: depth, nodes: &mut nodes }.deserialize(&mut reader).map_err(invalid)?;
     reader.end().map_err(invalid)?;
     serde_json::from_slice(bytes).map_err(invalid)
+}
+
+/// A list would be read as the fields of the body in the order of their declaration, an empty one as none of them.
+fn parse_object<T: DeserializeOwned>(bytes: &[u8], depth: usize) -> Result<T, Problem> {
+    let found = parse(bytes, depth);
+    let before = &bytes[..bytes.len() - bytes.trim_ascii_start().len()];
+    if found.is_err() || bytes.get(before.len()) != Some(&b'[') {
+        return found;
+    }
+    let line = before.iter().filter(|byte| **byte == b'\n').count() + 1;
+    let column = before.iter().rev().take_while(|byte| **byte != b'\n').count() + 1;
+    let detail = format!("the body is an object, not a list, at line {line} column {column}");
+    Err(Problem::invalid_body(Fault::plain(detail)))
 }
 
 /// An error with its place, and what it quotes cut short.

@@ -118,3 +118,6 @@ impl ArtifactItem {
         if name.is_empty() { "artifact".to_owned() } else { name.to_owned() }
     }
 }
+
+#[cfg(test)]
+mod tests;

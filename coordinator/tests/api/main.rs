@@ -15,6 +15,7 @@ mod limits;
 mod messages;
 mod openapi;
 mod operations;
+mod refusals;
 mod requests;
 mod schedules;
 mod serving;

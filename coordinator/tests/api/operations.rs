@@ -12,6 +12,7 @@ use stepstream_client::{Asker, Client, Many, ManyAction, Start};
 use stepstream_coordinator::api::openapi;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::event::Message;
+use stepstream_shared::event::message::InboxAction;
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
@@ -64,7 +65,7 @@ fn table() -> Vec<(&'static str, Call)> {
         "signalExecution": |client| client.execution(ID).signal("paid", None, &json!(1));
         "decide": |client| client.execution(ID).approve("sign_off").send();
         "answer": |client| client.execution(ID).answer("ask", &json!(1));
-        "sendMessage": |client| client.execution(ID).send(Message::Compact {});
+        "sendMessage": |client| client.execution(ID).send(Message::Control { action: InboxAction::Compact, reason: None });
         "setBreakpoint": |client| client.execution(ID).set_breakpoint("node");
         "removeBreakpoint": |client| client.execution(ID).remove_breakpoint("node");
         "setBudget": |client| client.execution(ID).set_budget(None, Some(5));

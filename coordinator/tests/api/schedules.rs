@@ -95,7 +95,7 @@ async fn a_change_of_what_somebody_else_has_changed_is_refused() {
     assert!(detail.contains("revision 1, not 7"), "{detail}");
     send(&server, "PATCH", "/v1/schedules/a", &json!({"name": "b"})).await.refused(409, "schedule-conflict");
     send(&server, "PATCH", "/v1/schedules/a", &json!({"cron": "x"})).await.refused(400, "invalid-schedule");
-    send(&server, "PATCH", "/v1/schedules/a", &json!([1])).await.refused(400, "invalid-schedule");
+    send(&server, "PATCH", "/v1/schedules/a", &json!([1])).await.refused(400, "invalid-body");
     send(&server, "PATCH", "/v1/schedules/nobody", &json!({})).await.refused(404, "not-found");
     let unchanged = server.get("/v1/schedules/a").await.json();
     assert_eq!((&unchanged["revision"], &unchanged["definition"]), (&json!(1), &yearly("a")));

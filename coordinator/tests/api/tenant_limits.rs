@@ -81,7 +81,8 @@ async fn limits_that_nobody_can_have_are_refused_and_change_nothing() {
         (json!({"warn_at": 101}), 400, "warn_at"),
         (json!({"on_limit": "explode"}), 400, "explode"),
         (json!({"cost_usd_per_week": "1"}), 400, "cost_usd_per_week"),
-        (json!([]), 400, ""),
+        (json!([]), 400, "not a list"),
+        (json!([3, "1"]), 400, "not a list"),
     ];
     for (body, status, names) in bad {
         let answer = server.put("/v1/tenant/limits", &[], &body).await;

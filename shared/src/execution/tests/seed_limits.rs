@@ -133,20 +133,20 @@ fn d32_a_pause_stops_the_clocks_and_a_limit_of_nothing_is_none() {
     scenario.after(MINUTE).ticks().then_fails_with("wall_time_limit");
 
     // What bounds nothing is refused when it is written, so nobody ever divides by it.
-    for limit in
-        ["max_steps: 0", "max_tokens: 0", "cost_usd: '0'", "wall_time: 0s", "warn_at: 0", "cost_alert_usd: '0'"]
-    {
+    for limit in ["max_steps: 0", "max_tokens: 0", "wall_time: 0s", "idle_timeout: 0s", "warn_at: 0"] {
         let text = format!("stepstream: 1\nname: g\nlimits: {{ {limit} }}\nnodes: {{ a: {{ task: t }} }}");
         let compiled = crate::graph::compile(&crate::graph::Source { name: "g.yaml", text: &text });
         assert!(compiled.is_err(), "{limit}");
     }
+    // No money at all is a budget, and nothing fits into it.
+    given("limits: { cost_usd: '0' }\nnodes: { a: { task: t } }").starts(json!({})).then_fails_with("cost_limit");
 }
 
 /// What bounds the search stopped every step.
 #[test]
 fn d32_a_search_that_has_found_all_it_may_goes_on_with_what_it_has() {
     let mut scenario = given(
-        "nodes: { m: { map: { over: [0], discover: { max_steps: 1, max_depth: 1 } }, task: t, next: { to: b } }, b: { task: t } }",
+        "nodes: { m: { map: { over: [0], discover: { max_steps: 1, max_depth: 9 } }, task: t, next: { to: b } }, b: { task: t } }",
     );
     scenario.starts(json!({})).tells("m[0]", vec![finds("x"), finds("y")]).tells("m[1]", vec![finds("z")]);
     assert_eq!(scenario.reaches(), [Violation::DiscoveredStepLimit]);

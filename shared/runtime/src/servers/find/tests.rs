@@ -20,3 +20,12 @@ fn a_missing_server_is_an_error_of_four_lines_that_says_how_to_get_it() {
     assert_eq!(error.lines().count(), 4, "{error}");
     assert!(error.contains(POSTGRES_WHEEL) && error.contains(POSTGRES_VARIABLE), "{error}");
 }
+
+#[test]
+fn a_missing_server_for_s3_is_an_error_that_says_how_to_get_it() {
+    for nowhere in [Search { explicit: Some("/nowhere/moto_server".into()), ..Search::default() }, Search::default()] {
+        let Err(error) = s3_server(&nowhere) else { continue }; // Somebody has named one for the tests.
+        let error = error.to_string();
+        assert!(S3_WHEELS.iter().all(|wheel| error.contains(wheel)) && error.contains(S3_VARIABLE), "{error}");
+    }
+}
