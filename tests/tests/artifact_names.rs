@@ -58,9 +58,9 @@ fn names() -> impl Strategy<Value = Vec<String>> {
         " ",
     ]);
     let odd = prop::collection::vec(part, 1..10).prop_map(|parts| parts.concat());
-    let any = "\\PC{1,60}".prop_filter("at most 256 bytes", |name| name.len() <= 256);
+    let other = "\\PC{1,60}".prop_filter("at most 256 bytes", |name| name.len() <= 256);
     let key = any::<[u8; 4]>().prop_map(|bytes| format!("../../tenant_other/00/{}", ContentHash::of(&bytes).hex()));
-    prop::collection::vec(prop_oneof![odd, any, key], 1..NAMES)
+    prop::collection::vec(prop_oneof![odd, other, key], 1..NAMES)
 }
 
 struct Fixture {
