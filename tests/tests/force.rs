@@ -47,10 +47,6 @@ const SCRIPTS: &[Script] = scripts![
     families::a_cascade_right_before,
     families::children_that_are_wanted_and_cancelled_at_once,
     families::background_children_right_before,
-    heirs::messages_for_heirs_right_before,
-    heirs::heirs_that_are_wanted_right_before,
-    heirs::a_purse_that_is_shared_right_before,
-    heirs::a_purse_that_is_settled_right_before,
     controls::a_pause_over_a_running_attempt_and_a_queued_job,
     controls::a_pause_right_before,
     controls::queued_jobs_paused_right_before,
@@ -59,6 +55,14 @@ const SCRIPTS: &[Script] = scripts![
     controls::a_breakpoint_set_right_before,
     controls::a_pause_after_failures,
     controls::failures_counted_over_the_blow,
+];
+
+/// Many families each, on a stage of their own.
+const FAMILIES: &[Script] = scripts![
+    heirs::messages_for_heirs_right_before,
+    heirs::heirs_that_are_wanted_right_before,
+    heirs::a_purse_that_is_shared_right_before,
+    heirs::a_purse_that_is_settled_right_before,
 ];
 
 /// Gives the storm that failed again.
@@ -85,6 +89,16 @@ async fn waits_and_controls_outlive_the_coordinator_that_drove_them() {
 #[tokio::test(flavor = "multi_thread")]
 async fn waits_and_controls_outlive_all_coordinators() {
     play(fleet().await, Blow::All, SCRIPTS).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_children_have_of_their_parents_outlives_the_coordinator_that_drove_them() {
+    play(fleet().await, Blow::Owner, FAMILIES).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_children_have_of_their_parents_outlives_all_coordinators() {
+    play(fleet().await, Blow::All, FAMILIES).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,7 @@ const BAD: &[Bad<'static>] = &[
     (&["signal", "EXEC", "paid", "--payload", "{}"], 2, "sum"),
     (&["signal", "EXEC", "paid", "--payload", "{"], 2, "not JSON"),
     (&["approve", "EXEC", "sign_off", "--as", "ada", "--form", "{\"window\": 3}"], 2, "/window"),
-    (&["approve", "EXEC", "sign_off", "--as", "ada"], 2, "window"),
+    (&["approve", "EXEC", "sign_off", "--as", "ada"], 2, "null is not of type"),
     (&["approve", "EXEC", "sign_off", "--as", "eve", "--form", "{\"window\": \"now\"}"], 6, "ada, bob"),
     (&["reject", "EXEC", "sign_off", "--as", "eve"], 6, "ada, bob"),
     (&["approve", "EXEC", "nobody", "--as", "ada"], 7, "nobody"),
@@ -232,7 +232,7 @@ fn limits_of_a_start_hold_in_the_place_of_the_graphs_and_bad_ones_start_nothing(
         ("{\"max_stps\": 3}", "max_stps"),
         ("{\"on_limit\": \"explode\"}", "on_limit"),
         ("[]", "limits"),
-        ("{", "not JSON"),
+        ("{", "unclosed"),
         ("@nowhere.json", "nowhere.json"),
     ] {
         let ran = desk.expect(2, &["run", "three.yaml", "--limits", limits]);

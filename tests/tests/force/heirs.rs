@@ -9,7 +9,7 @@ use stepstream_tests::harness::stage::Scene;
 use stepstream_tests::harness::story::Story;
 
 /// So many families that some are split between two coordinators, whoever is asked.
-const FAMILIES: usize = 6;
+const FAMILIES: usize = 5;
 
 /// The children that run, once there are so many.
 fn children(loaded: &Loaded, count: usize) -> Option<Vec<String>> {
