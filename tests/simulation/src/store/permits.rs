@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_coordinator::ports::{
-    EventStore, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
+    Crossed, EventStore, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
     TenantAccount, TenantLimits,
 };
 use stepstream_shared::id::{PartitionId, TenantId};
@@ -29,7 +29,7 @@ impl PermitStore for Connection {
         self.ask("permits", &READING, work).await
     }
 
-    async fn record_spent(&self, spent: &[Spent]) -> Result<(), StoreError> {
+    async fn record_spent(&self, spent: &[Spent]) -> Result<Vec<Crossed>, StoreError> {
         self.ask("spent", &WRITING, self.inner().permits().record_spent(spent)).await
     }
 
