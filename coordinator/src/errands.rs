@@ -16,7 +16,7 @@ use std::time::Duration;
 use stepstream_shared::background::Background;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::{ChildEnding, ParentLink, Spent};
-use stepstream_shared::execution::{Bequest, ChildSpec, Execution, ExecutionState, Steering};
+use stepstream_shared::execution::{AfterEnd, Bequest, ChildSpec, Execution, ExecutionState, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::wire::ForwardedRequest;
 use tokio::sync::{Semaphore, mpsc};
@@ -62,8 +62,11 @@ pub(crate) enum What {
         attempt: u32,
         asked: Instant,
     },
-    /// The child has ended: the parent is to know.
-    Tell(ExecutionId, Box<Ended>),
+    /// It has ended: its parent is to know.
+    Tell {
+        parent: ExecutionId,
+        ended: Box<Ended>,
+    },
 }
 
 /// How a child has ended, and what it used.
@@ -135,7 +138,10 @@ async fn one(service: &Service, errand: Errand) -> Result<(), ServiceError> {
         What::CallBack { asked, .. } if asked.elapsed() > STALE => Ok(()), // It was asked for again.
         What::CallBack { attempt, .. } => after_end::call_back(service, &tenant, parent, attempt).await,
         What::HandOn(bequest) => hand_on(service, &tenant, parent, bequest).await,
-        What::Tell(child, ended) => tell(service, &tenant, parent, child, *ended).await,
+        What::Tell { parent: told, ended } => {
+            tell(service, &tenant, told, parent, *ended).await?;
+            after_end::report(service, &tenant, parent, AfterEnd::ParentTold).await
+        }
     }
 }
 

@@ -21,8 +21,8 @@ use tokio_util::sync::CancellationToken;
 use crate::error::ServiceError;
 use crate::ownership::OwnedPartitions;
 use crate::ports::{
-    AttemptRef, Crossed, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow,
-    Settled, Spent, StoreError,
+    AttemptRef, Crossed, Denied, EndOf, Granted, PERMITS_AT_A_TIME, PermitAnswer, PermitCursor, PermitEnd,
+    PermitRequest, PermitRow, Settled, Spent, StoreError,
 };
 use crate::reading::{Loaded, ReadError};
 use crate::service::Service;
@@ -40,7 +40,7 @@ const LAST_WORDS: Duration = Duration::from_secs(2);
 const REST: Duration = Duration::from_millis(200);
 /// How often the partitions held are compared with those before.
 const LOOK: Duration = Duration::from_millis(500);
-/// How often permits that were granted are compared with the logs, and how long one must have stood for that: whatever was
+/// How often permits that were granted or denied are compared with the logs, and how long one must have stood for that: whatever was
 /// lost between is mended within about twice this time.
 const SWEEP: Duration = Duration::from_secs(30);
 /// The same for what waits. Nobody is blocked by a row of an attempt that is over; it is granted something in vain once.
@@ -250,13 +250,14 @@ async fn compare(
     service: &Service,
     permits: &Permits,
     partitions: &[PartitionId],
-    granted: bool,
+    answered: bool,
     older: Duration,
 ) -> Result<(), StoreError> {
     let mut after = None;
     let mut last_read = None;
     loop {
-        let page = service.reader().store().permits().standing_permits(partitions, granted, older, after, PAGE).await?;
+        let page =
+            service.reader().store().permits().standing_permits(partitions, answered, older, after, PAGE).await?;
         let Some(last) = page.last() else { return Ok(()) };
         let AttemptRef { execution, step, attempt, .. } = last.attempt;
         after = Some(PermitCursor { execution, step, attempt });
@@ -275,7 +276,7 @@ type LastRead = Option<(AttemptRef, Result<Loaded, ReadError>)>;
 
 /// What a permit needs that its log knows more about.
 async fn mend(service: &Service, row: PermitRow, older: Duration, last: &mut LastRead) -> Option<PermitWork> {
-    let PermitRow { attempt: at, grant } = row;
+    let PermitRow { attempt: at, answer } = row;
     let known = last.take().filter(|(of, _)| of.execution == at.execution && of.tenant == at.tenant);
     let (_, loaded) = match known {
         Some(known) => last.insert(known),
@@ -292,12 +293,13 @@ async fn mend(service: &Service, row: PermitRow, older: Duration, last: &mut Las
             return None;
         }
     };
-    match remedy(execution.permit_standing(at.step, at.attempt), grant, older)? {
+    match remedy(execution.permit_standing(at.step, at.attempt), answer, older)? {
         Remedy::End(why) => end(why),
         Remedy::Ask => {
             let spec = execution.owed_permit(at.step)?;
             let partition = PartitionId::of(at.execution, service.partitions());
-            Some(PermitWork::Ask(PermitRequest { attempt: at, partition, ask: spec.ask }, Kept::default()))
+            let sequence = execution.sequence();
+            Some(PermitWork::Ask(PermitRequest { attempt: at, partition, sequence, ask: spec.ask }, Kept::default()))
         }
     }
 }
@@ -310,16 +312,17 @@ enum Remedy {
 }
 
 /// What to do about a permit that has stood for as long as `older`.
-fn remedy(standing: PermitStanding, grant: Option<u64>, older: Duration) -> Option<Remedy> {
-    match (standing, grant) {
+fn remedy(standing: PermitStanding, answer: Option<PermitAnswer>, older: Duration) -> Option<Remedy> {
+    match (standing, answer) {
         (PermitStanding::Holds, _) | (PermitStanding::Asks, None) => None,
         (PermitStanding::Asks, Some(_)) => Some(Remedy::Ask),
         (PermitStanding::Over, _) => Some(Remedy::End(EndOf::Attempt)),
-        // It may go on, and ask, while this is looked at; what is granted it in vain it gives back.
-        (PermitStanding::Withheld, None) => None,
+        // It may go on, and ask, while this is looked at; what is granted it in vain it gives back, and what was denied it
+        // is in nobody's way.
+        (PermitStanding::Withheld, None | Some(PermitAnswer::Denied)) => None,
         // It may go on and take a grant that is on its way still; an older one is not.
-        (PermitStanding::Withheld, Some(_)) if older < SWEEP => None,
-        (PermitStanding::Withheld, Some(grant)) => Some(Remedy::End(EndOf::Grant(grant))),
+        (PermitStanding::Withheld, Some(PermitAnswer::Granted(_))) if older < SWEEP => None,
+        (PermitStanding::Withheld, Some(PermitAnswer::Granted(grant))) => Some(Remedy::End(EndOf::Grant(grant))),
     }
 }
 

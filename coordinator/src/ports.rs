@@ -15,8 +15,8 @@ use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
 pub use permits::{
-    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore,
-    Settled,
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitAnswer, PermitCursor, PermitEnd, PermitRequest, PermitRow,
+    PermitStore, Settled,
 };
 pub use schedules::{DueCursor, MAX_SCHEDULES, ScheduleStore, ScheduleWritten, StoredSchedule};
 pub use tenants::{Crossed, Denied, Spent, TenantAccount, TenantLimits};

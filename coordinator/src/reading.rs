@@ -233,11 +233,7 @@ impl Reader {
     }
 
     /// The first event of an execution's log: what it was asked for. `None` when there is no such execution.
-    pub(crate) async fn first_event(
-        &self,
-        tenant: &TenantId,
-        execution: ExecutionId,
-    ) -> Result<Option<EventData>, ReadError> {
+    pub async fn first_event(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<EventData>, ReadError> {
         let first = self.cursor(tenant, execution).next().await?;
         Ok(first.and_then(|appended| appended.events.into_iter().next()).map(|event| event.data))
     }

@@ -92,8 +92,9 @@ impl Service {
         let partition = PartitionId::of(execution, self.partitions());
         let attempt = place_of(tenant, execution);
         let permits = self.reader().store().permits();
-        let settled =
-            permits.settle_permits(&[], &[PermitRequest { attempt: attempt.clone(), partition, ask }]).await?;
+        let settled = permits
+            .settle_permits(&[], &[PermitRequest { attempt: attempt.clone(), partition, sequence: 0, ask }])
+            .await?;
         match settled.granted.iter().find(|granted| granted.attempt == attempt) {
             Some(granted) => Ok(granted.grant == 1),
             None => {

@@ -125,8 +125,9 @@ create table permits (
     ahead_us    int8,
     need_cost   int8,                                          -- of the tenant, in micro-dollars
     need_tokens int8,
-    granted     int8 not null default 0,                        -- how often it was told; 0 while it waits
+    granted     int8 not null default 0,                        -- how often it was told; 0 while it waits, -1: denied
     from_us     int8 not null default 0,                        -- when its moment is, in microseconds since 1970
+    sequence    int8 not null,                                  -- as of which event of its log it asked last
     since       timestamptz not null default clock_timestamp(),
     primary key (execution, step, attempt)
 ) with (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 10000);

@@ -115,6 +115,7 @@ create table permits (
     need_tokens integer,
     granted     integer not null default 0,
     from_us     integer not null default 0,
+    sequence    integer not null,
     since       integer not null,
     unique (execution, step, attempt)
 ) strict;

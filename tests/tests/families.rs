@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use stepstream_coordinator::ports::EventStore;
+use stepstream_coordinator::ports::{Agenda, EventStore};
 use stepstream_coordinator::reading::Reader;
 use stepstream_coordinator::service::{Ask, Start};
 use stepstream_coordinator::store::MemoryStore;
@@ -278,6 +278,41 @@ async fn an_end_cancels_the_children_that_it_leaves_behind() {
     house.coordinator.service.steer(&house.tenant, top, Ask::new("ada", done)).await.unwrap();
     assert_eq!(house.ends(top).await, (ExecutionState::Completed, json!(7)));
     assert_eq!(house.ends(leaf).await.0, ExecutionState::Cancelled);
+    house.closes().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_end_leaves_behind_is_cancelled_although_its_coordinator_died_before_it_could() {
+    let store = Arc::new(UnrulyStore::new(8));
+    let house = House::over(store.clone()).await;
+    house.knows("leaf", WAITS).await;
+    house
+        .knows(
+            "top",
+            "nodes: { k: { graph: leaf }, w: { wait: { signal: done }, next: { to: z } }, z: { end: { output: 7 } } }",
+        )
+        .await;
+    let top = house.begins("top", json!({})).await;
+    let leaf = house.children(top, 1).await[0];
+    house.closes().await;
+
+    // The next one ends the parent and does not get through to the child.
+    store.garble(leaf);
+    let house = House::over(store.clone()).await;
+    let done = Steering::Signal { name: "done".to_owned(), correlation: None, payload: Data::null() };
+    house.coordinator.service.steer(&house.tenant, top, Ask::new("ada", done)).await.unwrap();
+    assert_eq!(house.ends(top).await, (ExecutionState::Completed, json!(7)));
+    house.closes().await;
+
+    store.mend(leaf);
+    let house = House::over(store.clone()).await;
+    assert_eq!(house.ends(leaf).await.0, ExecutionState::Cancelled);
+    let tenant = house.tenant.clone();
+    until("nothing is owed any more", async || {
+        let (top, leaf) = (store.agenda(&tenant, top).await.unwrap(), store.agenda(&tenant, leaf).await.unwrap());
+        (top == Agenda::Nothing && leaf == Agenda::Nothing).then_some(())
+    })
+    .await;
     house.closes().await;
 }
 

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepstream_coordinator::ports::{Agenda, EventStore};
-use stepstream_coordinator::service::Start;
+use stepstream_coordinator::service::{Ask, Start};
 use stepstream_coordinator::store::MemoryStore;
 use stepstream_coordinator::{AtRest, Coordinator, Options, Service, start};
 use stepstream_runtime::bus::in_process::{InProcessBus, InProcessOptions};
 use stepstream_runtime::shutdown::Shutdown;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::Actor;
-use stepstream_shared::execution::ExecutionState;
+use stepstream_shared::execution::{ExecutionState, Steering};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_tests::poll::until;
 use stepstream_worker::{Context, Failure, Worker};
@@ -238,6 +238,35 @@ async fn what_rests_leaves_memory_and_comes_back_in_time() {
     empty(&engine).await;
     worker.request();
     engine.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_parent_that_waits_for_its_child_leaves_memory_and_comes_back_when_that_has_ended() {
+    let world = World::new();
+    let first = world.engine(EAGER).await;
+    let leaf = "stepstream: 1\nname: leaf\nversion: 1.0.0\nnodes: { w: { wait: { signal: go } } }";
+    first.service.register_graph(&world.tenant, "leaf.yaml", leaf).await.unwrap();
+    let (top, _) = world.begin(&first, "stepstream: 1\nname: top\nnodes: { k: { graph: leaf } }", None).await;
+    let child = until("the child waits", async || {
+        let loaded = first.service.load(&world.tenant, top, None).await.unwrap();
+        let child = loaded.execution.children().find(|(_, child)| child.state().name() == "Running")?.1.id();
+        matches!(world.state(&first, child).await, ExecutionState::Waiting(_)).then_some(child)
+    })
+    .await;
+    until("nothing is owed", async || (world.agenda(top).await == Agenda::Nothing).then_some(())).await;
+    empty(&first).await;
+    first.end().await;
+
+    // A takeover loads neither.
+    let second = world.engine(EAGER).await;
+    empty(&second).await;
+    let go = Steering::Signal { name: "go".to_owned(), correlation: None, payload: Data::null() };
+    second.service.steer(&world.tenant, child, Ask::new("ada", go)).await.unwrap();
+    assert_eq!(world.ended(&second, top).await, ExecutionState::Completed);
+    until("the child knows that it was heard", async || (world.agenda(child).await == Agenda::Nothing).then_some(()))
+        .await;
+    empty(&second).await;
+    second.end().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -132,7 +132,8 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
                 continue;
             }
             let mut go_on = run::how_to_resume(&id.to_string(), place, false);
-            if open && run::runs_programs(&loaded.graph) {
+            let family = run::family(&here.service, &place.tenant, &loaded.graph).await;
+            if open && family.iter().any(|graph| run::runs_programs(graph)) {
                 let given = rights::given(&here.service, &place.tenant, id).await?;
                 if !given {
                     go_on = run::how_to_resume(&id.to_string(), place, true);
@@ -148,7 +149,7 @@ async fn embedded(args: ResumeArgs, app: &App, place: &Place, dir: &Path) -> Res
                 }
             }
             run::warn_of_missing(&loaded.graph, allow_process || allowed_then);
-            queues.extend(run::family_queues(&here.service, &place.tenant, &loaded.graph).await);
+            queues.extend(run::family_queues(&family));
             let name = id.to_string();
             progress.history(&name, loaded.execution.sequence());
             if open {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -217,13 +218,15 @@ impl Job<'_> {
         let id = started.execution;
         // Under a key that was used before, it is not this call that began the execution and gave it its right.
         let given = rights::given(&here.service, tenant, id).await.unwrap_or(allow_process);
-        let go_on = how_to_resume(&id.to_string(), &self.place, runs_programs(&graph) && !given);
+        let family = family(&here.service, tenant, &graph).await;
+        let go_on =
+            how_to_resume(&id.to_string(), &self.place, family.iter().any(|each| runs_programs(each)) && !given);
         if self.args.detach || self.background.is_some() {
             return self.detached(&id.to_string(), &go_on);
         }
         let mut progress = Progress::new(self.app.loudness, false);
         progress.say(&begun(&self.graph, &id.to_string()));
-        let queues = family_queues(&here.service, tenant, &graph).await;
+        let queues = family_queues(&family);
         here.start_worker(WorkerPlan { tenant: tenant.clone(), queues, slots, allow_process }, stop)?;
         let patience = if self.args.wait { Patience::Endless } else { Patience::WhileItGoesOn };
         let ended = follow::embedded(here, tenant, id, patience, &mut progress, stop).await;
@@ -391,9 +394,17 @@ pub fn queues(graph: &CompiledGraph) -> Vec<String> {
     queues
 }
 
-/// The same for it and the graphs that it starts, and those that they start. What is not registered is not started.
-pub async fn family_queues(service: &Service, tenant: &TenantId, graph: &CompiledGraph) -> Vec<String> {
-    let mut all = queues(graph);
+/// The same for a family.
+pub fn family_queues(family: &[Arc<CompiledGraph>]) -> Vec<String> {
+    let mut all: Vec<String> = family.iter().flat_map(|graph| queues(graph)).collect();
+    all.sort();
+    all.dedup();
+    all
+}
+
+/// A graph and those that it starts, and those that they start. What is not registered is not started.
+pub async fn family(service: &Service, tenant: &TenantId, graph: &Arc<CompiledGraph>) -> Vec<Arc<CompiledGraph>> {
+    let mut all = vec![graph.clone()];
     let mut seen = BTreeSet::new();
     let mut references: Vec<String> = started(graph);
     while let Some(reference) = references.pop() {
@@ -401,12 +412,10 @@ pub async fn family_queues(service: &Service, tenant: &TenantId, graph: &Compile
             continue;
         }
         if let Ok(graph) = service.reader().find_graph(tenant, &reference).await {
-            all.extend(queues(&graph));
             references.extend(started(&graph));
+            all.push(graph);
         }
     }
-    all.sort();
-    all.dedup();
     all
 }
 

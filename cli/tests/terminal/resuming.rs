@@ -60,3 +60,24 @@ fn only_what_is_named_goes_on() {
     desk.expect(0, &["resume", &second]);
     assert_eq!(desk.expect(0, &["get", "execution", &first, "-o", "json"]).json()["state"], "Running");
 }
+
+#[test]
+fn what_a_family_was_allowed_needs_not_be_said_again_and_what_it_was_not_is_asked_for() {
+    let leaf =
+        "stepstream: 1\nname: leaf\nversion: 1.0.0\nnodes:\n  a: { task: process, with: { argv: [\"true\"] } }\n";
+    let top = "stepstream: 1\nname: top\nversion: 1.0.0\nnodes: { k: { graph: leaf } }\n";
+    let states = |desk: &Desk, exit: i32| {
+        let items = desk.expect(exit, &["resume", "--all", "-o", "json"]).json()["items"].clone();
+        items.as_array().unwrap().iter().map(|item| item["state"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for (allowed, exit) in [(true, 0), (false, 6)] {
+        let desk = Desk::new();
+        desk.write("leaf.yaml", leaf);
+        desk.write("top.yaml", top);
+        desk.expect(0, &["register", "leaf.yaml"]);
+        let mut run = vec!["run", "top.yaml", "--detach"];
+        run.extend(allowed.then_some("--allow-process"));
+        desk.expect(0, &run);
+        assert_eq!(states(&desk, exit), if allowed { vec!["Completed"] } else { vec![] });
+    }
+}

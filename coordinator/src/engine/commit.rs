@@ -173,7 +173,7 @@ impl Engine {
         let first_seq = last_seq + 1 - events.len() as u64;
         let asked = Asked::by(&events);
         let unwanted = Unwanted::by(&events);
-        let permits = PermitChanges::by(&events, &live.execution, &live.graph);
+        let permits = PermitChanges::by(&events, &live.execution, &live.graph, last_seq);
         let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
         let Occasion { actor, causation, trace, settle, mut reply } = occasion;
         if planted::has(Bug::AnswersEarly)

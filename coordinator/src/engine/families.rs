@@ -7,7 +7,7 @@ use stepstream_shared::id::ExecutionId;
 use stepstream_shared::time::Timestamp;
 
 use super::Engine;
-use crate::errands::{Errand, What, ending_of};
+use crate::errands::{Errand, What};
 
 /// How long an errand has before it is run again: longer than a lease and a takeover.
 pub(super) const AGAIN_AFTER: Duration = Duration::from_secs(10);
@@ -37,18 +37,6 @@ impl Engine {
         let execution = &live.execution;
         let tenant = execution.tenant().clone();
         if execution.state().is_terminal() {
-            // An `end` completes whatever else is open.
-            let left: Vec<ExecutionId> = execution.cancelled_children();
-            for child in left {
-                let reason = "its parent has ended".to_owned();
-                self.errand(Errand { tenant: tenant.clone(), parent: id, what: What::Cancel { child, reason } });
-            }
-            let Some(execution) = self.live.get(&id).map(|live| &live.execution) else { return };
-            let parent = execution.parent().and_then(|link| link.execution);
-            if let (Some(parent), Some(ended)) = (parent, ending_of(execution)) {
-                let what = What::Tell(id, Box::new(ended));
-                self.errand(Errand { tenant, parent, what });
-            }
             self.run_errands_after_end(id);
             return;
         }

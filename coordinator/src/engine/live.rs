@@ -59,7 +59,9 @@ pub(super) struct Live {
     pub(super) errands: BTreeMap<ExecutionId, Vec<Asked>>,
     /// Steps for whose present attempt a permit was asked.
     pub(super) asked: BTreeMap<u32, AskedPermit>,
-    /// When what it owes after its end was last asked for, and after which event.
+    /// When what it owes other executions after its end was last asked for.
+    pub(super) told: Option<Timestamp>,
+    /// When its callback was last asked for, and after which event.
     pub(super) after_end: Option<(u64, Timestamp)>,
 }
 
@@ -105,6 +107,7 @@ impl Live {
             doubtful: BTreeSet::new(),
             errands: BTreeMap::new(),
             asked: BTreeMap::new(),
+            told: None,
             after_end: None,
         }
     }

@@ -32,8 +32,8 @@ pub(super) struct PermitChanges {
 }
 
 impl PermitChanges {
-    /// `execution` has the events applied.
-    pub(super) fn by(events: &[EventData], execution: &Execution, graph: &CompiledGraph) -> Self {
+    /// `execution` has the events applied, the last of which has this sequence.
+    pub(super) fn by(events: &[EventData], execution: &Execution, graph: &CompiledGraph, last_seq: u64) -> Self {
         let mut changes = PermitChanges::default();
         let (mut held, mut used) = (false, false);
         for event in events {
@@ -65,7 +65,7 @@ impl PermitChanges {
         }
         if held {
             // Others have their turn meanwhile.
-            changes.ends.extend(execution.asking().map(|(step, attempt)| (step, attempt, EndOf::Wait)));
+            changes.ends.extend(execution.asking().map(|(step, attempt)| (step, attempt, EndOf::Wait(last_seq))));
         }
         changes.spent = used.then(|| spent_by(execution));
         changes
@@ -120,7 +120,7 @@ impl Engine {
             false => asks.into_iter().filter_map(|step| live.execution.owed_permit(step)).collect(),
         };
         // What a later append began to wait for, that append will ask for.
-        self.ask_for_permits(id, specs.into_iter().filter(|spec| spec.position <= last_seq).collect());
+        self.ask_for_permits(id, last_seq, specs.into_iter().filter(|spec| spec.position <= last_seq).collect());
     }
 
     /// Asks for what an execution that was just loaded waits for.
@@ -130,11 +130,12 @@ impl Engine {
         if live.execution.usage().tokens() > 0 || live.execution.usage().cost.micros() > 0 {
             self.permit_work(PermitWork::Spent(spent_by(&live.execution)));
         }
-        let specs = live.execution.owed_permits();
-        self.ask_for_permits(id, specs);
+        let (specs, sequence) = (live.execution.owed_permits(), live.execution.sequence());
+        self.ask_for_permits(id, sequence, specs);
     }
 
-    fn ask_for_permits(&mut self, id: ExecutionId, specs: Vec<PermitSpec>) {
+    /// As of an event that is durable: what ends a wait before it is none of this.
+    fn ask_for_permits(&mut self, id: ExecutionId, sequence: u64, specs: Vec<PermitSpec>) {
         let now = self.clock.now();
         let Some(live) = self.live.get_mut(&id).filter(|_| !specs.is_empty()) else { return };
         let (tenant, partition) = (live.execution.tenant().clone(), live.partition);
@@ -143,7 +144,7 @@ impl Engine {
             let before = live.asked.get(&step).filter(|asked| asked.attempt == number);
             let kept = before.map(|asked| asked.kept.clone()).unwrap_or_default();
             let attempt = AttemptRef { tenant: tenant.clone(), execution: id, step, attempt: number };
-            let request = PermitRequest { attempt, partition, ask };
+            let request = PermitRequest { attempt, partition, sequence, ask };
             // What was not taken is asked for by the next look.
             if give(&self.permits, PermitWork::Ask(request, kept.clone())) {
                 live.asked.insert(step, AskedPermit { attempt: number, at: now, kept });
@@ -173,13 +174,14 @@ impl Engine {
                 live.asked.clear();
                 continue;
             }
+            let sequence = live.execution.sequence();
             self.askers.insert(id);
             let late = |spec: &PermitSpec| match live.asked.get(&spec.ordinal) {
                 Some(asked) => asked.attempt != spec.attempt || asked.at.after(AGAIN_AFTER) <= now,
                 None => true,
             };
             specs.retain(late);
-            self.ask_for_permits(id, specs);
+            self.ask_for_permits(id, sequence, specs);
         }
     }
 }

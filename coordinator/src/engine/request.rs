@@ -91,6 +91,7 @@ impl Engine {
                     doubtful: BTreeSet::new(),
                     errands: BTreeMap::new(),
                     asked: BTreeMap::new(),
+                    told: None,
                     after_end: None,
                 };
                 self.live.insert(id, fresh);

@@ -67,7 +67,12 @@ pub(super) async fn call_back(
     report(service, tenant, id, AfterEnd::Callback(CallbackReport { attempt, result, status, error })).await
 }
 
-async fn report(service: &Service, tenant: &TenantId, id: ExecutionId, what: AfterEnd) -> Result<(), ServiceError> {
+pub(super) async fn report(
+    service: &Service,
+    tenant: &TenantId,
+    id: ExecutionId,
+    what: AfterEnd,
+) -> Result<(), ServiceError> {
     match service.between(tenant, id, None, ForwardedRequest::AfterEnd(what)).await {
         // Somebody else has said it.
         Err(ServiceError::Conflict(_)) => Ok(()),

@@ -49,10 +49,17 @@ impl Batch {
             match work {
                 PermitWork::Ask(request, kept) => {
                     let fresh = || Asking { place, request: request.clone(), kept: Vec::new() };
-                    asking.entry(request.attempt.clone()).or_insert_with(fresh).kept.push(kept);
+                    let asking = asking.entry(request.attempt.clone()).or_insert_with(fresh);
+                    asking.request.sequence = asking.request.sequence.max(request.sequence);
+                    asking.kept.push(kept);
                 }
                 PermitWork::End(end) => {
-                    if matches!(end.why, EndOf::Attempt | EndOf::Wait) {
+                    let is_over = |asking: &Asking| match end.why {
+                        EndOf::Attempt => true,
+                        EndOf::Wait(since) => asking.request.sequence < since,
+                        EndOf::Grant(_) => false,
+                    };
+                    if asking.get(&end.attempt).is_some_and(is_over) {
                         asking.remove(&end.attempt);
                     }
                     ends.push(end);

@@ -31,6 +31,8 @@ pub struct AttemptRef {
 pub struct PermitRequest {
     pub attempt: AttemptRef,
     pub partition: PartitionId,
+    /// As of which event of its log it asks.
+    pub sequence: u64,
     pub ask: PermitAsk,
 }
 
@@ -46,8 +48,9 @@ pub struct PermitEnd {
 pub enum EndOf {
     /// The attempt is over: whatever it has or waits for.
     Attempt,
-    /// It does not wait any more; what was granted it stays.
-    Wait,
+    /// It did not wait any more as of this event of its log; what was granted it stays, and what it asked for after that
+    /// event, too, whichever of both comes first.
+    Wait(u64),
     /// Of a grant that came in vain: this one. If the attempt has asked again since, it is another.
     Grant(u64),
 }
@@ -66,7 +69,8 @@ pub struct Granted {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Settled {
     pub granted: Vec<Granted>,
-    /// They do not wait any more.
+    /// They do not wait any more. That it was denied stands, until the attempt's end or the end of its wait, so that it can
+    /// be said again; who asks again is looked at anew.
     pub denied: Vec<Denied>,
 }
 
@@ -74,8 +78,17 @@ pub struct Settled {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PermitRow {
     pub attempt: AttemptRef,
-    /// The last grant; `None` while the attempt waits.
-    pub grant: Option<u64>,
+    /// What it was told last; `None` while it waits.
+    pub answer: Option<PermitAnswer>,
+}
+
+/// What an attempt that asked was told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum PermitAnswer {
+    /// It has its permit, by this grant.
+    Granted(u64),
+    /// There is no room for it, nor will there be today.
+    Denied,
 }
 
 /// Where a page of permits begins: after this row, in the order of (execution, step, attempt).
@@ -103,12 +116,12 @@ pub trait PermitStore: Send + Sync {
     /// Whatever the error, the same may be given again.
     async fn settle_permits(&self, ends: &[PermitEnd], asks: &[PermitRequest]) -> Result<Settled, StoreError>;
 
-    /// Permits of these partitions that have stood for so long, granted ones or those that are waited for, ordered by
-    /// (execution, step, attempt).
+    /// Permits of these partitions that have stood for so long, answered ones (granted or denied) or those that are waited
+    /// for, ordered by (execution, step, attempt).
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
-        granted: bool,
+        answered: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,

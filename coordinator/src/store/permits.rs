@@ -18,6 +18,10 @@ use crate::ports::{
 /// Waiters of one key that are looked at in one transaction: as many as could be served by what it ends, and some.
 pub(super) const NEXT: u32 = 2 * PERMITS_AT_A_TIME as u32;
 
+/// In the place of the number of a grant: there is no room for it, and it has been told. It is in nobody's way, and not
+/// looked at before it asks again.
+pub(super) const DENIED: i64 = -1;
+
 /// What a key is of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum KeyKind {
@@ -55,7 +59,7 @@ pub(super) struct Entry {
     pub(super) pace: Option<(String, Spacing)>,
     /// Micro-dollars and tokens of the tenant's budget.
     pub(super) need: Option<(i64, i64)>,
-    /// 0: it waits.
+    /// 0: it waits; [`DENIED`].
     pub(super) grant: i64,
     /// In microseconds since 1970; 0 without a moment.
     pub(super) from: i64,
@@ -173,6 +177,8 @@ pub(super) trait PermitTables {
     async fn now(&mut self) -> Result<i64, Self::Error>;
     /// Rows for these attempts, waiting, where there are none: they have asked in this order.
     async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), Self::Error>;
+    /// Those that are there already have asked as of the later event, and wait again if they were denied.
+    async fn ask_again(&mut self, asks: &[&PermitRequest]) -> Result<(), Self::Error>;
     /// The rows of these attempts that there are.
     async fn find(&mut self, attempts: &[AttemptRef]) -> Result<Vec<Entry>, Self::Error>;
     /// Makes keys that are not there and locks all of them, in order.
@@ -227,6 +233,7 @@ pub(super) async fn settle<T: PermitTables>(
     let keys: BTreeSet<Key> = known
         .iter()
         .filter_map(|entry| Some((entry.attempt.tenant.clone(), entry.place.as_ref()?.0.clone())))
+        .chain(new.iter().filter_map(|new| Some((new.attempt.tenant.clone(), new.ask.place.as_ref()?.key.clone()))))
         .collect();
     // Whose budget has more room afterwards, or is asked for: whoever waits for it may have its turn.
     let needy: BTreeSet<TenantId> =
@@ -262,8 +269,22 @@ pub(super) async fn settle<T: PermitTables>(
     }
 
     // Read again, because only now nobody else gives anything away under these keys.
+    tables.ask_again(&new).await?;
     let asked: Vec<AttemptRef> = asks.keys().map(|attempt| (*attempt).clone()).collect();
     let mut found = tables.find(&asked).await?;
+    if found.len() < asked.len() {
+        // What stood there was ended in between, by an owner from before or by what it was told in vain. Who asks stands
+        // there afterwards, unless it is over.
+        let over: BTreeSet<&AttemptRef> =
+            ends.iter().filter(|end| end.why == EndOf::Attempt).map(|end| &end.attempt).collect();
+        let there: BTreeSet<&AttemptRef> = found.iter().map(|entry| &entry.attempt).collect();
+        let gone = |ask: &&&PermitRequest| !there.contains(&ask.attempt) && !over.contains(&ask.attempt);
+        let gone: Vec<&PermitRequest> = new.iter().filter(gone).copied().collect();
+        if !gone.is_empty() {
+            tables.insert(&gone).await?;
+            found = tables.find(&asked).await?;
+        }
+    }
     found.sort_by_key(|entry| asks.get(&entry.attempt).copied());
     let mut granted = Vec::new();
     let mut told = Vec::new();
@@ -320,6 +341,7 @@ pub(super) async fn settle<T: PermitTables>(
         turns.take(entry);
     }
     let Turns { accounts, mut granted, denied, .. } = turns;
+    let (mut refused, denied): (Vec<Entry>, Vec<Denied>) = denied.into_iter().unzip();
 
     let paced: BTreeSet<Key> = granted
         .iter()
@@ -337,15 +359,14 @@ pub(super) async fn settle<T: PermitTables>(
         }
     }
     granted.extend(told);
+    refused.iter_mut().for_each(|entry| entry.grant = DENIED);
     tables.grant(&granted).await?;
+    tables.grant(&refused).await?;
     let changed: Vec<_> = places.into_iter().filter(|(key, state)| before.get(key) != Some(state)).collect();
     tables.write(KeyKind::Place, &changed).await?;
     tables.write(KeyKind::Pace, &paces.into_iter().collect::<Vec<_>>()).await?;
     tables.forget(&idle).await?;
     tables.write_accounts(&accounts.into_iter().collect::<Vec<_>>()).await?;
-    let refused: Vec<PermitEnd> =
-        denied.iter().map(|each| PermitEnd { attempt: each.attempt.clone(), why: EndOf::Attempt }).collect();
-    tables.remove(&refused).await?;
 
     let answers = granted.into_iter().map(|entry| Granted {
         attempt: entry.attempt,
@@ -359,7 +380,7 @@ pub(super) async fn settle<T: PermitTables>(
 struct Turns {
     accounts: BTreeMap<TenantId, Account>,
     granted: Vec<Entry>,
-    denied: Vec<Denied>,
+    denied: Vec<(Entry, Denied)>,
     /// Tenants in whose budget somebody waits in front.
     full: BTreeSet<TenantId>,
 }
@@ -393,7 +414,8 @@ impl Turns {
                 let on_limit = account.limits.on_limit;
                 let unsigned = |number: i64| u64::try_from(number).unwrap_or(0);
                 let (current, max) = (unsigned(current), unsigned(max));
-                self.denied.push(Denied { attempt: entry.attempt, limit, current, max, on_limit });
+                let denied = Denied { attempt: entry.attempt.clone(), limit, current, max, on_limit };
+                self.denied.push((entry, denied));
                 Turn::Denied
             }
         }
@@ -425,11 +447,11 @@ pub(super) async fn spend<T: PermitTables>(tables: &mut T, spent: &[Spent]) -> R
     Ok(crossed)
 }
 
-/// Whether an end means the row of its attempt.
-pub(super) fn means(why: EndOf, grant: i64) -> bool {
+/// Whether an end means the row of its attempt, which has asked as of this event.
+pub(super) fn means(why: EndOf, grant: i64, sequence: i64) -> bool {
     match why {
         EndOf::Attempt => true,
-        EndOf::Wait => grant == 0,
+        EndOf::Wait(since) => grant <= 0 && u64::try_from(sequence).is_ok_and(|sequence| sequence < since),
         EndOf::Grant(given) => u64::try_from(grant).is_ok_and(|grant| grant == given),
     }
 }

@@ -11,8 +11,8 @@ use stepstream_shared::time::Timestamp;
 use super::permits::{Account, Entry, Key, KeyState, Spacing};
 use crate::ports::{
     Agenda, AgendaRow, Append, Appended, AttemptRef, DueCursor, InBackground, LINEAGE_DEPTH, Lineage, ListCursor,
-    Listed, PartitionOwner, PermitCursor, PermitRow, Snapshot, Spent, StoreError, StoredAppend, StoredGraph,
-    StoredSchedule, Summary, TenantAccount, TenantLimits, TimerCursor,
+    Listed, PartitionOwner, PermitAnswer, PermitCursor, PermitRow, Snapshot, Spent, StoreError, StoredAppend,
+    StoredGraph, StoredSchedule, Summary, TenantAccount, TenantLimits, TimerCursor,
 };
 
 /// first_seq, last_seq, epoch, hash, body, stands for another log's.
@@ -320,11 +320,16 @@ pub(super) fn entry(row: EntryRow) -> Result<Entry, StoreError> {
 }
 
 pub(super) fn standing((tenant, execution, step, attempt, grant): StandingRow) -> Result<PermitRow, StoreError> {
-    let grant = unsigned(grant, "a grant")?;
-    Ok(PermitRow {
-        attempt: attempt_ref(&tenant, &execution, step, attempt)?,
-        grant: Some(grant).filter(|grant| *grant > 0),
-    })
+    Ok(PermitRow { attempt: attempt_ref(&tenant, &execution, step, attempt)?, answer: answer(grant) })
+}
+
+/// What the number of a grant says.
+pub(super) fn answer(grant: i64) -> Option<PermitAnswer> {
+    match u64::try_from(grant) {
+        Ok(0) => None,
+        Ok(grant) => Some(PermitAnswer::Granted(grant)),
+        Err(_) => Some(PermitAnswer::Denied),
+    }
 }
 
 /// tenant, key, in_use, taken_until.

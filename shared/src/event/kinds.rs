@@ -143,10 +143,14 @@ pub enum EventData {
         #[serde(rename = "u")]
         due: Timestamp,
     },
-    /// That attempt exists. The only kinds that come after the end are this one and those of the callback; they change
-    /// nothing but what they are about.
+    /// That attempt exists. The only kinds that come after the end are this one, those of the callback, `ParentTold`, and
+    /// `ChildFinished` of a child that is cancelled because its parent has ended; they change nothing but what they are
+    /// about.
     #[serde(rename = "bn")]
     BackgroundRetryStarted {},
+    /// It has ended, and its parent knows, or is not there to know.
+    #[serde(rename = "kt")]
+    ParentTold {},
     /// The other side was not reached, or did not take it; it is tried again.
     #[serde(rename = "ba")]
     CallbackAttempted {

@@ -145,7 +145,7 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("metadata", json!(metadata));
             put("background", background.as_deref().map_or(Value::Null, Background::to_json));
         }
-        EventData::BackgroundQueued {} | EventData::BackgroundRetryStarted {} => {}
+        EventData::BackgroundQueued {} | EventData::BackgroundRetryStarted {} | EventData::ParentTold {} => {}
         EventData::TargetBindingApplied { target, path, value, error } => {
             put("target_type", json!(target.name()));
             put("target_path", json!(path));

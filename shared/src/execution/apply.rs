@@ -207,6 +207,7 @@ impl Fold<'_> {
             EventData::TargetBindingApplied { target: _, path: _, value, error } => self.bound(value, error.as_deref()),
             EventData::BackgroundRetryScheduled { next, due } => self.retry_scheduled(*next, *due),
             EventData::BackgroundRetryStarted {} => self.retry_started(),
+            EventData::ParentTold {} => self.parent_told(),
             EventData::CallbackAttempted { attempt, status, error, due } => {
                 self.callback_attempted(*attempt, *status, error.as_deref(), CallbackState::Owed, Some(*due))
             }

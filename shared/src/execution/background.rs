@@ -227,6 +227,8 @@ pub enum CallbackResult {
 pub enum AfterEnd {
     /// The next attempt exists.
     AttemptBegun,
+    /// The parent knows how it has ended, or is not there to know.
+    ParentTold,
     Callback(CallbackReport),
 }
 
@@ -367,6 +369,12 @@ impl Decision<'_> {
                     return Err(Refusal::Repeated.into());
                 }
                 self.emit(EventData::BackgroundRetryStarted {})
+            }
+            AfterEnd::ParentTold => {
+                if !self.execution.owes_its_parent() {
+                    return Err(Refusal::Repeated.into());
+                }
+                self.emit(EventData::ParentTold {})
             }
             AfterEnd::Callback(report) => self.called_back(report),
         }

@@ -110,15 +110,31 @@ impl Execution {
         .map(|(_, child)| child.id)
     }
 
-    /// Children that are to be cancelled: the execution is about to end, or their steps are over.
+    /// Children that are to be cancelled: the execution is about to end, or their steps are over. Also when it has ended,
+    /// because an `end` does not wait for them; that they have ended is recorded all the same.
     pub fn cancelled_children(&self) -> Vec<ExecutionId> {
+        self.cancelled().map(|child| child.id).collect()
+    }
+
+    fn cancelled(&self) -> impl Iterator<Item = &ChildRun> {
         let ending = self.is_ending();
-        let cascades = |(ordinal, child): &(&u32, &ChildRun)| {
+        let cascades = move |(ordinal, child): &(&u32, &ChildRun)| {
             child.state == ChildState::Running
                 && child.on_cancel == CancellationPolicy::CascadeCancel
                 && (ending || self.is_orphan(**ordinal, child))
         };
-        self.children.iter().filter(cascades).map(|(_, child)| child.id).collect()
+        self.children.iter().filter(cascades).map(|(_, child)| child)
+    }
+
+    /// Children are to be cancelled.
+    pub fn cancels_children(&self) -> bool {
+        self.cancelled().next().is_some()
+    }
+
+    /// It has ended, and the execution whose step started it is to be told.
+    pub fn owes_its_parent(&self) -> bool {
+        let parent = || self.parent.as_ref().and_then(|parent| parent.execution).is_some();
+        self.state.is_terminal() && !self.parent_told && parent()
     }
 
     /// Its step is over without it: a race was decided, or an `end` was reached.
@@ -143,12 +159,12 @@ impl Execution {
         self.children.values().any(held)
     }
 
-    /// A child is to be started, to be cancelled, or to be heard of: that it has ended may have been told in vain.
+    /// A child is to be started, to be cancelled, or to be given messages. That it has ended it tells by itself.
     pub(super) fn looks_after_children(&self) -> bool {
         let goes_on = self.state == ExecutionState::Running
             || (self.waits_on_steps && matches!(self.state, ExecutionState::Waiting(_)));
         !self.children.is_empty()
-            && (self.owes_messages() || (goes_on && (self.wants_a_child() || self.awaited_children().next().is_some())))
+            && (self.owes_messages() || (goes_on && (self.wants_a_child() || self.cancels_children())))
     }
 
     /// Some child is to be started yet.
@@ -214,10 +230,12 @@ impl Decision<'_> {
         ending: ChildEnding,
         used: Spent,
     ) -> Result<(), Rejection> {
-        self.not_over()?;
         let (step, state) = self.step_of_child(child)?;
         if state.is_over() {
             return Err(Refusal::Repeated.into());
+        }
+        if !self.execution.cancelled().any(|cancelled| cancelled.id == child) {
+            self.not_over()?;
         }
         self.emit(EventData::ChildFinished { step, state: ending.state(), used })?;
         // Otherwise nobody waits for what it gave: it went on in the background, or its step was closed.

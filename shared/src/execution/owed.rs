@@ -67,8 +67,8 @@ impl Asked {
 /// What an execution waits for, from whoever drives it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rest {
-    /// Nothing: workers are to run attempts, children are to be started or heard of, permits are to be asked for, or a
-    /// decision goes on at once.
+    /// Nothing: workers are to run attempts, children are to be started or cancelled, a parent or permits are to be asked
+    /// or told, or a decision goes on at once.
     Owes,
     /// That this moment comes. Nothing is owed before.
     Until(Timestamp),
@@ -83,11 +83,10 @@ impl Execution {
     /// What keeps the execution going next. Costs the same whatever its size, but for its children.
     pub fn rest(&self) -> Rest {
         if self.state.is_terminal() {
-            return match (self.owed_attempt(), self.owed_callback()) {
-                (Some(_), _) => Rest::Owes,
-                (None, Some(callback)) => callback.due().map_or(Rest::Over, Rest::Until),
-                (None, None) => Rest::Over,
-            };
+            if self.owed_attempt().is_some() || self.owes_its_parent() || self.cancels_children() {
+                return Rest::Owes;
+            }
+            return self.owed_callback().and_then(|callback| callback.due()).map_or(Rest::Over, Rest::Until);
         }
         if self.state == ExecutionState::Running && (self.in_hand > 0 || self.has_more()) {
             return Rest::Owes;

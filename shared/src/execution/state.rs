@@ -177,6 +177,9 @@ pub struct Execution {
     /// What it may need is set aside in its tenant's account too.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) governed: bool,
+    /// It has ended, and its parent knows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) parent_told: bool,
     /// Open steps of branches that have lost their race, to be closed before anything else follows.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) losing: BTreeSet<u32>,
@@ -677,6 +680,7 @@ impl Execution {
             idle_due: None,
             artifacts: Artifacts::default(),
             governed: false,
+            parent_told: false,
             losing: BTreeSet::new(),
             undoable: Vec::new(),
             compensation: None,

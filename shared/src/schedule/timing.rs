@@ -29,7 +29,8 @@ pub struct Timing {
     pub end_at: Option<Timestamp>,
     /// Most executions that are started for nominal times.
     pub max_fires: Option<u64>,
-    /// Each nominal time is carried out up to this much later, the same for everybody who works it out.
+    /// Each nominal time is carried out up to this much later, the same for everybody who works it out; never after the
+    /// next one has come.
     pub jitter: Duration,
 }
 
@@ -52,12 +53,14 @@ impl Timing {
         self.end_at.is_none_or(|end| next <= end).then_some(next)
     }
 
-    /// When a nominal time is carried out: at most `jitter` later, by a hash of schedule and time.
+    /// When a nominal time is carried out: at most `jitter` later, by a hash of schedule and time. Before the next one, so
+    /// that they are carried out in their order: whoever waited for an earlier one would find the later ones too late.
     pub fn fires_at(&self, schedule: TriggerId, nominal: Timestamp) -> Timestamp {
-        let span = u64::try_from(self.jitter.as_micros()).unwrap_or(u64::MAX);
-        if span == 0 {
+        if self.jitter.is_zero() {
             return nominal;
         }
+        let to_next = self.next_after(nominal).map_or(Duration::MAX, |next| next.since(nominal));
+        let span = u64::try_from(self.jitter.min(to_next).as_micros()).unwrap_or(u64::MAX).max(1);
         let mut hasher = blake3::Hasher::new_derive_key("stepstream 2026 schedule jitter");
         hasher.update(schedule.as_bytes());
         hasher.update(&nominal.as_micros().to_be_bytes());

@@ -64,6 +64,7 @@ pub(crate) fn all() -> Vec<EventData> {
             due: Timestamp::from_micros(1_700_000_060_000_000),
         },
         EventData::BackgroundRetryStarted {},
+        EventData::ParentTold {},
         EventData::CallbackAttempted {
             attempt: 2,
             status: Some(500),

@@ -108,6 +108,7 @@ macro_rules! store_contract {
             an_attempt_that_asks_again_has_one_permit_and_is_told_again
             the_most_urgent_is_served_first_and_then_who_asked_first
             an_end_means_only_what_it_names
+            what_is_asked_later_outlives_the_end_of_an_earlier_wait
             who_asks_and_stops_waiting_in_the_same_breath_waits
             those_who_ask_together_are_served_in_the_order_of_asking
             a_key_with_more_places_serves_who_waits_when_somebody_asks
@@ -120,6 +121,7 @@ macro_rules! store_contract {
             too_many_permits_at_a_time_are_refused
             what_is_set_aside_and_what_is_spent_stay_inside_the_days_budget
             an_attempt_that_the_days_budget_has_no_room_for_is_denied
+            a_denial_stands_until_its_wait_is_over_and_is_in_nobodys_way
             what_executions_have_used_is_counted_once
             who_brings_the_days_budget_near_its_end_is_told_once_and_whenever_it_is_counted_again
             a_budget_of_the_day_and_places_are_had_together_or_not_at_all

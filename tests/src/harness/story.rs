@@ -16,9 +16,16 @@ const ONCE_A_STEP: [&str; 6] =
 /// Events that a request, named by its id, leads to once at most.
 const ONCE_A_REQUEST: [&str; 6] =
     ["control_recorded", "signal_received", "approval_decided", "inbox_received", "budget_set", "input_received"];
-/// Events that follow the end of an execution in the background.
-const AFTER_END: [&str; 5] =
-    ["background_retry_started", "callback_attempted", "callback_delivered", "callback_given_up", "callback_renewed"];
+/// Events that follow the end of an execution: of a child or a parent, or one in the background.
+const AFTER_END: [&str; 7] = [
+    "parent_told",
+    "child_finished",
+    "background_retry_started",
+    "callback_attempted",
+    "callback_delivered",
+    "callback_given_up",
+    "callback_renewed",
+];
 
 pub struct Story {
     pub id: String,

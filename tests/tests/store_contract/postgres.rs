@@ -338,7 +338,12 @@ async fn a_place_that_is_granted_while_its_end_is_under_way_is_not_lost() {
             need: None,
             priority: Priority::Normal,
         };
-        PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
+        PermitRequest {
+            attempt: attempt(number),
+            partition: PartitionId::of(execution(number), PARTITIONS),
+            sequence: 5,
+            ask,
+        }
     };
     let end = |number| PermitEnd { attempt: attempt(number), why: EndOf::Attempt };
     let in_use = async |connection: &mut PgConnection| -> Option<i64> {
@@ -381,5 +386,53 @@ async fn a_place_that_is_granted_while_its_end_is_under_way_is_not_lost() {
     store.permits().settle_permits(&[], &[ask(3, "contended")]).await.unwrap();
     let standing = store.permits().standing_permits(&partitions, true, Duration::ZERO, None, 10).await.unwrap();
     assert_eq!(standing.iter().map(|row| &row.attempt).collect::<Vec<_>>(), [&attempt(3)], "the place is free again");
+    store.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_asks_while_an_earlier_wait_is_ended_waits_afterwards() {
+    let url = fresh_database().await;
+    let store = Arc::new(PostgresStore::connect_or_create(&url, PARTITIONS).await.unwrap());
+    let attempt = |number| AttemptRef { tenant: tenant("x"), execution: execution(number), step: 0, attempt: 1 };
+    let ask = |number, sequence| PermitRequest {
+        attempt: attempt(number),
+        partition: PartitionId::of(execution(number), PARTITIONS),
+        sequence,
+        ask: PermitAsk {
+            place: Some(Place { key: "held".to_owned(), max: 1 }),
+            pace: None,
+            need: None,
+            priority: Priority::Normal,
+        },
+    };
+    store.permits().settle_permits(&[], &[ask(1, 5), ask(2, 5)]).await.unwrap();
+
+    // An owner from before says that it stopped waiting, the present one asks again, and both stand before the key.
+    let mut holder = PgConnection::connect(&url).await.unwrap();
+    let mut watcher = PgConnection::connect(&url).await.unwrap();
+    sqlx::raw_sql("begin; select 1 from permit_keys where key = 'held' for update").execute(&mut holder).await.unwrap();
+    let mut waiters = Vec::new();
+    let stopped = PermitEnd { attempt: attempt(2), why: EndOf::Wait(7) };
+    for (ends, asks) in [(vec![stopped], vec![]), (vec![], vec![ask(2, 9)])] {
+        let store = store.clone();
+        waiters.push(tokio::spawn(async move { store.permits().settle_permits(&ends, &asks).await.map(drop) }));
+        stepstream_tests::poll::until("it waits for the key", async || {
+            let waiting: i64 = sqlx::query_scalar(
+                "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = current_database()",
+            )
+            .fetch_one(&mut watcher)
+            .await
+            .unwrap();
+            (waiting == waiters.len() as i64).then_some(())
+        })
+        .await;
+    }
+    sqlx::raw_sql("commit").execute(&mut holder).await.unwrap();
+    for waiter in waiters {
+        waiter.await.unwrap().unwrap();
+    }
+    let first = PermitEnd { attempt: attempt(1), why: EndOf::Attempt };
+    let granted = store.permits().settle_permits(&[first], &[]).await.unwrap().granted;
+    assert_eq!(granted.into_iter().map(|granted| granted.attempt).collect::<Vec<_>>(), [attempt(2)]);
     store.close().await;
 }

@@ -42,6 +42,7 @@ struct Row {
     partition: PartitionId,
     priority: Priority,
     ordinal: u64,
+    sequence: u64,
     /// In microseconds since 1970.
     since: i64,
 }
@@ -98,11 +99,22 @@ impl PermitTables for Permits {
 
     async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), Infallible> {
         let since = self.time();
-        for PermitRequest { attempt, partition, ask } in asks {
+        for PermitRequest { attempt, partition, sequence, ask } in asks {
             self.ordinal += 1;
-            let (partition, priority, ordinal) = (*partition, ask.priority, self.ordinal);
-            let fresh = || Row { entry: entry(attempt, ask), partition, priority, ordinal, since };
+            let (partition, priority, ordinal, sequence) = (*partition, ask.priority, self.ordinal, *sequence);
+            let fresh = || Row { entry: entry(attempt, ask), partition, priority, ordinal, sequence, since };
             self.rows.entry(place(attempt)).or_insert_with(fresh);
+        }
+        Ok(())
+    }
+
+    async fn ask_again(&mut self, asks: &[&PermitRequest]) -> Result<(), Infallible> {
+        for PermitRequest { attempt, sequence, .. } in asks {
+            let row = self.rows.get_mut(&place(attempt)).filter(|row| row.entry.attempt.tenant == attempt.tenant);
+            if let Some(row) = row {
+                row.sequence = row.sequence.max(*sequence);
+                row.entry.grant = row.entry.grant.max(0);
+            }
         }
         Ok(())
     }
@@ -118,7 +130,8 @@ impl PermitTables for Permits {
     async fn remove(&mut self, ends: &[PermitEnd]) -> Result<Vec<Entry>, Infallible> {
         let mut removed = Vec::new();
         for end in ends {
-            if self.row(&end.attempt).is_some_and(|row| permits::means(end.why, row.entry.grant)) {
+            let means = |row: &Row| permits::means(end.why, row.entry.grant, signed(row.sequence));
+            if self.row(&end.attempt).is_some_and(means) {
                 removed.extend(self.rows.remove(&place(&end.attempt)).map(|row| row.entry));
             }
         }
@@ -216,7 +229,7 @@ impl PermitStore for MemoryStore {
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
-        granted: bool,
+        answered: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,
@@ -226,14 +239,12 @@ impl PermitStore for MemoryStore {
         let after = after.map(|after| (after.execution, after.step, after.attempt));
         let rows = tables.rows.iter().filter(|(place, row)| {
             partitions.contains(&row.partition)
-                && (row.entry.grant > 0) == granted
+                && (row.entry.grant != 0) == answered
                 && row.since <= since
                 && after.is_none_or(|after| **place > after)
         });
-        let rows = rows.map(|(_, row)| PermitRow {
-            attempt: row.entry.attempt.clone(),
-            grant: u64::try_from(row.entry.grant).ok().filter(|grant| *grant > 0),
-        });
+        let rows = rows
+            .map(|(_, row)| PermitRow { attempt: row.entry.attempt.clone(), answer: rows::answer(row.entry.grant) });
         Ok(rows.take(limit as usize).collect())
     }
 

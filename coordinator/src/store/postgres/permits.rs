@@ -56,16 +56,16 @@ impl PermitTables for Tables<'_> {
         let query = sqlx::query(
             "with turn as materialized (select nextval(pg_get_serial_sequence('permits', 'ordinal')) * $15 as begin)
              insert into permits (tenant, execution, step, attempt, partition, priority,
-                                  place, places, pace, interval_us, ahead_us, need_cost, need_tokens, ordinal)
+                                  place, places, pace, interval_us, ahead_us, need_cost, need_tokens, ordinal, sequence)
                  overriding system value
              select w.tenant, w.execution, w.step, w.attempt, w.partition, w.priority,
                     w.place, w.places, w.pace, w.interval_us, w.ahead_us, w.need_cost, w.need_tokens,
-                    turn.begin + w.rank
+                    turn.begin + w.rank, w.sequence
              from turn, unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int4[], $6::int2[],
                                $7::text[], $8::int8[], $9::text[], $10::int8[], $11::int8[], $12::int8[], $13::int8[],
-                               $14::int8[])
+                               $14::int8[], $16::int8[])
                  w (tenant, execution, step, attempt, partition, priority,
-                    place, places, pace, interval_us, ahead_us, need_cost, need_tokens, rank)
+                    place, places, pace, interval_us, ahead_us, need_cost, need_tokens, rank, sequence)
              on conflict do nothing",
         );
         attempts!(query, attempts)
@@ -80,6 +80,25 @@ impl PermitTables for Tables<'_> {
             .bind(asked.clone().map(|ask| ask.need.map(|need| signed(need.tokens))).bind_iter())
             .bind(ranks.bind_iter())
             .bind(i64::try_from(PERMITS_AT_A_TIME).unwrap_or(i64::MAX))
+            .bind(asks.clone().map(|ask| signed(ask.sequence)).bind_iter())
+            .execute(&mut *self.0)
+            .await?;
+        Ok(())
+    }
+
+    async fn ask_again(&mut self, asks: &[&PermitRequest]) -> Result<(), sqlx::Error> {
+        if asks.is_empty() {
+            return Ok(());
+        }
+        let query = sqlx::query(
+            "update permits p set sequence = greatest(p.sequence, w.sequence), granted = greatest(p.granted, 0)
+             from unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[])
+                 w (tenant, execution, step, attempt, sequence)
+             where p.tenant = w.tenant and p.execution = w.execution and p.step = w.step and p.attempt = w.attempt
+               and (p.sequence < w.sequence or p.granted < 0)",
+        );
+        attempts!(query, asks.iter().map(|ask| &ask.attempt))
+            .bind(asks.iter().map(|ask| signed(ask.sequence)).bind_iter())
             .execute(&mut *self.0)
             .await?;
         Ok(())
@@ -122,22 +141,27 @@ impl PermitTables for Tables<'_> {
         if ends.is_empty() {
             return Ok(Vec::new());
         }
-        // -1: whatever there is.
+        // Whichever is given is what the row must have; neither: whatever there is.
         let grant = |end: &PermitEnd| match end.why {
-            EndOf::Attempt => -1,
-            EndOf::Wait => 0,
-            EndOf::Grant(grant) => signed(grant),
+            EndOf::Grant(grant) => Some(signed(grant)),
+            EndOf::Attempt | EndOf::Wait(_) => None,
+        };
+        let since = |end: &PermitEnd| match end.why {
+            EndOf::Wait(since) => Some(signed(since)),
+            EndOf::Attempt | EndOf::Grant(_) => None,
         };
         let sql = format!(
-            "delete from permits p using unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[])
-                 w (tenant, execution, step, attempt, grant_no)
+            "delete from permits p using unnest($1::text[], $2::bytea[], $3::int8[], $4::int8[], $5::int8[], $6::int8[])
+                 w (tenant, execution, step, attempt, grant_no, since)
              where p.tenant = w.tenant and p.execution = w.execution and p.step = w.step and p.attempt = w.attempt
-               and (w.grant_no = -1 or p.granted = w.grant_no)
+               and (w.grant_no is null or p.granted = w.grant_no)
+               and (w.since is null or (p.granted <= 0 and p.sequence < w.since))
              returning {ROW}"
         );
         let query = sqlx::query_as(sqlx::AssertSqlSafe(sql));
         let removed: Vec<EntryRow> = attempts!(query, ends.iter().map(|end| &end.attempt))
             .bind(ends.iter().map(grant).bind_iter())
+            .bind(ends.iter().map(since).bind_iter())
             .fetch_all(&mut *self.0)
             .await?;
         entries(removed)
@@ -321,7 +345,7 @@ impl PermitStore for PostgresStore {
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
-        granted: bool,
+        answered: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,
@@ -330,7 +354,7 @@ impl PermitStore for PostgresStore {
             let (execution, step, attempt) = rows::permits_after(after);
             let found: Vec<StandingRow> = sqlx::query_as(
                 "select tenant, execution, step, attempt, granted from permits
-                 where partition = any($1) and (granted > 0) = $7 and since <= clock_timestamp() - make_interval(secs => $2)
+                 where partition = any($1) and (granted <> 0) = $7 and since <= clock_timestamp() - make_interval(secs => $2)
                    and (execution, step, attempt) > ($3, $4, $5)
                  order by execution, step, attempt limit $6",
             )
@@ -340,7 +364,7 @@ impl PermitStore for PostgresStore {
             .bind(step)
             .bind(attempt)
             .bind(i64::from(limit))
-            .bind(granted)
+            .bind(answered)
             .fetch_all(&self.pool)
             .await
             .map_err(failure::reading)?;

@@ -51,12 +51,12 @@ impl PermitTables for Tables<'_> {
     }
 
     async fn insert(&mut self, asks: &[&PermitRequest]) -> Result<(), sqlx::Error> {
-        for PermitRequest { attempt, partition, ask } in asks {
+        for PermitRequest { attempt, partition, sequence, ask } in asks {
             let spacing = Spacing::of(ask);
             let sql = format!(
                 "insert into permits (tenant, execution, step, attempt, partition, priority,
-                                      place, places, pace, interval_us, ahead_us, need_cost, need_tokens, since)
-                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {NOW}) on conflict do nothing"
+                                      place, places, pace, interval_us, ahead_us, need_cost, need_tokens, sequence, since)
+                 values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, {NOW}) on conflict do nothing"
             );
             attempt!(sqlx::query(AssertSqlSafe(sql)), attempt)
                 .bind(i64::from(partition.0))
@@ -68,8 +68,21 @@ impl PermitTables for Tables<'_> {
                 .bind(spacing.map(|spacing| spacing.ahead))
                 .bind(ask.need.map(|need| signed(need.cost.micros())))
                 .bind(ask.need.map(|need| signed(need.tokens)))
+                .bind(signed(*sequence))
                 .execute(&mut *self.0)
                 .await?;
+        }
+        Ok(())
+    }
+
+    async fn ask_again(&mut self, asks: &[&PermitRequest]) -> Result<(), sqlx::Error> {
+        for PermitRequest { attempt, sequence, .. } in asks {
+            let sql = format!(
+                "update permits set sequence = max(sequence, ?), granted = max(granted, 0)
+                 where (sequence < ? or granted < 0) and {ATTEMPT}"
+            );
+            let query = sqlx::query(AssertSqlSafe(sql)).bind(signed(*sequence)).bind(signed(*sequence));
+            attempt!(query, attempt).execute(&mut *self.0).await?;
         }
         Ok(())
     }
@@ -103,7 +116,10 @@ impl PermitTables for Tables<'_> {
         let mut removed = Vec::new();
         for end in ends {
             let Some(entry) = self.one(&end.attempt).await? else { continue };
-            if permits::means(end.why, entry.grant) {
+            let sql = format!("select sequence from permits where {ATTEMPT}");
+            let query = sqlx::query_scalar(AssertSqlSafe(sql));
+            let sequence: i64 = attempt!(query, &end.attempt).fetch_one(&mut *self.0).await?;
+            if permits::means(end.why, entry.grant, sequence) {
                 let sql = format!("delete from permits where {ATTEMPT}");
                 attempt!(sqlx::query(AssertSqlSafe(sql)), &end.attempt).execute(&mut *self.0).await?;
                 removed.push(entry);
@@ -259,7 +275,7 @@ impl PermitStore for SqliteStore {
     async fn standing_permits(
         &self,
         partitions: &[PartitionId],
-        granted: bool,
+        answered: bool,
         older: Duration,
         after: Option<PermitCursor>,
         limit: u32,
@@ -267,13 +283,13 @@ impl PermitStore for SqliteStore {
         let (execution, step, attempt) = rows::permits_after(after);
         let sql = format!(
             "select tenant, execution, step, attempt, granted from permits
-             where partition in ({}) and (granted > 0) = ? and since <= {NOW} - ? and (execution, step, attempt) > (?, ?, ?)
+             where partition in ({}) and (granted <> 0) = ? and since <= {NOW} - ? and (execution, step, attempt) > (?, ?, ?)
              order by execution, step, attempt limit ?",
             numbers(partitions)
         );
         let found: Vec<StandingRow> = sqlx::query_as(AssertSqlSafe(sql))
             .persistent(false)
-            .bind(granted)
+            .bind(answered)
             .bind(i64::try_from(older.as_micros()).unwrap_or(i64::MAX))
             .bind(execution)
             .bind(step)

@@ -22,6 +22,7 @@ impl EventData {
             EventData::TargetBindingApplied { .. } => "target_binding_applied",
             EventData::BackgroundRetryScheduled { .. } => "background_retry_scheduled",
             EventData::BackgroundRetryStarted {} => "background_retry_started",
+            EventData::ParentTold {} => "parent_told",
             EventData::CallbackAttempted { .. } => "callback_attempted",
             EventData::CallbackDelivered { .. } => "callback_delivered",
             EventData::CallbackGivenUp { .. } => "callback_given_up",
@@ -113,6 +114,7 @@ impl EventData {
             | EventData::TargetBindingApplied { .. }
             | EventData::BackgroundRetryScheduled { .. }
             | EventData::BackgroundRetryStarted {}
+            | EventData::ParentTold {}
             | EventData::CallbackAttempted { .. }
             | EventData::CallbackDelivered { .. }
             | EventData::CallbackGivenUp { .. }
@@ -172,6 +174,7 @@ impl EventData {
             EventData::BackgroundQueued {}
             | EventData::BackgroundRetryScheduled { .. }
             | EventData::BackgroundRetryStarted {}
+            | EventData::ParentTold {}
             | EventData::CallbackAttempted { .. }
             | EventData::CallbackDelivered { .. }
             | EventData::CallbackGivenUp { .. }

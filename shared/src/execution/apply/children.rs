@@ -1,7 +1,7 @@
 //! How an execution is changed by its children.
 
 use super::{ApplyError, Fold};
-use crate::event::child::{ChildState, Spent};
+use crate::event::child::{CancellationPolicy, ChildState, Spent};
 use crate::execution::lifecycle::ExecutionAction;
 use crate::execution::state::ChildRun;
 use crate::graph::{NodeIx, NodeKind};
@@ -46,6 +46,9 @@ impl Fold<'_> {
         else {
             return self.nonsense("the child has ended, or has not");
         };
+        if execution.state.is_terminal() && child.on_cancel != CancellationPolicy::CascadeCancel {
+            return self.nonsense("nobody waits for the child any more");
+        }
         child.state = state;
         child.input = crate::data::Data::null();
         child.used = used;
@@ -59,6 +62,14 @@ impl Fold<'_> {
         usage.of_children = usage.of_children.plus(used);
         usage.short = false;
         owed.into_iter().for_each(|message| self.execution.relayed_to_one(message));
+        Ok(())
+    }
+
+    pub(super) fn parent_told(&mut self) -> Result<(), ApplyError> {
+        if !self.execution.owes_its_parent() {
+            return self.nonsense("nobody is to be told");
+        }
+        self.execution.parent_told = true;
         Ok(())
     }
 }

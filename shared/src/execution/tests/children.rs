@@ -7,7 +7,9 @@ use crate::data::Data;
 use crate::error::ErrorCategory;
 use crate::event::child::ChildEnding;
 use crate::event::{ParentLink, ParentType, Share, Spent};
-use crate::execution::{ChildSpec, Command, ExecutionState, Rejection, StartRequest, Steering, WaitReason};
+use crate::execution::{
+    AfterEnd, ChildSpec, Command, ExecutionState, Rejection, Rest, StartRequest, Steering, WaitReason,
+};
 use crate::id::ExecutionId;
 
 const ONE: &str = "nodes: { a: { task: t, next: { to: k } }, k: { graph: settle@2, with: { n: \"=steps.a.output\" }, next: [ { to: b }, { catch: any, to: sorry } ] }, b: { transform: \"=steps.k.output\" }, sorry: { transform: \"=error.code\" } }\noutput: \"=has(steps.b.output) ? steps.b.output : steps.sorry.output\"";
@@ -183,4 +185,61 @@ fn the_child_of_a_branch_that_lost_is_cancelled_before_the_parent_completes() {
     assert_eq!(scenario.execution.awaited_children().collect::<Vec<_>>(), [child]);
     let ending = ChildEnding::Cancelled { reason: "lost".to_owned() };
     scenario.when(Command::ChildEnded { child, ending, used: Spent::default() }).then_gives(json!(7));
+}
+
+#[test]
+fn what_an_end_leaves_behind_is_owed_until_it_has_ended() {
+    let mut scenario = given("nodes: { k: { graph: g }, a: { task: t, next: { to: z } }, z: { end: { output: 7 } } }");
+    scenario.starts(json!({}));
+    let child = scenario.starts_children()[0];
+    scenario.completes("a").then_gives(json!(7));
+    assert_eq!(scenario.execution.cancelled_children(), [child]);
+    assert_eq!(scenario.execution.rest(), Rest::Owes, "whoever drives it next cancels the child");
+    let used = Spent { prompt_tokens: 5, ..Spent::default() };
+    let ended = Command::ChildEnded { child, ending: ChildEnding::Cancelled { reason: "over".to_owned() }, used };
+    scenario.when(ended.clone()).records("child_finished").is(ExecutionState::Completed);
+    assert_eq!((scenario.execution.rest(), scenario.execution.usage().tokens()), (Rest::Over, 5));
+    assert!(matches!(scenario.refused(ended), Rejection::Refused(_)), "it is told once");
+}
+
+#[test]
+fn a_child_that_goes_on_after_its_parent_is_none_of_what_that_owes() {
+    let detached = "nodes: { k: { graph: g, spawn: { on_cancel: detach } }, a: { task: t, next: { to: z } }, z: { end: { output: 7 } } }";
+    let mut scenario = given(detached);
+    scenario.starts(json!({}));
+    let child = scenario.starts_children()[0];
+    scenario.completes("a").then_gives(json!(7));
+    assert_eq!(scenario.execution.rest(), Rest::Over);
+    let ended = Command::ChildEnded { child, ending: done(&json!(1)), used: Spent::default() };
+    assert!(matches!(scenario.refused(ended), Rejection::Refused(_)));
+}
+
+#[test]
+fn a_parent_that_only_waits_for_children_rests() {
+    let mut scenario = given("nodes: { k: { graph: g } }");
+    scenario.starts(json!({}));
+    assert_eq!(scenario.execution.rest(), Rest::Owes, "the child is to be started");
+    scenario.starts_children();
+    assert_eq!(scenario.execution.rest(), Rest::Command, "the child tells by itself that it has ended");
+}
+
+#[test]
+fn a_child_that_has_ended_owes_its_parent_that_it_has() {
+    let mut scenario = given("nodes: { a: { task: t } }");
+    let parent = ParentLink {
+        parent_id: "step".to_owned(),
+        parent_type: ParentType::StepExecution,
+        execution: Some(ExecutionId::from_bytes([1; 20])),
+        depth: 1,
+        share: Share::default(),
+    };
+    let request = StartRequest { parent: Some(parent), ..scenario.request(&json!({})) };
+    scenario.when(Command::Create(Box::new(request)));
+    let told = || Command::AfterEnd(Box::new(AfterEnd::ParentTold));
+    assert!(matches!(scenario.refused(told()), Rejection::Refused(_)), "it goes on still");
+    scenario.gives("a", json!(1)).is(ExecutionState::Completed);
+    assert_eq!(scenario.execution.rest(), Rest::Owes);
+    scenario.when(told()).records("parent_told");
+    assert_eq!(scenario.execution.rest(), Rest::Over);
+    assert!(matches!(scenario.refused(told()), Rejection::Refused(_)), "it is on record once");
 }

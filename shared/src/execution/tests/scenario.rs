@@ -175,7 +175,8 @@ impl Scenario {
         let runs = execution.state() == ExecutionState::Running;
         let hears = runs || (execution.waits_on_steps && execution.state() != ExecutionState::Paused);
         let rest = match execution.next_deadline() {
-            _ if execution.owed_attempt().is_some() => Rest::Owes,
+            _ if execution.owed_attempt().is_some() || execution.owes_its_parent() => Rest::Owes,
+            _ if execution.state().is_terminal() && !execution.cancelled_children().is_empty() => Rest::Owes,
             _ if execution.state().is_terminal() => {
                 execution.owed_callback().and_then(|callback| callback.due()).map_or(Rest::Over, Rest::Until)
             }
@@ -183,7 +184,7 @@ impl Scenario {
             _ if !execution.owed_children(&self.graph).is_empty() => Rest::Owes,
             _ if !execution.owed_permits().is_empty() => Rest::Owes,
             _ if !execution.owed_messages().is_empty() => Rest::Owes,
-            _ if hears && execution.awaited_children().next().is_some() => Rest::Owes,
+            _ if hears && !execution.cancelled_children().is_empty() => Rest::Owes,
             Some(due) => Rest::Until(due),
             None => Rest::Command,
         };

@@ -62,6 +62,7 @@ proptest! {
             let fires = schedule.timing.fires_at(id, next);
             prop_assert!(next <= fires && fires < next.after(std::time::Duration::from_secs(jitter.into())));
             prop_assert_eq!(fires, schedule.timing.fires_at(id, next));
+            prop_assert!(fires < schedule.timing.next_after(next).unwrap(), "each is carried out before the next one has come");
         }
     }
 

@@ -179,6 +179,26 @@ fn a_pause_passes_over_nothing_that_is_to_be_carried_out_after_it() {
 }
 
 #[test]
+fn jitter_that_is_longer_than_the_interval_lets_nothing_be_missed() {
+    let schedule = schedule("every: 10s\njitter: 1h\ncatch_up: 10s\noverlap: allow_all");
+    let begin = at("2026-01-01T12:00:00Z");
+    let mut state = ScheduleState::new(begin);
+    let (mut now, mut started) = (begin, Vec::new());
+    while started.len() < 100 {
+        match state.turn(id(), &schedule, now) {
+            Turn::Start(firing) => {
+                state.started(&schedule, &firing, execution(firing.time), now);
+                started.push(firing.time);
+            }
+            Turn::Rest { at: Some(at), .. } => now = at,
+            other => panic!("{other:?} after {}", started.len()),
+        }
+    }
+    assert_eq!(state.counts.missed, 0);
+    assert!(started.windows(2).all(|pair| pair[1].since(pair[0]) == Duration::from_secs(10)));
+}
+
+#[test]
 fn what_waits_outlives_a_pause() {
     let mut world = World::new("overlap: buffer_one");
     world.at(10);

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use stepstream_coordinator::ports::{
-    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitCursor, PermitEnd, PermitRequest, Spent, StoreError,
-    TenantLimits,
+    AttemptRef, EndOf, Granted, PERMITS_AT_A_TIME, PermitAnswer, PermitCursor, PermitEnd, PermitRequest, Spent,
+    StoreError, TenantLimits,
 };
 use stepstream_shared::cost::Money;
 use stepstream_shared::event::{Need, Pace, PermitAsk, Place, Violation};
@@ -30,7 +30,12 @@ fn place(number: u64, key: &str, max: u32) -> PermitRequest {
         need: None,
         priority: Priority::Normal,
     };
-    PermitRequest { attempt: attempt(number), partition: PartitionId::of(execution(number), PARTITIONS), ask }
+    PermitRequest {
+        attempt: attempt(number),
+        partition: PartitionId::of(execution(number), PARTITIONS),
+        sequence: 5,
+        ask,
+    }
 }
 
 fn pace(number: u64, key: &str, max: u32, per_us: u64, burst: u32) -> PermitRequest {
@@ -100,13 +105,28 @@ pub async fn an_end_means_only_what_it_names(store: SharedStore) {
     let of = |number: u64, why: EndOf| PermitEnd { attempt: attempt(number), why };
     let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap().granted;
     settle(&store, &[], &[place(2, "k", 1)]).await;
-    assert_eq!(settle(&store, &[of(1, EndOf::Wait)], &[]).await, [0; 0], "it has its place and waits no more");
+    assert_eq!(settle(&store, &[of(1, EndOf::Wait(7))], &[]).await, [0; 0], "it has its place and waits no more");
     settle(&store, &[], &[place(1, "k", 1)]).await;
     assert_eq!(settle(&store, &[of(1, EndOf::Grant(first[0].grant))], &[]).await, [0; 0], "it was told again since");
     settle(&store, &[], &[place(3, "k", 1)]).await;
-    assert_eq!(settle(&store, &[of(2, EndOf::Wait)], &[]).await, [0; 0]);
+    assert_eq!(settle(&store, &[of(2, EndOf::Wait(7))], &[]).await, [0; 0]);
     assert_eq!(settle(&store, &[of(1, EndOf::Grant(first[0].grant + 1))], &[]).await, [3], "the one in front has gone");
     assert_eq!(settle(&store, &[of(99, EndOf::Attempt)], &[]).await, [0; 0], "nobody has heard of it");
+}
+
+pub async fn what_is_asked_later_outlives_the_end_of_an_earlier_wait(store: SharedStore) {
+    let as_of = |sequence, number| PermitRequest { sequence, ..place(number, "k", 1) };
+    let wait = |number, since| PermitEnd { attempt: attempt(number), why: EndOf::Wait(since) };
+    settle(&store, &[], &[place(1, "k", 1)]).await;
+    for number in [2, 3] {
+        settle(&store, &[], &[as_of(5, number)]).await;
+    }
+    // Whoever drives the second one now has asked again, and what an owner from before says comes afterwards.
+    settle(&store, &[], &[as_of(9, 2)]).await;
+    settle(&store, &[], &[as_of(4, 2)]).await;
+    assert_eq!(settle(&store, &[wait(2, 7), wait(3, 7)], &[]).await, [0; 0]);
+    assert_eq!(settle(&store, &[end(1)], &[]).await, [2], "it waits still");
+    assert_eq!(settle(&store, &[end(2)], &[]).await, [0; 0], "and the third does not");
 }
 
 pub async fn who_asks_and_stops_waiting_in_the_same_breath_waits(store: SharedStore) {
@@ -114,7 +134,7 @@ pub async fn who_asks_and_stops_waiting_in_the_same_breath_waits(store: SharedSt
     let of = |number: u64, why: EndOf| PermitEnd { attempt: attempt(number), why };
     let first = permits.settle_permits(&[], &[place(1, "k", 1)]).await.unwrap().granted;
     settle(&store, &[], &[place(2, "k", 1)]).await;
-    assert_eq!(settle(&store, &[of(2, EndOf::Wait)], &[place(2, "k", 1)]).await, [0; 0]);
+    assert_eq!(settle(&store, &[of(2, EndOf::Wait(7))], &[place(2, "k", 1)]).await, [0; 0]);
     let told = settle(&store, &[of(1, EndOf::Grant(first[0].grant))], &[place(1, "k", 1)]).await;
     assert_eq!(told, [1], "it is told again of what it was told in vain");
     assert_eq!(settle(&store, &[end(1)], &[place(1, "k", 1)]).await, [2], "an attempt that is over asks for nothing");
@@ -211,7 +231,7 @@ pub async fn standing_permits_are_read_page_by_page_for_the_partitions_asked_for
             seen.extend(page);
         }
         assert!(seen.is_sorted_by_key(|row| row.attempt.execution));
-        assert!(seen.iter().all(|row| row.grant.is_some() == granted));
+        assert!(seen.iter().all(|row| row.answer.is_some() == granted));
         assert_eq!(seen.len(), expected);
         waiting = seen;
     }
@@ -334,8 +354,42 @@ pub async fn an_attempt_that_the_days_budget_has_no_room_for_is_denied(store: Sh
     let [denied] = settled.denied.as_slice() else { panic!("{settled:?}") };
     assert_eq!((denied.limit, denied.current, denied.max), (Violation::CostLimit, 110, 100));
     assert_eq!((denied.on_limit, denied.attempt.execution), (OnLimit::Pause, execution(1)));
+    let again = store.permits().settle_permits(&[], &[need(1, 40)]).await.unwrap();
+    assert_eq!(again.denied, settled.denied, "who asks again is told again");
     a_day_has(&store, 1000).await;
     assert_eq!(settle(&store, &[], &[need(1, 40)]).await, [1], "it asks again when there is more");
+    assert_eq!(account(&store).await, (70, 60));
+}
+
+pub async fn a_denial_stands_until_its_wait_is_over_and_is_in_nobodys_way(store: SharedStore) {
+    a_day_has(&store, 100).await;
+    let both = |number, micros| PermitRequest {
+        ask: PermitAsk { need: need(number, micros).ask.need, ..place(number, "k", 1).ask },
+        ..place(number, "k", 1)
+    };
+    let denied = store.permits().settle_permits(&[], &[both(1, 140), need(2, 140)]).await.unwrap();
+    assert_eq!(denied.denied.len(), 2);
+    let settled = store.permits().settle_permits(&[], &[both(3, 40)]).await.unwrap();
+    assert_eq!((who(&settled.granted), settled.denied), (vec![3], vec![]), "it is said once");
+    let all: Vec<PartitionId> = (0..PARTITIONS).map(PartitionId).collect();
+    let standing = async |answered| {
+        let rows = store.permits().standing_permits(&all, answered, Duration::ZERO, None, 10).await.unwrap();
+        let mut rows: Vec<_> = rows.into_iter().map(|row| (row.attempt, row.answer)).collect();
+        rows.sort();
+        rows
+    };
+    let mut expected = vec![
+        (attempt(1), Some(PermitAnswer::Denied)),
+        (attempt(2), Some(PermitAnswer::Denied)),
+        (attempt(3), Some(PermitAnswer::Granted(1))),
+    ];
+    expected.sort();
+    assert_eq!(standing(true).await, expected);
+    assert_eq!(standing(false).await, []);
+    let paused = PermitEnd { attempt: attempt(1), why: EndOf::Wait(7) };
+    settle(&store, &[paused, end(2)], &[]).await;
+    assert_eq!(standing(true).await, [(attempt(3), Some(PermitAnswer::Granted(1)))]);
+    assert_eq!(account(&store).await, (0, 40), "nothing was set aside for them");
 }
 
 pub async fn what_executions_have_used_is_counted_once(store: SharedStore) {
