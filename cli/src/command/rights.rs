@@ -2,10 +2,9 @@
 
 use serde_json::json;
 use stepstream_coordinator::Service;
-use stepstream_coordinator::error::ServiceError;
 use stepstream_shared::data::Data;
 use stepstream_shared::event::EventData;
-use stepstream_shared::execution::MAX_DEPTH;
+use stepstream_shared::execution::children::MAX_DEPTH;
 use stepstream_shared::id::{ExecutionId, TenantId};
 
 use crate::exit::{Exit, Problem};
@@ -23,7 +22,7 @@ pub fn recorded(allow_process: bool) -> Result<Data, Problem> {
 pub async fn given(service: &Service, tenant: &TenantId, execution: ExecutionId) -> Result<bool, Problem> {
     let mut execution = execution;
     for _ in 0..=MAX_DEPTH {
-        let created = service.reader().first_event(tenant, execution).await.map_err(ServiceError::from)?;
+        let created = service.reader().first_event(tenant, execution).await?;
         let Some(EventData::ExecutionCreated { metadata, parent, .. }) = created else { return Ok(false) };
         match parent.and_then(|parent| parent.execution) {
             Some(parent) => execution = parent,
