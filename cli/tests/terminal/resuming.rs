@@ -78,6 +78,8 @@ fn what_a_family_was_allowed_needs_not_be_said_again_and_what_it_was_not_is_aske
         let mut run = vec!["run", "top.yaml", "--detach"];
         run.extend(allowed.then_some("--allow-process"));
         desk.expect(0, &run);
-        assert_eq!(states(&desk, exit), if allowed { vec!["Completed"] } else { vec![] });
+        // The child may have been started before the first process ended; then it is resumed by itself, too.
+        let states = states(&desk, exit);
+        assert!(states.is_empty() != allowed && states.iter().all(|state| state == "Completed"), "{states:?}");
     }
 }
