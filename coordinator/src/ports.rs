@@ -404,14 +404,9 @@ pub trait EventStore: ScheduleStore {
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError>;
 
-    /// The queue: background executions of these partitions that wait to be admitted, by (rank, execution), without those
-    /// of these tenants.
-    async fn queued(
-        &self,
-        partitions: &[PartitionId],
-        without: &[TenantId],
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError>;
+    /// The queue: background executions of these partitions that wait to be admitted. Of each tenant the first `each` by
+    /// (rank, execution), at most `limit` of all: every tenant's first before anybody's second.
+    async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError>;
 
     /// The outbox: executions of these partitions that owe something, ordered by id, above `after`.
     async fn outbox(

@@ -60,7 +60,7 @@ create table executions (
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_in_background on executions (tenant, created_at desc, execution desc) where mode is not null;
-create index executions_queued on executions (partition, queue_rank, execution) where queue_rank is not null;
+create index executions_queued on executions (tenant, queue_rank, execution, partition) where queue_rank is not null;
 
 -- Derived: what is to be driven. A row names an execution and never what is to be done, which is computed from its log; so
 -- an execution writes here when it begins or ends to owe something, not with every step.

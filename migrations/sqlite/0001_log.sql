@@ -55,7 +55,7 @@ create table executions (
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_in_background on executions (tenant, created_at desc, execution desc) where mode is not null;
-create index executions_queued on executions (partition, queue_rank, execution) where queue_rank is not null;
+create index executions_queued on executions (tenant, queue_rank, execution, partition) where queue_rank is not null;
 
 -- What is to be driven, now and at a moment: see the other schema.
 create table outbox (

@@ -11,6 +11,7 @@ pub mod data;
 pub mod error;
 pub mod event;
 pub mod execution;
+pub mod fairness;
 pub mod graph;
 pub mod id;
 pub mod schedule;

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use stepstream_coordinator::callback::CallbackOptions;
-use stepstream_coordinator::ports::{BackgroundFilter, EventStore};
+use stepstream_coordinator::ports::{BackgroundFilter, EventStore, TenantLimits};
 use stepstream_coordinator::reading::Loaded;
 use stepstream_coordinator::service::{Ask, Start};
 use stepstream_coordinator::store::MemoryStore;
@@ -22,6 +22,7 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::ErrorCategory;
 use stepstream_shared::event::Actor;
 use stepstream_shared::execution::{CallbackState, ExecutionState, Rest, Steering};
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_tests::harness::receiver::{Receiver, SECRET};
 use stepstream_worker::{Context, Failure, Worker};
@@ -339,9 +340,31 @@ async fn a_restart_admits_no_second_set() {
     second.end().await;
 }
 
-/// One look finds many of one tenant and another tenant's behind them: the first gets its half, and then the other.
+/// However many of one tenant's were there before: places are divided by weight, here all at the same moment.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_tenant_gets_no_more_than_its_half_by_one_look_while_another_waits() {
+async fn tenants_have_places_by_their_weights() {
+    let first = fixture(1).await;
+    let (double, single) = ("tenant_double".parse::<TenantId>().unwrap(), "tenant_single".parse::<TenantId>().unwrap());
+    let limits = TenantLimits { weight: Weight::new(2).unwrap(), ..TenantLimits::default() };
+    first.coordinator.service.set_tenant_limits(&double, limits).await.unwrap();
+    // Somebody else has the only place, so all others wait.
+    first.begin(LONG, json!({})).await;
+    first.until_running(&first.tenant, 1).await;
+    for tenant in [&single, &double] {
+        for _ in 0..20 {
+            first.try_begin_as(tenant, LONG, json!({})).await.unwrap();
+        }
+    }
+    let second = first.restart(7).await;
+    second.until_running(&double, 4).await;
+    second.until_running(&single, 2).await;
+    assert_eq!((second.running(&double).await, second.running(&single).await), (4, 2));
+    second.end().await;
+}
+
+/// One look finds many of one tenant and another tenant's behind them, and nobody else waits for what is left then.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_with_much_in_the_queue_leaves_another_its_place() {
     let first = fixture(1).await;
     let (many, one) = (first.tenant.clone(), "tenant_one".parse::<TenantId>().unwrap());
     first.begin(LONG, json!({})).await;

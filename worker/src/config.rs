@@ -10,8 +10,8 @@ use clap::builder::BoolishValueParser;
 use stepstream_runtime::artifact::ArtifactsUrl;
 use stepstream_runtime::telemetry::LogFormat;
 use stepstream_shared::artifact::{DEFAULT_INLINE_BYTES, inline_bytes};
-use stepstream_shared::id::TenantId;
 
+use crate::tenant::TenantShare;
 use crate::worker::{DEFAULT_QUEUE, MAX_SLOTS, check_queue};
 
 pub use http::{BadHttpArgs, HttpArgs};
@@ -26,9 +26,16 @@ pub struct WorkerArgs {
     #[arg(long, value_name = "URL", env = "STEPSTREAM_NATS", hide_env_values = true)]
     nats: Option<String>,
 
-    /// The tenant whose jobs are run
-    #[arg(long, value_name = "ID", env = "STEPSTREAM_TENANT", default_value = "tenant_default")]
-    pub tenant: TenantId,
+    /// A tenant whose jobs are run; may be given several times, or as a list with commas. Tenants share the slots by the
+    /// time that their attempts hold them, evenly or by weight: `--tenant tenant_a=3 --tenant tenant_b`
+    #[arg(
+        long = "tenant",
+        value_name = "ID[=WEIGHT]",
+        env = "STEPSTREAM_TENANT",
+        default_value = "tenant_default",
+        value_delimiter = ','
+    )]
+    pub tenants: Vec<TenantShare>,
 
     /// A queue to take jobs from; may be given several times, or as a list with commas
     #[arg(

@@ -29,11 +29,13 @@ pub mod config;
 pub mod context;
 pub mod failure;
 pub mod notes;
+mod pulling;
 pub mod registry;
 mod runner;
 mod running;
 pub mod serve;
 mod slots;
+mod tenant;
 #[cfg(test)]
 mod testing;
 mod worker;
@@ -44,4 +46,8 @@ pub use context::Context;
 pub use failure::Failure;
 pub use registry::{Registry, RegistryError};
 pub use runner::{RunError, Summary};
-pub use worker::{BuildError, DEFAULT_GRACE, DEFAULT_QUEUE, DEFAULT_SLOTS, Worker, WorkerBuilder};
+pub use stepstream_shared::fairness::Weight;
+pub use tenant::{TenantShare, TenantShareError};
+pub use worker::{
+    BuildError, DEFAULT_GRACE, DEFAULT_QUEUE, DEFAULT_SLOTS, MAX_QUEUES, MAX_TENANTS, Worker, WorkerBuilder,
+};

@@ -17,6 +17,7 @@ use stepstream_shared::event::Note;
 use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::{ClaimId, Job, Outcome, OutcomeResult, PROTOCOL};
 use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -25,13 +26,12 @@ use crate::artifacts::Artifacts;
 use crate::attempt::{self, CLEANUP, Departure, SignsOfLife, Verdict};
 use crate::context::{Context, Stop};
 use crate::failure::Failure;
+use crate::pulling::{Backoff, Pulling};
 use crate::registry::Registry;
 use crate::running::Running;
-use crate::slots::{Share, Slot, Slots};
+use crate::slots::{Slot, Slots};
+use crate::tenant::TenantShare;
 
-/// First and longest delay between tries when the bus does not take something.
-const RETRY_FIRST: Duration = Duration::from_millis(50);
-const RETRY_LONGEST: Duration = Duration::from_secs(5);
 /// How often an acknowledgement is tried: without one the job only comes again, and its second outcome is refused.
 const ACK_TRIES: u32 = 3;
 /// Deliveries of one job after which it is taken for the death of its workers and fails. Being handed back by a worker
@@ -67,8 +67,10 @@ pub enum RunError {
 pub(crate) struct Runner {
     pub(crate) bus: Arc<dyn WorkerBus>,
     pub(crate) registry: Registry,
-    pub(crate) tenant: TenantId,
+    /// Whose jobs are run, and what each gets of the slots in proportion to the others.
+    pub(crate) tenants: Vec<TenantShare>,
     pub(crate) name: Arc<str>,
+    /// Of every tenant.
     pub(crate) queues: Vec<QueueId>,
     pub(crate) slots: usize,
     pub(crate) grace: Duration,
@@ -78,7 +80,6 @@ pub(crate) struct Runner {
 struct Shared {
     bus: Arc<dyn WorkerBus>,
     registry: Registry,
-    tenant: TenantId,
     name: Arc<str>,
     artifacts: Option<Arc<Artifacts>>,
     running: Running,
@@ -97,13 +98,12 @@ struct Counts {
 
 impl Runner {
     pub(crate) async fn run(self, shutdown: Shutdown) -> Result<Summary, RunError> {
-        let Runner { bus, registry, tenant, name, queues, slots, grace, artifacts } = self;
+        let Runner { bus, registry, tenants, name, queues, slots, grace, artifacts } = self;
         let hand_back = CancellationToken::new();
         let now = CancellationToken::new();
         let shared = Arc::new(Shared {
             bus,
             registry,
-            tenant,
             name,
             artifacts,
             running: Running::default(),
@@ -112,23 +112,27 @@ impl Runner {
             counts: Counts::default(),
         });
         let attempts = TaskTracker::new();
-        let slots = Slots::new(slots, queues.len());
-        tracing::info!(worker = %shared.name, tenant = %shared.tenant, ?queues, "taking jobs");
+        let slots = Slots::new(slots, &tenants);
+        let served = tenants.iter().map(TenantShare::to_string).collect::<Vec<_>>().join(",");
+        tracing::info!(worker = %shared.name, tenants = served, ?queues, "taking jobs");
 
-        let mut pulls = tokio::task::JoinSet::new();
-        for queue in queues {
-            pulls.spawn(pull(Arc::clone(&shared), queue, slots.share(), attempts.clone(), shutdown.clone()));
+        let mut hints = JoinSet::new();
+        for TenantShare { tenant, .. } in tenants {
+            hints.spawn(listen(Arc::clone(&shared), tenant));
         }
-        let hints = tokio::spawn(listen(Arc::clone(&shared)));
-        let mut stopped_by = Ok(());
-        while let Some(ended) = pulls.join_next().await {
-            let ended = ended.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
-            if let Err(error) = ended {
-                // One queue that cannot be served ends the worker, but what runs is finished first.
+        let pulling = Pulling::new(Arc::clone(&shared.bus), slots, queues);
+        let begin = |tenant: &TenantId, delivery, slot| {
+            drop(attempts.spawn(serve(Arc::clone(&shared), tenant.clone(), delivery, slot)));
+        };
+        let stopped_by = tokio::select! {
+            biased;
+            () = shutdown.requested() => Ok(()),
+            ended = pulling.run(begin) => {
+                // A bus that cannot be served ends the worker, but what runs is finished first.
                 shutdown.request();
-                stopped_by = Err(error);
+                ended.map_err(RunError::Bus)
             }
-        }
+        };
 
         attempts.close();
         if !attempts.is_empty() {
@@ -149,7 +153,7 @@ impl Runner {
         }
         now.cancel();
         let _ = tokio::time::timeout(HAND_BACK, attempts.wait()).await;
-        hints.abort();
+        hints.abort_all();
 
         let summary = shared.counts.summary(attempts.len());
         tracing::info!(?summary, "stopped");
@@ -169,67 +173,15 @@ impl Counts {
     }
 }
 
-/// Takes the jobs of one queue until the worker stops.
-async fn pull(
-    shared: Arc<Shared>,
-    queue: QueueId,
-    mut share: Share,
-    attempts: TaskTracker,
-    shutdown: Shutdown,
-) -> Result<(), RunError> {
+/// Listens for the hints of one tenant. Missing some costs time only: their attempts end late and are refused.
+async fn listen(shared: Arc<Shared>, tenant: TenantId) {
     let mut delay = Backoff::new();
     loop {
-        let mut slots = tokio::select! {
-            biased;
-            () = shutdown.requested() => return Ok(()),
-            slots = share.take() => slots,
-        };
-        let jobs = tokio::select! {
-            biased;
-            () = shutdown.requested() => return Ok(()),
-            jobs = shared.bus.jobs(&queue, slots.count()) => jobs,
-            () = share.turn_over(slots.count()) => {
-                share.was_idle();
-                continue;
-            }
-        };
-        match jobs {
-            Ok(jobs) => {
-                delay = Backoff::new();
-                share.got(jobs.len());
-                for delivery in jobs {
-                    let slot = match slots.split() {
-                        Some(slot) => slot,
-                        // A bus that delivers more than it was asked for makes this queue wait, not run more at once.
-                        None => share.take().await,
-                    };
-                    attempts.spawn(serve(Arc::clone(&shared), delivery, slot));
-                }
-            }
-            Err(error @ BusError::TooOld { .. }) => return Err(RunError::Bus(error)),
-            Err(error) => {
-                drop(slots);
-                let pause = delay.next();
-                tracing::warn!(queue = %queue.name, %error, retry_in = ?pause, "no jobs from the bus");
-                tokio::select! {
-                    biased;
-                    () = shutdown.requested() => return Ok(()),
-                    () = tokio::time::sleep(pause) => {}
-                }
-            }
-        }
-    }
-}
-
-/// Listens for hints. Missing some costs time only: their attempts end late and are refused.
-async fn listen(shared: Arc<Shared>) {
-    let mut delay = Backoff::new();
-    loop {
-        match shared.bus.controls(&shared.tenant).await {
+        match shared.bus.controls(&tenant).await {
             Ok(mut hints) => {
                 while let Some(hint) = hints.next().await {
                     delay = Backoff::new();
-                    shared.running.hint(&hint);
+                    shared.running.hint(&tenant, &hint);
                 }
             }
             Err(error) => tracing::debug!(%error, "no hints from the bus"),
@@ -238,12 +190,13 @@ async fn listen(shared: Arc<Shared>) {
     }
 }
 
-/// Runs one delivery to its end: reported and acknowledged, or handed back.
-async fn serve(shared: Arc<Shared>, delivery: Delivery<Job>, slot: Slot) {
+/// Runs one delivery to its end: reported and acknowledged, or handed back. It came over a queue of `tenant`, whatever it
+/// says itself.
+async fn serve(shared: Arc<Shared>, tenant: TenantId, delivery: Delivery<Job>, slot: Slot) {
     let Delivery { message: job, deliveries, settle } = delivery;
     // Fresh for each delivery: a job that comes twice has two claims, and its log can tell them apart.
     let claim = random::claim_id();
-    let context = Context::new(job, shared.tenant.clone(), Arc::clone(&shared.name), shared.artifacts.clone());
+    let context = Context::new(job, tenant, Arc::clone(&shared.name), shared.artifacts.clone());
     if deliveries > 1 {
         tracing::info!(parent: context.span(), deliveries, "the job was delivered before");
     }
@@ -306,7 +259,7 @@ impl Held<'_> {
     }
 
     async fn send(&self, outcome: &Outcome) -> Result<(), BusError> {
-        self.shared.bus.report(&self.shared.tenant, self.context.job().partition, outcome).await.map(|_| ())
+        self.shared.bus.report(self.context.tenant(), self.context.job().partition, outcome).await.map(|_| ())
     }
 
     /// Repeats the outcome until the bus holds it. A copy of one that did arrive has the same deduplication id.
@@ -406,21 +359,6 @@ fn too_large(refused: &OutcomeResult, found: usize, limit: usize) -> OutcomeResu
         _ => Failure::invalid_output(what),
     };
     OutcomeResult::Failed { error: failure.into_error(), duration_us }
-}
-
-/// Doubling delays with chance in them, so that a fleet does not come back in step.
-struct Backoff(Duration);
-
-impl Backoff {
-    fn new() -> Self {
-        Backoff(RETRY_FIRST)
-    }
-
-    fn next(&mut self) -> Duration {
-        let delay = self.0;
-        self.0 = (self.0 * 2).min(RETRY_LONGEST);
-        delay.mul_f64(0.5 + random::chance() / 2.0)
-    }
 }
 
 #[cfg(test)]

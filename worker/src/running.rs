@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::{ClaimId, Control};
 
 use crate::context::{Context, Stop};
@@ -27,9 +28,10 @@ impl Running {
         Entry { running: self, claim }
     }
 
-    /// Tells every attempt that a hint means. A hint about an older attempt does not reach a newer one.
-    pub(crate) fn hint(&self, control: &Control) {
-        for context in self.lock().values() {
+    /// Tells every attempt that a hint means. A hint about an older attempt does not reach a newer one, and one of a tenant
+    /// reaches nobody else's.
+    pub(crate) fn hint(&self, tenant: &TenantId, control: &Control) {
+        for context in self.lock().values().filter(|context| context.tenant() == tenant) {
             let token = &context.job().token;
             let meant = match control {
                 Control::Cancel { execution } => token.execution == *execution,

@@ -13,6 +13,7 @@ use stepstream_runtime::telemetry::{self, Telemetry};
 use crate::artifacts::Artifacts;
 use crate::builtin::{self, Options};
 use crate::config::WorkerArgs;
+use crate::tenant::TenantShare;
 use crate::worker::Worker;
 
 /// A server or store cannot be reached.
@@ -58,9 +59,11 @@ async fn try_serve(args: WorkerArgs) -> Result<ExitCode, (u8, String)> {
     if let Some(store) = artifacts {
         worker = worker.artifacts(Artifacts::new(store).inline_bytes(args.inline_bytes));
     }
+    for TenantShare { tenant, weight } in &args.tenants {
+        worker = worker.tenant_with_weight(tenant.clone(), *weight);
+    }
     let worker = worker
         .bus(Arc::new(bus.clone()))
-        .tenant(args.tenant.clone())
         .queues(args.queues.clone())
         .slots(args.slots.get())
         .name(name)

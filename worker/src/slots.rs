@@ -1,121 +1,93 @@
-//! How many attempts run at once, and how the queues of a worker share that.
+//! How many attempts run at once, and whose turn the next one is.
 //!
-//! A pull takes exactly as many jobs as there are free slots: a job that waits inside one worker cannot run on another.
-//! A pull that waits on an empty queue holds its slots, so with several queues each asks for its share; one that waits
-//! while another queue could use the slots gives them back after its turn.
+//! A slot belongs to a tenant from the moment at which its attempt begins to the one at which it gives the slot back; that
+//! time is what the tenant is charged. Nobody has slots that are not used.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use stepstream_shared::fairness::FairShare;
+use stepstream_shared::id::TenantId;
+use tokio::sync::Notify;
+use tokio::time::Instant;
 
-/// How long an idle queue may keep slots that another queue waits for.
-const TURN: Duration = Duration::from_millis(250);
+use crate::tenant::TenantShare;
 
 /// The slots of a worker.
 pub(crate) struct Slots {
-    free: Arc<Semaphore>,
-    total: usize,
-    queues: usize,
-    /// Queues that wait for a slot.
-    waiting: AtomicUsize,
+    state: Mutex<State>,
+    /// A slot has become free. One task listens.
+    freed: Notify,
+    began: Instant,
 }
 
-/// The right to run some attempts. Dropping it frees the slots, on every path.
-pub(crate) struct Slot(OwnedSemaphorePermit);
+struct State {
+    free: usize,
+    share: FairShare<TenantId>,
+}
+
+/// The right to run an attempt. Dropping it frees the slot, on every path.
+pub(crate) struct Slot {
+    slots: Arc<Slots>,
+    tenant: TenantId,
+}
 
 impl Slots {
-    pub(crate) fn new(total: usize, queues: usize) -> Arc<Self> {
-        Arc::new(Slots {
-            free: Arc::new(Semaphore::new(total)),
-            total,
-            queues: queues.max(1),
-            waiting: AtomicUsize::new(0),
-        })
-    }
-
-    pub(crate) fn share(self: &Arc<Self>) -> Share {
-        Share { slots: Arc::clone(self), want: self.total.div_ceil(self.queues) }
-    }
-}
-
-/// One queue's view of the slots.
-pub(crate) struct Share {
-    slots: Arc<Slots>,
-    /// How many to ask for: grows while the queue fills what it asked for, shrinks when it sits on idle slots.
-    want: usize,
-}
-
-impl Share {
-    /// Waits for a slot and takes what else is free, up to this queue's share.
-    pub(crate) async fn take(&self) -> Slot {
-        let free = Arc::clone(&self.slots.free);
-        let mut first = match Arc::clone(&free).try_acquire_owned() {
-            Ok(first) => first,
-            Err(_) => {
-                let _waiting = Waiting::new(&self.slots.waiting);
-                Arc::clone(&free).acquire_owned().await.expect("nobody closes this semaphore")
-            }
-        };
-        let more = (self.want - 1).min(free.available_permits());
-        // Another queue may have been quicker; then one slot is what there is.
-        if more > 0
-            && let Ok(more) = free.try_acquire_many_owned(u32::try_from(more).unwrap_or(u32::MAX))
-        {
-            first.merge(more);
+    pub(crate) fn new(total: usize, tenants: &[TenantShare]) -> Arc<Self> {
+        let mut share = FairShare::new();
+        for TenantShare { tenant, weight } in tenants {
+            share.weigh(tenant, *weight, Duration::ZERO);
         }
-        Slot(first)
+        Arc::new(Slots { state: Mutex::new(State { free: total, share }), freed: Notify::new(), began: Instant::now() })
     }
 
-    /// Ends when a queue that holds `held` slots idly should give them back. Never, where no other queue is.
-    pub(crate) async fn turn_over(&self, held: usize) {
-        if self.slots.queues == 1 {
-            return std::future::pending().await;
-        }
-        loop {
-            tokio::time::sleep(TURN).await;
-            // The last slot is worth keeping while there is one for every queue: it is what makes a quiet queue quick.
-            let spare = held > 1 || self.slots.total < self.slots.queues;
-            if spare && self.slots.waiting.load(Ordering::Relaxed) > 0 {
-                return;
-            }
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing that can panic happens under the lock.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn free(&self) -> usize {
+        self.lock().free
+    }
+
+    /// Waits until there is a free slot. For one task only.
+    pub(crate) async fn until_free(&self) {
+        while self.free() == 0 {
+            self.freed.notified().await;
         }
     }
 
-    pub(crate) fn was_idle(&mut self) {
-        self.want = 1;
+    /// A slot for this tenant, if one is free.
+    pub(crate) fn take(self: &Arc<Self>, tenant: &TenantId) -> Option<Slot> {
+        let mut state = self.lock();
+        state.free = state.free.checked_sub(1)?;
+        state.share.begins(tenant, self.began.elapsed());
+        Some(Slot { slots: Arc::clone(self), tenant: tenant.clone() })
     }
 
-    pub(crate) fn got(&mut self, jobs: usize) {
-        if jobs >= self.want {
-            self.want = (self.want * 2).min(self.slots.total);
-        }
-    }
-}
-
-impl Slot {
-    pub(crate) fn count(&self) -> usize {
-        self.0.num_permits()
+    /// Says whether a tenant has more jobs, as far as is known.
+    pub(crate) fn wants(&self, tenant: &TenantId, wants: bool) {
+        self.lock().share.wants(tenant, wants, self.began.elapsed());
     }
 
-    /// One slot out of these; `None` when there is none left.
-    pub(crate) fn split(&mut self) -> Option<Slot> {
-        self.0.split(1).map(Slot)
+    /// These tenants in the order in which they are to be served.
+    pub(crate) fn order(&self, among: impl IntoIterator<Item = TenantId>) -> Vec<TenantId> {
+        self.lock().share.order(among, self.began.elapsed())
     }
-}
 
-struct Waiting<'a>(&'a AtomicUsize);
-
-impl<'a> Waiting<'a> {
-    fn new(count: &'a AtomicUsize) -> Self {
-        count.fetch_add(1, Ordering::Relaxed);
-        Waiting(count)
+    /// How many of the free slots are for `tenant`, where all of `among` have enough jobs.
+    pub(crate) fn share(&self, tenant: &TenantId, among: &[TenantId], free: usize) -> usize {
+        self.lock().share.share(tenant, among, free, self.began.elapsed())
     }
 }
 
-impl Drop for Waiting<'_> {
+impl Drop for Slot {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        let slots = &self.slots;
+        let mut state = slots.lock();
+        state.free += 1;
+        state.share.ends(&self.tenant, slots.began.elapsed());
+        drop(state);
+        slots.freed.notify_one();
     }
 }

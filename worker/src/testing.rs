@@ -62,7 +62,7 @@ pub(crate) enum Told {
 }
 
 pub(crate) struct FakeBus {
-    jobs: Mutex<HashMap<String, VecDeque<Job>>>,
+    jobs: Mutex<HashMap<QueueId, VecDeque<Job>>>,
     told: Mutex<Vec<Told>>,
     changed: Notify,
     controls: broadcast::Sender<Control>,
@@ -76,6 +76,8 @@ pub(crate) struct FakeBus {
     /// Nothing but outcomes is remembered: for counting only.
     pub(crate) forgetful: AtomicBool,
     pub(crate) acked: AtomicU64,
+    /// How often it was looked whether a job is there.
+    pub(crate) looks: AtomicU64,
 }
 
 impl FakeBus {
@@ -95,12 +97,34 @@ impl FakeBus {
             deliveries: AtomicU64::new(1),
             forgetful: AtomicBool::new(false),
             acked: AtomicU64::new(0),
+            looks: AtomicU64::new(0),
         })
     }
 
     pub(crate) fn offer(&self, job: Job) {
-        self.jobs.lock().unwrap().entry(job.queue.clone()).or_default().push_back(job);
+        let queue = QueueId { tenant: job.tenant.clone(), name: job.queue.clone() };
+        self.offer_in(queue, job);
+    }
+
+    /// Offers a job in whichever queue, whatever it says itself.
+    pub(crate) fn offer_in(&self, queue: QueueId, job: Job) {
+        self.jobs.lock().unwrap().entry(queue).or_default().push_back(job);
         self.changed.notify_waiters();
+    }
+
+    fn take_now(self: &Arc<Self>, queue: &QueueId, max: usize) -> Vec<Delivery<Job>> {
+        let taken: Vec<Job> = {
+            let mut jobs = self.jobs.lock().unwrap();
+            let waiting = jobs.entry(queue.clone()).or_default();
+            let take = max.min(waiting.len());
+            waiting.drain(..take).collect()
+        };
+        let deliver = |message: Job| {
+            let settle = Box::new(FakeSettle { bus: Arc::clone(self), number: message.token.ordinal });
+            let deliveries = self.deliveries.load(Ordering::SeqCst);
+            Delivery { message, deliveries, settle: settle as Box<dyn Settle> }
+        };
+        taken.into_iter().map(deliver).collect()
     }
 
     pub(crate) fn waiting(&self) -> usize {
@@ -199,25 +223,17 @@ impl WorkerBus for Side {
             let changed = self.0.changed.notified();
             tokio::pin!(changed);
             changed.as_mut().enable();
-            let taken: Vec<Job> = {
-                let mut jobs = self.0.jobs.lock().unwrap();
-                let waiting = jobs.entry(queue.name.clone()).or_default();
-                let take = max.min(waiting.len());
-                waiting.drain(..take).collect()
-            };
+            let taken = self.0.take_now(queue, max);
             if !taken.is_empty() {
-                let deliver = |message: Job| {
-                    let settle = Box::new(FakeSettle { bus: Arc::clone(&self.0), number: message.token.ordinal });
-                    Delivery {
-                        message,
-                        deliveries: self.0.deliveries.load(Ordering::SeqCst),
-                        settle: settle as Box<dyn Settle>,
-                    }
-                };
-                return Ok(taken.into_iter().map(deliver).collect());
+                return Ok(taken);
             }
             changed.await;
         }
+    }
+
+    async fn jobs_now(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
+        self.0.looks.fetch_add(1, Ordering::Relaxed);
+        Ok(self.0.take_now(queue, max))
     }
 
     async fn report(&self, _: &TenantId, partition: PartitionId, outcome: &Outcome) -> Result<Published, BusError> {

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stepstream_runtime::bus::{QueueId, WorkerBus};
 use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::TenantId;
 
 use crate::artifacts::Artifacts;
@@ -16,11 +17,16 @@ use crate::context::Context;
 use crate::failure::Failure;
 use crate::registry::{Registry, RegistryError};
 use crate::runner::{RunError, Runner, Summary};
+use crate::tenant::TenantShare;
 
 /// Attempts at once, unless said otherwise: enough for work that waits, not too much for work that computes.
 pub const DEFAULT_SLOTS: usize = 16;
 /// Most attempts at once: beyond this, run more workers.
 pub(crate) const MAX_SLOTS: usize = 4096;
+/// Most tenants of one worker.
+pub const MAX_TENANTS: usize = 64;
+/// Most queues of one worker, over all its tenants: each is asked for jobs.
+pub const MAX_QUEUES: usize = 1024;
 /// The queue of a worker that names none.
 pub const DEFAULT_QUEUE: &str = "default";
 /// Longest name of a queue; it travels in every subject.
@@ -40,6 +46,12 @@ pub enum BuildError {
     Queue(String),
     #[error("a worker has 1 to {MAX_SLOTS} slots, not {0}")]
     Slots(usize),
+    #[error("a worker serves at most {MAX_TENANTS} tenants, not {0}; start another worker for the others")]
+    Tenants(usize),
+    #[error("{0} is named twice; a worker serves each tenant once, with one weight")]
+    TenantTwice(TenantId),
+    #[error("a worker asks at most {MAX_QUEUES} queues, those of all its tenants together, not {0}")]
+    Queues(usize),
     #[error(transparent)]
     Registry(#[from] RegistryError),
 }
@@ -60,7 +72,7 @@ impl Worker {
 pub struct WorkerBuilder {
     bus: Option<Arc<dyn WorkerBus>>,
     registry: Registry,
-    tenant: Option<TenantId>,
+    tenants: Vec<TenantShare>,
     name: Option<String>,
     queues: Vec<String>,
     slots: Option<usize>,
@@ -74,9 +86,17 @@ impl WorkerBuilder {
         self
     }
 
-    /// The default tenant, unless said otherwise.
-    pub fn tenant(mut self, tenant: TenantId) -> Self {
-        self.tenant = Some(tenant);
+    /// Serves this tenant, beside those that were named before; the default tenant, unless any is named. Several share the
+    /// slots evenly, see [`Self::tenant_with_weight`].
+    pub fn tenant(self, tenant: TenantId) -> Self {
+        self.tenant_with_weight(tenant, Weight::ONE)
+    }
+
+    /// Serves this tenant with a share of the slots: while several tenants have more jobs than there are slots, the time
+    /// that their attempts hold slots is as their weights, as it is measured and however long attempts take. A share that
+    /// its tenant does not use is used by the others.
+    pub fn tenant_with_weight(mut self, tenant: TenantId, weight: Weight) -> Self {
+        self.tenants.push(TenantShare { tenant, weight });
         self
     }
 
@@ -147,18 +167,30 @@ impl WorkerBuilder {
         }
         names.sort();
         names.dedup();
-        let tenant = self.tenant.unwrap_or_else(TenantId::default_tenant);
-        let queues = names
-            .into_iter()
-            .map(|name| {
-                check_queue(&name)?;
-                Ok(QueueId { tenant: tenant.clone(), name })
-            })
-            .collect::<Result<_, BuildError>>()?;
+        let mut tenants = self.tenants;
+        if tenants.is_empty() {
+            tenants.push(TenantShare { tenant: TenantId::default_tenant(), weight: Weight::ONE });
+        }
+        tenants.sort_by(|one, other| one.tenant.cmp(&other.tenant));
+        if let Some(twice) = tenants.windows(2).find(|pair| pair[0].tenant == pair[1].tenant) {
+            return Err(BuildError::TenantTwice(twice[0].tenant.clone()));
+        }
+        if tenants.len() > MAX_TENANTS {
+            return Err(BuildError::Tenants(tenants.len()));
+        }
+        if tenants.len() * names.len() > MAX_QUEUES {
+            return Err(BuildError::Queues(tenants.len() * names.len()));
+        }
+        names.iter().try_for_each(|name| check_queue(name))?;
+        let of = |tenant: &TenantShare| {
+            let tenant = tenant.tenant.clone();
+            names.iter().map(move |name| QueueId { tenant: tenant.clone(), name: name.clone() })
+        };
+        let queues = tenants.iter().flat_map(of).collect();
         Ok(Worker(Runner {
             bus,
             registry: self.registry,
-            tenant,
+            tenants,
             name: self.name.unwrap_or_else(|| format!("worker-{}", std::process::id())).into(),
             queues,
             slots,

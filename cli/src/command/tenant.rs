@@ -13,7 +13,8 @@ use crate::output;
 use crate::target::{Place, Target, TargetArgs};
 
 /// The limits there are, as they are written.
-const NAMES: [&str; 5] = ["max_concurrent_executions", "cost_usd_per_day", "tokens_per_day", "warn_at", "on_limit"];
+const NAMES: [&str; 6] =
+    ["max_concurrent_executions", "cost_usd_per_day", "tokens_per_day", "warn_at", "on_limit", "weight"];
 
 #[derive(Debug, Args)]
 pub struct TenantArgs {
@@ -37,11 +38,14 @@ Limits:
   tokens_per_day=N              tokens from midnight to midnight in UTC
   warn_at=PERCENT               of a day's budget (80)
   on_limit=WHAT                 stop, pause, approve or fail_step, where the day's budget is used up (stop)
+  weight=N                      its share of the places of background executions, in proportion to other
+                                tenants that have some queued, 1 to 1000 (1)
 
 Examples:
   stepstream tenant limits
   stepstream tenant limits --set cost_usd_per_day=50.00 --set on_limit=pause
   stepstream tenant limits --set cost_usd_per_day=          not limited any more
+  stepstream tenant limits --tenant tenant_a --set weight=3
 
 What a step may need at most (`reserve`) is set aside before it runs, so that any number of steps at
 once stays inside the day's budget. Executions that began before their tenant had limits stay without.")]
@@ -135,7 +139,10 @@ async fn embedded_limits(here: &Embedded, place: &Place, set: &[(String, String)
 }
 
 fn as_json(limits: &TenantLimits) -> Result<Value, Problem> {
-    serde_json::to_value(limits).map_err(|error| Problem::new(Exit::Refused, error.to_string()))
+    let mut shown = serde_json::to_value(limits).map_err(|error| Problem::new(Exit::Refused, error.to_string()))?;
+    // Left out where it is stored, shown as by a server.
+    shown["weight"] = json!(limits.weight);
+    Ok(shown)
 }
 
 /// The limits with what was set: money and words are text, everything else is a number.

@@ -120,13 +120,8 @@ impl EventStore for WatchedStore {
         self.store.list_background(tenant, filter, after, limit).await
     }
 
-    async fn queued(
-        &self,
-        partitions: &[PartitionId],
-        without: &[TenantId],
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.store.queued(partitions, without, limit).await
+    async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        self.store.queued(partitions, each, limit).await
     }
 
     async fn outbox(

@@ -4,6 +4,7 @@ use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use stepstream_shared::cost::Money;
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::graph::OnLimit;
 use utoipa::ToSchema;
 
@@ -38,6 +39,10 @@ pub(super) struct Limits {
     #[serde(default)]
     #[schema(value_type = String, example = "stop")]
     on_limit: OnLimit,
+    /// Its share of the places of background executions, in proportion to other tenants that have some queued.
+    #[serde(default)]
+    #[schema(value_type = u32, minimum = 1, maximum = 1000, default = 1)]
+    weight: Weight,
 }
 
 const fn eighty() -> u32 {
@@ -46,15 +51,16 @@ const fn eighty() -> u32 {
 
 impl From<TenantLimits> for Limits {
     fn from(limits: TenantLimits) -> Self {
-        let TenantLimits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit } = limits;
-        Limits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit }
+        let TenantLimits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit, weight } =
+            limits;
+        Limits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit, weight }
     }
 }
 
 impl From<Limits> for TenantLimits {
     fn from(limits: Limits) -> Self {
-        let Limits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit } = limits;
-        TenantLimits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit }
+        let Limits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit, weight } = limits;
+        TenantLimits { max_concurrent_executions, cost_usd_per_day, tokens_per_day, warn_at, on_limit, weight }
     }
 }
 

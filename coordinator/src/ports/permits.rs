@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use stepstream_shared::event::PermitAsk;
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
@@ -133,6 +134,9 @@ pub trait PermitStore: Send + Sync {
     async fn record_spent(&self, spent: &[Spent]) -> Result<Vec<Crossed>, StoreError>;
 
     async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError>;
+
+    /// The weights of those of these tenants that have limits; the others' is 1.
+    async fn tenant_weights(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Weight)>, StoreError>;
 
     async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError>;
 

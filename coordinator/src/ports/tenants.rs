@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use stepstream_shared::cost::Money;
 use stepstream_shared::event::Violation;
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::graph::OnLimit;
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::day_name;
@@ -27,6 +28,9 @@ pub struct TenantLimits {
     /// What becomes of an execution that finds the day's budget used up.
     #[serde(default)]
     pub on_limit: OnLimit,
+    /// What it gets of what tenants share, in proportion to the others.
+    #[serde(default, skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
 }
 
 const fn eighty() -> u32 {
@@ -41,6 +45,7 @@ impl Default for TenantLimits {
             tokens_per_day: None,
             warn_at: eighty(),
             on_limit: OnLimit::default(),
+            weight: Weight::ONE,
         }
     }
 }

@@ -281,20 +281,23 @@ impl EventStore for MemoryStore {
         Ok(rows.into_iter().take(limit as usize).cloned().collect())
     }
 
-    async fn queued(
-        &self,
-        partitions: &[PartitionId],
-        without: &[TenantId],
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
+    async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let kept = self.kept();
         let rank = |row: &Listed| row.summary.background.and_then(|of| of.rank);
-        let wanted = |row: &&Listed| {
-            rank(row).is_some() && partitions.contains(&row.partition) && !without.contains(&row.tenant)
-        };
+        let wanted = |row: &&Listed| rank(row).is_some() && partitions.contains(&row.partition);
         let mut rows: Vec<&Listed> = kept.list.values().filter(wanted).collect();
         rows.sort_by_key(|row| (rank(row), row.execution));
-        Ok(rows.into_iter().take(limit as usize).cloned().collect())
+        let mut places: BTreeMap<&TenantId, u32> = BTreeMap::new();
+        let mut placed = |row| {
+            let Listed { tenant, .. } = row;
+            let place = places.entry(tenant).or_default();
+            *place += 1;
+            (*place, row)
+        };
+        let mut rows: Vec<(u32, &Listed)> = rows.into_iter().map(&mut placed).collect();
+        rows.retain(|(place, _)| *place <= each);
+        rows.sort_by_key(|(place, _)| *place); // Stable: by rank in each place.
+        Ok(rows.into_iter().take(limit as usize).map(|(_, row)| row.clone()).collect())
     }
 
     async fn outbox(

@@ -157,13 +157,8 @@ impl EventStore for PostgresStore {
         patiently(list::background(&self.pool, tenant, filter, after, limit)).await
     }
 
-    async fn queued(
-        &self,
-        partitions: &[PartitionId],
-        without: &[TenantId],
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        patiently(list::queued(&self.pool, partitions, without, limit)).await
+    async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        patiently(list::queued(&self.pool, partitions, each, limit)).await
     }
 
     async fn outbox(

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use bytes::Bytes;
 use stepstream_shared::background::{BackgroundMode, BackgroundStatus};
 use stepstream_shared::cost::Money;
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::{ExecutionId, ID_BYTES, Id, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
 
@@ -342,6 +343,12 @@ pub(super) fn keys(found: Vec<(String, String, i64, i64)>) -> Result<BTreeMap<Ke
 
 pub(super) fn limits(text: &str) -> Result<TenantLimits, StoreError> {
     serde_json::from_str(text).map_err(|error| corrupt(format!("the limits of a tenant: {error}")))
+}
+
+/// tenant, limits.
+pub(super) fn weight(row: (String, String)) -> Result<(TenantId, Weight), StoreError> {
+    let (of, text) = row;
+    Ok((tenant(&of)?, limits(&text)?.weight))
 }
 
 pub(super) fn limits_text(limits: &TenantLimits) -> Result<String, StoreError> {

@@ -124,13 +124,8 @@ impl EventStore for SqliteStore {
         self.session.list_background(tenant, filter, after, limit).await
     }
 
-    async fn queued(
-        &self,
-        partitions: &[PartitionId],
-        without: &[TenantId],
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.session.queued(partitions, without, limit).await
+    async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        self.session.queued(partitions, each, limit).await
     }
 
     async fn outbox(

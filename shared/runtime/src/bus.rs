@@ -162,6 +162,11 @@ pub trait WorkerBus: Send + Sync + 'static {
     /// [`CoordinatorBus::outcomes`]. A queue that nobody has declared yet is waited for.
     async fn jobs(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError>;
 
+    /// Takes up to `max` jobs of one queue that are there, most urgent first; none when it is empty, or when nobody has
+    /// declared it yet. Cancel-safe like [`Self::jobs`], and served before those who wait there. For who has several
+    /// queues and one slot: it costs as much as a look at each priority, so it is not for asking in a circle.
+    async fn jobs_now(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError>;
+
     /// Reports an outcome and waits until the bus holds it.
     async fn report(&self, tenant: &TenantId, partition: PartitionId, outcome: &Outcome)
     -> Result<Published, BusError>;

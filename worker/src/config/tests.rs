@@ -21,6 +21,15 @@ fn queues_repeat_and_come_in_lists() {
 }
 
 #[test]
+fn tenants_repeat_come_in_lists_and_have_weights() {
+    let args = parse(&["--tenant", "tenant_a=3,tenant_b", "--tenant", "tenant_c=1000"]).unwrap();
+    let shown: Vec<String> = args.tenants.iter().map(ToString::to_string).collect();
+    assert_eq!(shown, ["tenant_a=3", "tenant_b", "tenant_c=1000"]);
+    let default = parse(&[]).unwrap().tenants;
+    assert_eq!((default.len(), default[0].to_string().as_str()), (1, "tenant_default"));
+}
+
+#[test]
 fn what_cannot_be_is_refused_at_once() {
     for wrong in [
         ["--queue", "a.b"],
@@ -32,6 +41,11 @@ fn what_cannot_be_is_refused_at_once() {
         ["--grace", "25h"],
         ["--grace", "99999999999999999999s"],
         ["--tenant", "default"],
+        ["--tenant", "tenant_a="],
+        ["--tenant", "tenant_a=0"],
+        ["--tenant", "tenant_a=1001"],
+        ["--tenant", "tenant_a=2=3"],
+        ["--tenant", "tenant_a,"],
         ["--log-format", "xml"],
     ] {
         assert!(parse(&wrong).is_err(), "{wrong:?}");

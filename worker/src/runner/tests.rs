@@ -5,6 +5,7 @@ mod notes;
 mod outcome;
 mod pull;
 mod signs;
+mod tenants;
 
 use std::sync::Arc;
 use std::time::Duration;

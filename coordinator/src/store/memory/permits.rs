@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use stepstream_runtime::clock::Clock;
 use stepstream_shared::event::PermitAsk;
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
@@ -259,6 +260,12 @@ impl PermitStore for MemoryStore {
     async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError> {
         let tables = self.permits.lock().await;
         Ok(tables.tenants.get(tenant).map(|tenant| tenant.account.limits.clone()).unwrap_or_default())
+    }
+
+    async fn tenant_weights(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Weight)>, StoreError> {
+        let tables = self.permits.lock().await;
+        let weight = |tenant: &TenantId| Some((tenant.clone(), tables.tenants.get(tenant)?.account.limits.weight));
+        Ok(tenants.iter().filter_map(weight).collect())
     }
 
     async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError> {

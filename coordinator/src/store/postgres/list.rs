@@ -87,21 +87,29 @@ pub(super) async fn background(
 pub(super) async fn queued(
     pool: &PgPool,
     partitions: &[PartitionId],
-    without: &[TenantId],
+    each: u32,
     limit: u32,
 ) -> Result<Vec<Listed>, StoreError> {
-    // A walk along the index in each partition, which ends after a page.
+    // One step along the index for each tenant that has something queued, and a walk along its part of it.
     let found: Vec<ListRow> = sqlx::query_as(concat!(
-        "select ",
+        "with recursive who (tenant) as (
+             (select tenant from executions where queue_rank is not null order by tenant limit 1)
+             union all
+             select next.tenant from who cross join lateral (
+                 select tenant from executions where queue_rank is not null and tenant > who.tenant
+                 order by tenant limit 1) next
+         )
+         select ",
         rows::list_columns!(),
-        " from (select row.* from unnest($1::int8[]) as wanted(partition) cross join lateral (
-             select * from executions e
-             where e.partition = wanted.partition and e.queue_rank is not null and e.tenant <> all ($2::text[])
-             order by e.queue_rank, e.execution limit $3) row) rows
-          order by queue_rank, execution limit $3"
+        " from (select row.*, row_number() over (partition by row.tenant order by row.queue_rank, row.execution) as place
+                from who cross join lateral (
+                    select * from executions e
+                    where e.tenant = who.tenant and e.queue_rank is not null and e.partition = any ($1::int8[])
+                    order by e.queue_rank, e.execution limit $2) row) rows
+          order by place, queue_rank, execution limit $3"
     ))
     .bind(partitions.iter().map(|partition| i64::from(partition.0)).bind_iter())
-    .bind(without.iter().map(TenantId::as_str).bind_iter())
+    .bind(i64::from(each))
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await

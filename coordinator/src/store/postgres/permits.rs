@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use sqlx::postgres::PgBindIterExt;
 use sqlx::{PgConnection, PgPool};
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::{PostgresStore, failure, patiently};
@@ -402,6 +403,18 @@ impl PermitStore for PostgresStore {
                 .await
                 .map_err(failure::reading)?;
             found.map_or_else(|| Ok(TenantLimits::default()), |text| rows::limits(&text))
+        })
+        .await
+    }
+
+    async fn tenant_weights(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Weight)>, StoreError> {
+        patiently(async {
+            let found = sqlx::query_as("select tenant, limits from tenants where tenant = any ($1::text[])")
+                .bind(tenants.iter().map(TenantId::as_str).bind_iter())
+                .fetch_all(&self.pool)
+                .await
+                .map_err(failure::reading)?;
+            rows::collect(found, rows::weight)
         })
         .await
     }

@@ -83,22 +83,32 @@ impl Session {
     pub(super) async fn queued(
         &self,
         partitions: &[PartitionId],
-        without: &[TenantId],
+        each: u32,
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError> {
-        // Lists of any length as one value: the text stays the same.
+        // A list of any length as one value: the text stays the same.
         let partitions: Vec<u16> = partitions.iter().map(|partition| partition.0).collect();
-        let without: Vec<&str> = without.iter().map(TenantId::as_str).collect();
+        // One step along the index for each tenant that has something queued, and a walk along its part of it.
         let found: Vec<ListRow> = sqlx::query_as(concat!(
-            "select ",
+            "with recursive who (tenant) as (
+                 select min(tenant) from executions where queue_rank is not null
+                 union all
+                 select (select min(tenant) from executions where queue_rank is not null and tenant > who.tenant)
+                 from who where who.tenant is not null
+             )
+             select ",
             rows::list_columns!(),
-            " from executions
-              where queue_rank is not null and partition in (select value from json_each(?1))
-                and tenant not in (select value from json_each(?2))
-              order by queue_rank, execution limit ?3"
+            " from (select e.*, row_number() over (partition by e.tenant order by e.queue_rank, e.execution) as place
+                    from who cross join executions e
+                    where e.execution in (
+                        select x.execution from executions x
+                        where x.tenant = who.tenant and x.queue_rank is not null
+                          and x.partition in (select value from json_each(?1))
+                        order by x.queue_rank, x.execution limit ?2))
+              order by place, queue_rank, execution limit ?3"
         ))
         .bind(serde_json::json!(partitions).to_string())
-        .bind(serde_json::json!(without).to_string())
+        .bind(i64::from(each))
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await

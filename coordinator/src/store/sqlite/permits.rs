@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use sqlx::{AssertSqlSafe, SqliteConnection};
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::SqliteStore;
@@ -319,6 +320,17 @@ impl PermitStore for SqliteStore {
             .await
             .map_err(|error| self.session.failure(error))?;
         found.map_or_else(|| Ok(TenantLimits::default()), |text| rows::limits(&text))
+    }
+
+    async fn tenant_weights(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Weight)>, StoreError> {
+        let tenants: Vec<&str> = tenants.iter().map(TenantId::as_str).collect();
+        let sql = "select tenant, limits from tenants where tenant in (select value from json_each(?))";
+        let found = sqlx::query_as(sql)
+            .bind(serde_json::json!(tenants).to_string())
+            .fetch_all(&self.session.readers)
+            .await
+            .map_err(|error| self.session.failure(error))?;
+        rows::collect(found, rows::weight)
     }
 
     async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError> {

@@ -223,6 +223,10 @@ impl WorkerBus for InProcessBus {
         Ok(self.queue(queue).take(max).await)
     }
 
+    async fn jobs_now(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
+        Ok(self.queue(queue).take_now(max.max(1)))
+    }
+
     async fn report(
         &self,
         tenant: &TenantId,

@@ -53,7 +53,7 @@ use tokio_util::sync::DropGuard;
 use self::core::{Core, PUBLISH_WINDOW, lock};
 use commands::Answers;
 use feed::{Event, Feed};
-use jobs::JobFeed;
+use jobs::{Asks, JobFeed};
 use lane::Lane;
 pub use options::JetStreamOptions;
 use settle::{JetStreamSettle, Stamp};
@@ -172,6 +172,22 @@ impl JetStreamBus {
     async fn command_lane(&self, partition: PartitionId) -> Result<Arc<Lane>, BusError> {
         let wanted = streams::command_consumer(partition, &self.core().options);
         part(&self.0.commands, &partition, Lane::start(self.core(), streams::COMMANDS, wanted)).await
+    }
+
+    async fn take_jobs(&self, queue: &QueueId, max: usize, asks: Asks) -> Result<Vec<Delivery<Job>>, BusError> {
+        let feed = part(&self.0.queues, queue, JobFeed::start(self.core(), queue)).await?;
+        loop {
+            let messages = feed.take(max, asks).await?;
+            let none = messages.is_empty();
+            let mut jobs = Vec::with_capacity(messages.len());
+            for message in messages {
+                jobs.extend(self.delivery(&message, Job::decode).await);
+            }
+            // What nobody can read is no answer.
+            if none || !jobs.is_empty() {
+                return Ok(jobs);
+            }
+        }
     }
 
     /// A delivery of `message`, if it can be read.
@@ -395,17 +411,11 @@ impl CoordinatorBus for JetStreamBus {
 #[async_trait]
 impl WorkerBus for JetStreamBus {
     async fn jobs(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
-        let feed = part(&self.0.queues, queue, JobFeed::start(self.core(), queue)).await?;
-        loop {
-            let messages = feed.take(max).await?;
-            let mut jobs = Vec::with_capacity(messages.len());
-            for message in messages {
-                jobs.extend(self.delivery(&message, Job::decode).await);
-            }
-            if !jobs.is_empty() {
-                return Ok(jobs);
-            }
-        }
+        self.take_jobs(queue, max, Asks::AndWaits).await
+    }
+
+    async fn jobs_now(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
+        self.take_jobs(queue, max, Asks::Once).await
     }
 
     async fn report(

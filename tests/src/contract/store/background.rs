@@ -75,25 +75,33 @@ pub async fn the_queue_is_read_by_rank_for_the_partitions_asked_for(store: Share
     begin(&store, &x, 6, shown("Created", 1, BackgroundMode::Deferred, Queued, None)).await;
 
     let all: Vec<PartitionId> = (0..PARTITIONS).map(PartitionId).collect();
-    let read = async |partitions: &[PartitionId], without: &[TenantId], limit| {
-        let rows = store.queued(partitions, without, limit).await.unwrap();
+    let read = async |partitions: &[PartitionId], each, limit| {
+        let rows = store.queued(partitions, each, limit).await.unwrap();
         rows.into_iter().map(|row| row.execution).collect::<Vec<_>>()
     };
     let mut equal = [execution(1), execution(3)];
     equal.sort_unstable();
+    // Every tenant's first, then what they have behind it.
     let expected = [execution(2), execution(5), equal[0], equal[1], execution(4)];
-    assert_eq!(read(&all, &[], 100).await, expected);
-    assert_eq!(read(&all, &[], 3).await, expected[..3]);
-    assert_eq!(read(&all, std::slice::from_ref(&x), 100).await, [execution(5)]);
-    assert_eq!(read(&all, &[x.clone(), y], 100).await, []);
-    assert_eq!(read(&[], &[], 100).await, []);
+    assert_eq!(read(&all, 100, 100).await, expected);
+    assert_eq!(read(&all, 100, 3).await, expected[..3]);
+    assert_eq!(read(&all, 1, 100).await, expected[..2]);
+    assert_eq!(read(&all, 3, 100).await, expected[..4]);
+    assert_eq!(read(&all, 100, 1).await, expected[..1]);
+    assert_eq!(read(&[], 100, 100).await, []);
     let of = PartitionId::of(execution(4), PARTITIONS);
-    let there: Vec<ExecutionId> = expected.into_iter().filter(|id| PartitionId::of(*id, PARTITIONS) == of).collect();
-    assert_eq!(read(&[of], &[], 100).await, there);
+    let there = |id: &ExecutionId| PartitionId::of(*id, PARTITIONS) == of;
+    let found = read(&[of], 100, 100).await;
+    let of_x: Vec<ExecutionId> = found.iter().copied().filter(|id| *id != execution(5)).collect();
+    let expected_of_x: Vec<ExecutionId> = expected.into_iter().filter(|id| there(id) && *id != execution(5)).collect();
+    assert_eq!(of_x, expected_of_x);
+    assert_eq!(found.contains(&execution(5)), there(&execution(5)));
 
     // Started, it leaves the queue with its append.
     let mut started = following(&appends[1], 1);
     started.summary = Some(shown("Running", 2, FireAndForget, Running, None));
     write(&store, &started).await;
-    assert_eq!(read(&all, &[], 100).await, expected[1..]);
+    let left = read(&all, 100, 100).await;
+    assert_eq!(left.iter().copied().filter(|id| *id != execution(5)).collect::<Vec<_>>(), expected[2..]);
+    assert_eq!(left[0], execution(5), "the first of its tenant as that one is, and more urgent");
 }

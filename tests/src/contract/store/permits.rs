@@ -12,6 +12,7 @@ use stepstream_coordinator::ports::{
 };
 use stepstream_shared::cost::Money;
 use stepstream_shared::event::{Need, Pace, PermitAsk, Place, Violation};
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::graph::{OnLimit, Priority};
 use stepstream_shared::id::PartitionId;
 use stepstream_shared::time::Timestamp;
@@ -461,6 +462,7 @@ pub async fn limits_of_a_tenant_are_kept_and_are_its_own(store: SharedStore) {
         max_concurrent_executions: Some(7),
         tokens_per_day: Some(1 << 40),
         warn_at: 55,
+        weight: Weight::new(3).unwrap(),
         ..TenantLimits::default()
     };
     permits.record_spent(&[spent(1, 1, 5)]).await.unwrap();
@@ -468,6 +470,14 @@ pub async fn limits_of_a_tenant_are_kept_and_are_its_own(store: SharedStore) {
     assert_eq!(permits.tenant_limits(&tenant("x")).await.unwrap(), limits);
     assert_eq!(permits.tenant_limits(&tenant("y")).await.unwrap(), TenantLimits::default());
     assert_eq!(account(&store).await.0, 5, "what was used stays");
+
+    // Limits without a weight have one.
+    let unweighted = TenantLimits { tokens_per_day: Some(1), ..TenantLimits::default() };
+    permits.set_tenant_limits(&tenant("y"), &unweighted).await.unwrap();
+    let mut weights = permits.tenant_weights(&[tenant("y"), tenant("x"), tenant("unknown")]).await.unwrap();
+    weights.sort();
+    assert_eq!(weights, [(tenant("x"), Weight::new(3).unwrap()), (tenant("y"), Weight::ONE)]);
+    assert_eq!(permits.tenant_weights(&[]).await.unwrap(), []);
 }
 
 pub async fn who_brings_the_days_budget_near_its_end_is_told_once_and_whenever_it_is_counted_again(store: SharedStore) {

@@ -104,7 +104,8 @@ async fn a_job_that_claims_another_tenant_is_not_run() {
     let worker = start(FakeBus::new(), greeter);
     let mut forged = job(1, "greet", json!({ "name": "Eve" }));
     forged.tenant = "tenant_other".parse().unwrap();
-    worker.bus.offer(forged);
+    let queue = QueueId { tenant: TenantId::default_tenant(), name: "default".to_owned() };
+    worker.bus.offer_in(queue, forged);
     let error = failed(worker.bus.result(1).await);
     assert_eq!((error.category, code(&error)), (ErrorCategory::PolicyViolation, "permission_denied"));
     worker.stop().await;

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use stepstream_shared::error::ErrorCategory;
+use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::Control;
 
 use super::*;
@@ -204,12 +205,15 @@ async fn an_abandoned_attempt_stops_and_a_newer_one_would_not() {
     let worker = start(FakeBus::new(), waits);
     let mut newer = job(1, "waits", json!(null));
     newer.token.attempt = 2;
-    let context = crate::Context::new(newer, stepstream_shared::id::TenantId::default_tenant(), "tested".into(), None);
+    let (tenant, other) = (TenantId::default_tenant(), "tenant_other".parse().unwrap());
+    let context = crate::Context::new(newer, tenant.clone(), "tested".into(), None);
     let running = crate::running::Running::default();
     let _entry = running.enter(stepstream_shared::wire::ClaimId(1), &context);
-    running.hint(&Control::Abandon { execution: execution(1), ordinal: 1, attempt: 1 });
+    running.hint(&tenant, &Control::Abandon { execution: execution(1), ordinal: 1, attempt: 1 });
     assert!(!context.cancellation().is_cancelled());
-    running.hint(&Control::Abandon { execution: execution(1), ordinal: 1, attempt: 2 });
+    running.hint(&other, &Control::Abandon { execution: execution(1), ordinal: 1, attempt: 2 });
+    assert!(!context.cancellation().is_cancelled(), "another tenant has no say");
+    running.hint(&tenant, &Control::Abandon { execution: execution(1), ordinal: 1, attempt: 2 });
     assert!(context.cancellation().is_cancelled());
     worker.stop().await;
 }

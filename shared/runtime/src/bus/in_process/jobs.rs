@@ -91,7 +91,7 @@ impl JobQueue {
         }
     }
 
-    fn take_now(self: &Arc<Self>, max: usize) -> Vec<Delivery<Job>> {
+    pub(super) fn take_now(self: &Arc<Self>, max: usize) -> Vec<Delivery<Job>> {
         let mut taken = Vec::new();
         let mut state = lock(&self.state);
         for waiting in &mut state.waiting {

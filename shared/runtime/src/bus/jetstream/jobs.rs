@@ -13,7 +13,11 @@
 //! Standing requests outlive the call that made them, so at most one job per priority (plus what a cancelled or
 //! repeated request had asked for) may arrive with nobody waiting. It is held for [`HOLD`], handed out first if
 //! somebody asks, and given back otherwise: another worker gets it at once. Keeping it alive instead would hide it
-//! behind a long job.
+//! behind a long job. Standing requests that nobody waits for are withdrawn after the same time: a job that goes from
+//! one busy worker to the next is delivered each time, and what is delivered too often is taken for the death of its
+//! workers.
+//!
+//! Who asks [`Asks::Once`] is answered after the sweep, also with nothing, and leaves no request standing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -76,8 +80,17 @@ struct Held {
 struct Take {
     ticket: u64,
     max: usize,
+    asks: Asks,
     /// Everything more urgent than what is held has been asked for.
     ready: bool,
+}
+
+/// What becomes of who asks for jobs where there are none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Asks {
+    /// It is told so.
+    Once,
+    AndWaits,
 }
 
 impl State {
@@ -115,6 +128,7 @@ impl JobFeed {
             swept: [false; PRIORITIES],
             resting: [None; PRIORITIES],
             serving: 0,
+            idle_since: None,
             told_missing: false,
         };
         let task = Mutex::new(Some(tokio::spawn(feeding.run(stop.clone()))));
@@ -122,8 +136,8 @@ impl JobFeed {
     }
 
     /// Cancel-safe: messages stay with the feed until this returns them.
-    pub(super) async fn take(&self, max: usize) -> Result<Vec<Message>, BusError> {
-        let ticket = Ticket::new(&self.shared, max.clamp(1, MAX_BATCH));
+    pub(super) async fn take(&self, max: usize, asks: Asks) -> Result<Vec<Message>, BusError> {
+        let ticket = Ticket::new(&self.shared, max.clamp(1, MAX_BATCH), asks);
         loop {
             let served = self.shared.served.notified();
             tokio::pin!(served);
@@ -159,11 +173,16 @@ struct Ticket<'a> {
 }
 
 impl<'a> Ticket<'a> {
-    fn new(shared: &'a Shared, max: usize) -> Self {
+    fn new(shared: &'a Shared, max: usize, asks: Asks) -> Self {
         let mut state = lock(&shared.state);
         state.tickets += 1;
         let number = state.tickets;
-        state.takes.push_back(Take { ticket: number, max, ready: false });
+        let take = Take { ticket: number, max, asks, ready: false };
+        match asks {
+            // Behind one that waits it would wait itself.
+            Asks::Once => state.takes.push_front(take),
+            Asks::AndWaits => state.takes.push_back(take),
+        }
         drop(state);
         shared.wanted.notify_one();
         Ticket { shared, number }
@@ -177,13 +196,13 @@ impl<'a> Ticket<'a> {
         let Some(take) = state.takes.front().filter(|take| take.ticket == self.number && take.ready) else {
             return Ok(None);
         };
-        let max = take.max;
+        let (max, asks) = (take.max, take.asks);
         let mut taken = Vec::with_capacity(max.min(state.held()));
         for held in &mut state.held {
             let count = held.len().min(max - taken.len());
             taken.extend(held.drain(..count).map(|held| held.message));
         }
-        Ok(Some(taken).filter(|taken| !taken.is_empty()))
+        Ok(Some(taken).filter(|taken| !taken.is_empty() || asks == Asks::Once))
     }
 }
 
@@ -205,6 +224,8 @@ struct Feeding {
     /// Until when a priority is left alone.
     resting: [Option<Instant>; PRIORITIES],
     serving: u64,
+    /// Since when nobody asks.
+    idle_since: Option<Instant>,
     told_missing: bool,
 }
 
@@ -263,14 +284,17 @@ impl Feeding {
         let mut state = lock(&self.shared.state);
         let held = state.held();
         let Some(take) = state.takes.front_mut() else {
+            let idle_since = *self.idle_since.get_or_insert(now);
             let oldest = state.held.iter().flatten().map(|held| held.since).min();
-            return Step::Await(oldest.map(|since| since + HOLD));
+            let standing = self.puller.has_open().then_some(idle_since);
+            return Step::Await([oldest, standing].into_iter().flatten().min().map(|since| since + HOLD));
         };
+        self.idle_since = None;
         if take.ticket != self.serving {
             self.serving = take.ticket;
             self.swept = [false; PRIORITIES];
         }
-        take.ready &= held > 0;
+        take.ready &= held > 0 || take.asks == Asks::Once;
         if take.ready {
             return Step::Await(None);
         }
@@ -291,7 +315,7 @@ impl Feeding {
                 }
             }
         }
-        if held > 0 {
+        if held > 0 || take.asks == Asks::Once {
             take.ready = true;
             drop(state);
             self.shared.served.notify_waiters();
@@ -331,7 +355,7 @@ impl Feeding {
         self.resting[lane] = Some(Instant::now() + pause);
     }
 
-    /// Gives back what nobody came for.
+    /// Gives back what nobody came for, and withdraws what nobody waits for.
     async fn release(&mut self) {
         let mut unwanted = Vec::new();
         {
@@ -345,6 +369,9 @@ impl Feeding {
                     unwanted.extend(held.pop_front().map(|held| held.message));
                 }
             }
+        }
+        if self.idle_since.is_some_and(|since| since + HOLD <= Instant::now()) && self.puller.has_open() {
+            unwanted.extend(self.puller.withdraw().await);
         }
         give_back(&self.core, unwanted).await;
     }

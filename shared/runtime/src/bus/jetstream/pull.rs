@@ -118,6 +118,10 @@ impl Puller {
         self.lanes[lane].open.is_some()
     }
 
+    pub(super) fn has_open(&self) -> bool {
+        self.lanes.iter().any(|lane| lane.open.is_some())
+    }
+
     /// Whether the lane's request is one that is answered at once.
     pub(super) fn is_sweeping(&self, lane: usize) -> bool {
         self.lanes[lane].open.as_ref().is_some_and(|open| open.sweep.is_some())
@@ -241,21 +245,41 @@ impl Puller {
 
     /// Withdraws every request, and gives what has arrived. The client forgets a subscription as soon as it has told the
     /// server, so a message that is in flight at that moment is delivered again only after its wait.
-    pub(super) async fn close(mut self) -> Vec<Message> {
-        let mut late = Vec::new();
-        let drained = async {
-            if self.answers.drain().await.is_ok() {
-                while let Some(answer) = self.answers.next().await {
-                    if answer.status.is_none() {
-                        late.push(answer);
-                    }
-                }
+    pub(super) async fn close(self) -> Vec<Message> {
+        drained(self.answers).await
+    }
+
+    /// Like [`Self::close`], but goes on: the server drops a request when nobody listens for its answer.
+    pub(super) async fn withdraw(&mut self) -> Vec<Message> {
+        self.lanes.iter_mut().for_each(|lane| lane.open = None);
+        let inbox = self.client.new_inbox();
+        let answers = match self.client.subscribe(format!("{inbox}.*.*")).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                tracing::debug!(%error, "pull requests that nobody waits for stand until they expire");
+                return Vec::new();
             }
         };
-        // The connection may be down, and then there is nothing to wait for.
-        let _ = tokio::time::timeout(DRAIN_PATIENCE, drained).await;
-        late
+        self.inbox = inbox;
+        drained(std::mem::replace(&mut self.answers, answers)).await
     }
+}
+
+/// Ends a subscription, and gives the messages that have arrived.
+async fn drained(mut answers: Subscriber) -> Vec<Message> {
+    let mut late = Vec::new();
+    let drained = async {
+        if answers.drain().await.is_ok() {
+            while let Some(answer) = answers.next().await {
+                if answer.status.is_none() {
+                    late.push(answer);
+                }
+            }
+        }
+    };
+    // The connection may be down, and then there is nothing to wait for.
+    let _ = tokio::time::timeout(DRAIN_PATIENCE, drained).await;
+    late
 }
 
 impl End {
