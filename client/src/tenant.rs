@@ -7,7 +7,7 @@ use crate::client::Client;
 use crate::error::Error;
 
 impl Client {
-    /// The tenant's limits, as an object; what is absent is not limited.
+    /// The tenant's limits, as an object; what is absent is not limited. `weight` is its share of what tenants share.
     ///
     /// # Errors
     /// [`Error::Unreachable`], or a refusal.

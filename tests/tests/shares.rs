@@ -9,6 +9,7 @@ use stepstream_runtime::bus::jetstream::{JetStreamBus, JetStreamOptions};
 use stepstream_runtime::bus::{CoordinatorBus, QueueId};
 use stepstream_runtime::servers::NatsServer;
 use stepstream_runtime::shutdown::Shutdown;
+use stepstream_shared::data::Data;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::TenantId;
 use stepstream_shared::wire::Job;
@@ -52,8 +53,8 @@ impl House {
         for (tenant, weight) in self.tenants.iter().zip(weights) {
             worker = worker.tenant_with_weight(tenant.clone(), Weight::new(*weight).unwrap());
         }
-        let worker = worker.register("work", move |context: Context, (): ()| {
-            begun.lock().unwrap().push((context.tenant().clone(), context.job().token.ordinal));
+        let worker = worker.register("work", move |context: Context, number: u32| {
+            begun.lock().unwrap().push((context.tenant().clone(), number));
             async {
                 tokio::time::sleep(WORK).await;
                 Ok(())
@@ -68,7 +69,7 @@ impl House {
             tenant: self.tenants[tenant].clone(),
             callable: "work".to_owned(),
             queue: "default".to_owned(),
-            input: stepstream_shared::data::Data::null(),
+            input: Data::of(&number).unwrap(),
             ..job(number, Priority::Normal)
         };
         for published in self.bus.publish_jobs(&numbers.map(of).collect::<Vec<_>>()).await {

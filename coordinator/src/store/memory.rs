@@ -288,16 +288,15 @@ impl EventStore for MemoryStore {
         let mut rows: Vec<&Listed> = kept.list.values().filter(wanted).collect();
         rows.sort_by_key(|row| (rank(row), row.execution));
         let mut places: BTreeMap<&TenantId, u32> = BTreeMap::new();
-        let mut placed = |row| {
-            let Listed { tenant, .. } = row;
-            let place = places.entry(tenant).or_default();
+        let mut placed: Vec<(u32, &Listed)> = Vec::with_capacity(rows.len());
+        for row in rows {
+            let place = places.entry(&row.tenant).or_default();
             *place += 1;
-            (*place, row)
-        };
-        let mut rows: Vec<(u32, &Listed)> = rows.into_iter().map(&mut placed).collect();
-        rows.retain(|(place, _)| *place <= each);
-        rows.sort_by_key(|(place, _)| *place); // Stable: by rank in each place.
-        Ok(rows.into_iter().take(limit as usize).map(|(_, row)| row.clone()).collect())
+            placed.push((*place, row));
+        }
+        placed.retain(|(place, _)| *place <= each);
+        placed.sort_by_key(|(place, _)| *place); // Stable: by rank in each place.
+        Ok(placed.into_iter().take(limit as usize).map(|(_, row)| row.clone()).collect())
     }
 
     async fn outbox(

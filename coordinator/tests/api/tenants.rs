@@ -68,3 +68,23 @@ async fn a_malformed_tenant_is_refused() {
     server.get_with("/v1/executions", &twice).await.refused(400, "invalid-header");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn the_limits_of_a_tenant_have_its_weight() {
+    let server = Server::new().await;
+    let set = async |limits: &serde_json::Value| {
+        let headers = [("content-type", "application/json"), ("stepstream-tenant", "tenant_a")];
+        server.send(request("PUT", "/v1/tenant/limits", &headers, Body::from(limits.to_string()))).await
+    };
+    assert_eq!(server.get("/v1/tenant/limits").await.json()["weight"], 1);
+    assert_eq!(set(&json!({"weight": 3})).await.json()["weight"], 3);
+    for wrong in [json!(0), json!(1001), json!(-1), json!("3"), json!(1.5)] {
+        let answer = set(&json!({"weight": wrong})).await;
+        assert!((400..500).contains(&answer.status.as_u16()), "{wrong}: {}", answer.body);
+        assert!(answer.body.contains("weight"), "{wrong}: {}", answer.body);
+    }
+    let headers = [("stepstream-tenant", "tenant_a")];
+    assert_eq!(server.get_with("/v1/tenant/limits", &headers).await.json()["weight"], 3, "nothing has changed");
+    assert_eq!(server.get("/v1/tenant/limits").await.json()["weight"], 1, "another tenant has its own");
+    server.stop().await;
+}

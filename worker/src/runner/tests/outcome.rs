@@ -3,7 +3,9 @@
 use std::sync::atomic::Ordering;
 
 use serde::{Deserialize, Serialize};
+use stepstream_runtime::bus::QueueId;
 use stepstream_shared::error::ErrorCategory;
+use stepstream_shared::id::TenantId;
 
 use super::*;
 
