@@ -129,16 +129,18 @@ async fn weights_say_what_each_has_in_proportion() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_jobs_of_a_tenant_that_has_few_have_bounded_places_in_a_flood() {
     const ROUNDS: u32 = 20;
+    const FIRST: u32 = 5000;
     let mut house = House::new(&["flood", "calm"]).await;
     house.publish(0, 0..3000).await;
     house.work(2, &[1, 1]);
     house.until_begun(10).await;
     let mut passed = Vec::new();
-    for number in 1000..1000 + ROUNDS {
+    // The bus takes what has a number of the flood for a copy.
+    for number in FIRST..FIRST + ROUNDS {
         house.publish(1, number..number + 1).await;
         // From here on it is on the bus.
         let there = house.begun();
-        let count = (number - 1000) as usize;
+        let count = (number - FIRST) as usize;
         until("it has begun", async || (house.places(1).len() > count).then_some(())).await;
         passed.push(house.places(1)[count].saturating_sub(there));
     }
