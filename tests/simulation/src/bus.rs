@@ -89,8 +89,22 @@ impl Line {
         if matches!(struck, Some((Fault::Unknown, _))) { Err(lost()) } else { Ok(published) }
     }
 
-    /// Waits for messages of a kind; those that are taken are to be settled.
-    async fn take(&self, kind: &Kind, max: usize) -> Result<Vec<Taken>, BusError> {
+    async fn jobs_of(&self, queue: &QueueId, max: usize, waits: bool) -> Result<Vec<Delivery<Job>>, BusError> {
+        let taken = self.take(&Kind::Jobs(queue.name.clone()), max, waits).await?;
+        let jobs = taken.into_iter().filter_map(|taken| {
+            let settle = self.settle(&taken);
+            match taken.body {
+                network::Body::Job(message) => {
+                    Some(Delivery { message: *message, deliveries: taken.deliveries, settle })
+                }
+                network::Body::Outcome(..) => None,
+            }
+        });
+        Ok(jobs.collect())
+    }
+
+    /// Messages of a kind, which are to be settled; waits until there is one, if it `waits`.
+    async fn take(&self, kind: &Kind, max: usize, waits: bool) -> Result<Vec<Taken>, BusError> {
         self.reached().await?;
         loop {
             if self.process.is_cut_off() {
@@ -108,6 +122,10 @@ impl Line {
                 for each in &taken {
                     self.process.world.note(&self.process.name, "take", each.sequence, || format!("{kind:?} {each:?}"));
                 }
+                self.process.travel().await;
+                return Ok(taken);
+            }
+            if !waits {
                 self.process.travel().await;
                 return Ok(taken);
             }
@@ -220,7 +238,7 @@ impl CoordinatorBus for Line {
         partition: PartitionId,
         max: usize,
     ) -> Result<Vec<(TenantId, Delivery<Outcome>)>, BusError> {
-        let taken = self.take(&Kind::Outcomes(partition), max).await?;
+        let taken = self.take(&Kind::Outcomes(partition), max, true).await?;
         let outcomes = taken.into_iter().filter_map(|taken| {
             let settle = self.settle(&taken);
             match taken.body {
@@ -324,17 +342,11 @@ impl CoordinatorBus for Line {
 #[async_trait]
 impl WorkerBus for Line {
     async fn jobs(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
-        let taken = self.take(&Kind::Jobs(queue.name.clone()), max).await?;
-        let jobs = taken.into_iter().filter_map(|taken| {
-            let settle = self.settle(&taken);
-            match taken.body {
-                network::Body::Job(message) => {
-                    Some(Delivery { message: *message, deliveries: taken.deliveries, settle })
-                }
-                network::Body::Outcome(..) => None,
-            }
-        });
-        Ok(jobs.collect())
+        self.jobs_of(queue, max, true).await
+    }
+
+    async fn jobs_now(&self, queue: &QueueId, max: usize) -> Result<Vec<Delivery<Job>>, BusError> {
+        self.jobs_of(queue, max, false).await
     }
 
     async fn report(

@@ -145,13 +145,8 @@ impl EventStore for Connection {
         self.ask("list", &READING, self.inner().list_background(tenant, filter, after, limit)).await
     }
 
-    async fn queued(
-        &self,
-        partitions: &[PartitionId],
-        without: &[TenantId],
-        limit: u32,
-    ) -> Result<Vec<Listed>, StoreError> {
-        self.ask("queued", &READING, self.inner().queued(partitions, without, limit)).await
+    async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
+        self.ask("queued", &READING, self.inner().queued(partitions, each, limit)).await
     }
 
     async fn outbox(

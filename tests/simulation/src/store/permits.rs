@@ -7,6 +7,7 @@ use stepstream_coordinator::ports::{
     Crossed, EventStore, PermitCursor, PermitEnd, PermitRequest, PermitRow, PermitStore, Settled, Spent, StoreError,
     TenantAccount, TenantLimits,
 };
+use stepstream_shared::fairness::Weight;
 use stepstream_shared::id::{PartitionId, TenantId};
 
 use super::{Connection, READING, WRITING};
@@ -35,6 +36,10 @@ impl PermitStore for Connection {
 
     async fn tenant_limits(&self, tenant: &TenantId) -> Result<TenantLimits, StoreError> {
         self.ask("limits", &READING, self.inner().permits().tenant_limits(tenant)).await
+    }
+
+    async fn tenant_weights(&self, tenants: &[TenantId]) -> Result<Vec<(TenantId, Weight)>, StoreError> {
+        self.ask("limits", &READING, self.inner().permits().tenant_weights(tenants)).await
     }
 
     async fn set_tenant_limits(&self, tenant: &TenantId, limits: &TenantLimits) -> Result<(), StoreError> {
