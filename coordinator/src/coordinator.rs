@@ -97,6 +97,7 @@ pub struct Coordinator {
     pub service: Service,
     permits: Permits,
     tasks: Vec<JoinHandle<()>>,
+    superseded: CancellationToken,
 }
 
 impl Coordinator {
@@ -104,6 +105,11 @@ impl Coordinator {
     /// most. For whoever is about to stop a coordinator whose executions have ended: nobody drives those again.
     pub async fn settled(&self) {
         crate::permits::settled(&self.permits).await;
+    }
+
+    /// Ends when the store was restored: this coordinator does nothing more, and another one has to be started.
+    pub async fn superseded(&self) {
+        self.superseded.cancelled().await;
     }
 
     /// After the shutdown token was cancelled: waits until everything on its way is durable and the partitions are
@@ -207,12 +213,15 @@ pub async fn start_by(
         owned: owned.clone(),
         changed: service.schedules_changed(),
     };
+    let superseded = CancellationToken::new();
     let keeper = Keeper {
         store,
         member: Member { id, name: options.name },
         lease: options.lease,
         exclusive: options.exclusive,
         engine: sender.clone(),
+        incarnation: meta.incarnation,
+        superseded: superseded.clone(),
     };
     tasks.push(tokio::spawn(keeper.run(shutdown.clone(), wait_for_engine)));
     if options.recover == Recover::All {
@@ -235,7 +244,7 @@ pub async fn start_by(
             }
         }
     }
-    Ok(Coordinator { service, permits, tasks })
+    Ok(Coordinator { service, permits, tasks, superseded })
 }
 
 async fn look_at_jobs(

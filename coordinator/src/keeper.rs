@@ -32,6 +32,10 @@ pub(crate) struct Keeper {
     /// The store belongs to this process alone: everything is taken at once, by force.
     pub(crate) exclusive: bool,
     pub(crate) engine: mpsc::Sender<Input>,
+    /// Of the store, as this process knows it.
+    pub(crate) incarnation: u64,
+    /// Cancelled when the store has begun another one: what this process remembers is of a log that is gone.
+    pub(crate) superseded: CancellationToken,
 }
 
 impl Keeper {
@@ -41,7 +45,7 @@ impl Keeper {
     pub(crate) async fn run(self, shutdown: CancellationToken, engine_stopped: oneshot::Receiver<()>) {
         let mut held: BTreeMap<PartitionId, u64> = BTreeMap::new();
         let mut renewed = Instant::now();
-        while !shutdown.is_cancelled() {
+        while !shutdown.is_cancelled() && !self.superseded.is_cancelled() {
             if let Err(error) = self.look(&mut held, &mut renewed).await {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
@@ -60,6 +64,7 @@ impl Keeper {
                 () = tokio::time::sleep(LOOK.min(self.lease / LOOKS_IN_A_LEASE)) => {}
             }
         }
+        shutdown.cancelled().await;
         let _ = engine_stopped.await; // A dropped sender is a stopped engine too.
         for (partition, epoch) in held {
             if let Err(error) = self.store.release(&self.member.id, partition, epoch).await {
@@ -76,6 +81,19 @@ impl Keeper {
         held: &mut BTreeMap<PartitionId, u64>,
         renewed: &mut Instant,
     ) -> Result<(), crate::ports::StoreError> {
+        let found = self.store.meta().await?.incarnation;
+        if found != self.incarnation {
+            tracing::error!(
+                found,
+                known = self.incarnation,
+                "the store was restored while this coordinator ran: it does nothing more and has to be started again"
+            );
+            for (partition, _) in held.drain() {
+                let _ = self.engine.send(Input::Lost(partition)).await; // The engine may have stopped.
+            }
+            self.superseded.cancel();
+            return Ok(());
+        }
         let first = held.is_empty();
         if first || renewed.elapsed() >= self.lease.mul_f64(0.3) {
             let at = Instant::now();

@@ -13,6 +13,7 @@ mod errands;
 mod error;
 mod forwarding;
 mod hint;
+mod incarnation;
 mod keeper;
 mod ownership;
 mod permits;

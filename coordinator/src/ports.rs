@@ -489,6 +489,10 @@ pub trait EventStore: ScheduleStore {
 
     async fn partitions(&self) -> Result<Vec<PartitionOwner>, StoreError>;
 
+    /// Begins the next incarnation, because the store may have lost its end, and answers with its number. Nobody is a
+    /// member or owns a partition afterwards, and every epoch is above all that were ever given out.
+    async fn begin_incarnation(&self) -> Result<u64, StoreError>;
+
     /// Takes a partition that nobody owns or whose lease has run out by the store's clock, and answers with the new
     /// epoch: one more than the last. With `force`, takes it from anybody (a single-process store whose file is locked).
     async fn acquire(

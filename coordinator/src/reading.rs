@@ -87,6 +87,8 @@ pub struct Loaded {
     pub head: ChainHash,
     /// Sequence of the first event of that append; 0 when there is none.
     pub last_first_seq: u64,
+    /// The epoch under which that append was made.
+    pub last_epoch: u64,
     /// Sequence of the snapshot that the fold began with; 0 when it began with the log.
     pub snapshot: u64,
 }
@@ -204,6 +206,7 @@ impl Reader {
             read_to: 0,
             head: genesis(tenant, execution),
             last_first_seq: 0,
+            last_epoch: 0,
             snapshot: 0,
             bytes: 0,
             verify: false,
@@ -313,6 +316,7 @@ pub struct LogCursor {
     read_to: u64,
     head: ChainHash,
     last_first_seq: u64,
+    last_epoch: u64,
     snapshot: u64,
     /// Of the rows that were folded.
     bytes: usize,
@@ -342,6 +346,7 @@ impl LogCursor {
         self.read_to = stored.last_seq;
         self.head = stored.hash;
         self.last_first_seq = stored.first_seq;
+        self.last_epoch = stored.epoch;
         if let Some(Event { data: EventData::ExecutionCreated { graph, .. }, .. }) = appended.events.first() {
             let graph = self.reader.graph(&self.tenant, *graph).await?;
             self.graphs.insert(graph.clone());
@@ -405,6 +410,7 @@ impl LogCursor {
                 graphs: self.graphs,
                 head: self.head,
                 last_first_seq: self.last_first_seq,
+                last_epoch: self.last_epoch,
                 snapshot: self.snapshot,
             }),
             _ => Err(ReadError::NotFound(self.id)),

@@ -90,7 +90,13 @@ async fn try_serve(args: CoordinatorArgs) -> Result<ExitCode, (u8, String)> {
     // Nobody has to read it, so it is no error when nobody does.
     let _ = writeln!(std::io::stdout(), "ready http://{address}").and_then(|()| std::io::stdout().flush());
 
-    shutdown.requested().await;
+    let ended = tokio::select! {
+        () = shutdown.requested() => ExitCode::SUCCESS,
+        () = coordinator.superseded() => {
+            shutdown.request();
+            ExitCode::from(EXIT_REFUSED)
+        }
+    };
     let drained = async {
         coordinator.stopped().await;
         if let Err(error) = api.await {
@@ -101,11 +107,11 @@ async fn try_serve(args: CoordinatorArgs) -> Result<ExitCode, (u8, String)> {
         }
     };
     tokio::select! {
-        () = drained => Ok(ExitCode::SUCCESS),
+        () = drained => Ok(ended),
         () = shutdown.requested_now() => Ok(ExitCode::from(EXIT_INTERRUPTED)),
         () = tokio::time::sleep(args.grace) => {
             tracing::warn!(grace = ?args.grace, "not everything ended in time; the log has what was acknowledged");
-            Ok(ExitCode::SUCCESS)
+            Ok(ended)
         }
     }
 }

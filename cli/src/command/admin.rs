@@ -1,5 +1,7 @@
 //! `admin`: repairs by those who run the store.
 
+mod restored;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +44,19 @@ and the snapshots, for executions that have not ended and whose logs are long. E
 coordinator are not lost; run it again if the list misses some. If it is interrupted, run it again: until then what rests
 and has no row wakes only when somebody asks for it.")]
     Rebuild(RebuildArgs),
+
+    /// Say that the store was restored, or follows a server that had more: it may have lost its end
+    #[command(after_help = "\
+After a restore from a backup, or a failover to a standby that was not synchronous, the store does not know what it promised
+last. Stop the coordinators, restore, say this, start them again. What workers still have in hand was theirs by a log that
+is gone: it is refused when they report it, and handed out again, so steps that ran in the lost time run twice. A
+coordinator that runs meanwhile writes nothing more and ends with code 6. Each execution that was open records
+`store_restored` when it is driven again.
+
+Examples:
+  stepstream admin restored --postgres URL --nats nats://127.0.0.1:4222
+  stepstream admin restored --data ./stepstream-data")]
+    Restored(restored::RestoredArgs),
 
     /// Delete artifacts that no log refers to, of all tenants
     #[command(after_help = "\
@@ -99,6 +114,7 @@ struct RebuildArgs {
 pub async fn run(args: AdminArgs, app: &App) -> Result<Exit, Problem> {
     match args.what {
         What::Rebuild(args) => run_rebuild(args, app).await,
+        What::Restored(args) => restored::run(args, app).await,
         What::CollectArtifacts(args) => run_collect(args, app).await,
     }
 }

@@ -273,7 +273,8 @@ async fn connect(url: &str, name: &str) -> Result<JetStreamBus, Problem> {
     JetStreamBus::connect(url, options).await.map_err(|error| bus_failed(url, &error))
 }
 
-fn bus_failed(url: &str, error: &BusError) -> Problem {
+/// Why there is no bus, without the password of its URL.
+pub fn bus_failed(url: &str, error: &BusError) -> Problem {
     let exit = match error {
         BusError::BadUrl(_) => Exit::Usage,
         BusError::TooOld { .. } | BusError::Misconfigured(_) => Exit::Refused,

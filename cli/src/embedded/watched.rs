@@ -222,6 +222,10 @@ impl EventStore for WatchedStore {
         self.store.partitions().await
     }
 
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        self.listen(self.store.begin_incarnation().await)
+    }
+
     async fn acquire(
         &self,
         partition: PartitionId,

@@ -43,6 +43,11 @@ pub(super) struct Occasion {
 }
 
 impl Occasion {
+    pub(super) fn restore() -> Self {
+        let causation = Causation::Command { name: "restored".to_owned(), key: None };
+        Occasion { causation, ..Self::deadline() }
+    }
+
     pub(super) fn deadline() -> Self {
         Occasion { actor: Actor::System, causation: Causation::Deadline, trace: None, settle: None, reply: None }
     }

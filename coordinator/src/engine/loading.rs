@@ -1,15 +1,17 @@
 //! Executions into memory: because something waits for them, a partition was taken over, or their moment comes.
 
 use stepstream_runtime::bus::Delivery;
-use stepstream_shared::execution::{ExecutionState, Rest, StepState};
+use stepstream_shared::execution::{Command, ExecutionState, Rest, StepState};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::Outcome;
 
+use super::commit::Occasion;
 use super::dispatch::Settlement;
 use super::live::Live;
 use super::request::Request;
 use super::{Engine, Input};
 use crate::error::ServiceError;
+use crate::incarnation;
 use crate::ports::{Agenda, StoreError};
 use crate::reading::{Loaded, ReadError};
 use crate::recovery::Permit;
@@ -56,7 +58,8 @@ impl Engine {
                     return;
                 }
                 if !self.live.contains_key(&id) {
-                    self.bring_in(id, loaded, agenda, partition);
+                    let restored = incarnation::of_epoch(loaded.last_epoch) < self.meta.incarnation;
+                    self.bring_in(id, loaded, agenda, partition, restored).await;
                 }
                 for each in waiting {
                     self.serve(id, each).await;
@@ -114,12 +117,30 @@ impl Engine {
         }
     }
 
-    /// Drives an execution from now on: what it owes is handed to the bus, its deadlines are kept.
-    fn bring_in(&mut self, id: ExecutionId, loaded: Loaded, agenda: Option<Agenda>, partition: PartitionId) {
+    /// Drives an execution from now on: what it owes is handed to the bus, its deadlines are kept. `restored`: the store has
+    /// begun another incarnation since its log was written last.
+    async fn bring_in(
+        &mut self,
+        id: ExecutionId,
+        loaded: Loaded,
+        agenda: Option<Agenda>,
+        partition: PartitionId,
+        restored: bool,
+    ) {
         self.next_generation += 1;
         let now = self.clock.now();
         let mut live = Live::from_log(loaded, agenda, partition, self.next_generation, now);
         let terminal = live.execution.state().is_terminal();
+        if restored && !terminal {
+            // What workers have in hand they had from a store that is gone. All that is owed follows from this event.
+            self.live.insert(id, live);
+            let command = Command::Restored { incarnation: self.meta.incarnation };
+            self.act(id, command, Occasion::restore()).await;
+            self.run_errands(id);
+            self.ask_for_all_permits(id);
+            self.watch(id);
+            return;
+        }
         let jobs = live.execution.open_steps().filter_map(|step| live.execution.job(&live.graph, step));
         // What runs is heard of also while the execution is held; what waits for a worker is withheld then.
         let (running, mut waiting): (Vec<_>, Vec<_>) = jobs.partition(|job| job.running);

@@ -124,6 +124,7 @@ impl Reader {
         cursor.read_to = snapshot.sequence;
         cursor.head = snapshot.hash;
         cursor.last_first_seq = snapshot.first_seq;
+        cursor.last_epoch = last.epoch;
         cursor.snapshot = snapshot.sequence;
         cursor.execution = state;
         cursor.graphs.insert(graph.clone());

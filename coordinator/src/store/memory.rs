@@ -16,6 +16,7 @@ use stepstream_shared::time::Timestamp;
 use tokio::time::Instant;
 
 use super::check;
+use crate::incarnation::first_epoch;
 use crate::planted::{self, Bug};
 use crate::ports::{
     Agenda, AgendaRow, Append, Appended, BackgroundFilter, EventStore, LINEAGE_DEPTH, Lineage, ListCursor, Listed,
@@ -32,6 +33,8 @@ pub struct MemoryStore {
 
 #[derive(Default)]
 struct Kept {
+    /// Restores, all in all.
+    restores: u64,
     partitions: Vec<Partition>,
     /// Name and end of life by id.
     members: BTreeMap<String, (String, Instant)>,
@@ -196,7 +199,9 @@ fn age(listed: &Listed) -> (std::cmp::Reverse<stepstream_shared::time::Timestamp
 #[async_trait]
 impl EventStore for MemoryStore {
     async fn meta(&self) -> Result<StoreMeta, StoreError> {
-        Ok(self.meta.clone())
+        let mut meta = self.meta.clone();
+        meta.incarnation += self.kept().restores;
+        Ok(meta)
     }
 
     fn permits(&self) -> &dyn PermitStore {
@@ -469,6 +474,16 @@ impl EventStore for MemoryStore {
             lease_expired: partition.lease_expired(),
         });
         Ok(owners.collect())
+    }
+
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        let mut kept = self.kept();
+        kept.restores += 1;
+        let incarnation = self.meta.incarnation + kept.restores;
+        let partition = Partition { epoch: first_epoch(incarnation), ..Partition::default() };
+        kept.partitions.fill(partition);
+        kept.members.clear();
+        Ok(incarnation)
     }
 
     async fn acquire(

@@ -261,6 +261,10 @@ impl EventStore for PostgresStore {
         patiently(ownership::partitions(&self.pool)).await
     }
 
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        ownership::begin_incarnation(&self.pool).await
+    }
+
     async fn acquire(
         &self,
         partition: PartitionId,

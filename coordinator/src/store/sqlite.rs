@@ -227,6 +227,10 @@ impl EventStore for SqliteStore {
         self.session.owners().await
     }
 
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        self.session.begin_incarnation().await
+    }
+
     async fn acquire(
         &self,
         partition: PartitionId,

@@ -314,6 +314,14 @@ pub enum EventData {
         #[serde(rename = "a")]
         attempt: u32,
     },
+    /// The end of the log may be lost: the store was restored, or followed a server that had more. What workers had in hand
+    /// is theirs no more, under whatever they were told; what has to run is handed out anew.
+    #[serde(rename = "xz")]
+    StoreRestored {
+        /// The incarnation of the store that began with it.
+        #[serde(rename = "i")]
+        incarnation: u64,
+    },
     /// Will not run, or not to its end.
     #[serde(rename = "sk")]
     StepSkipped {

@@ -195,6 +195,7 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("control_id", json!(control));
         }
         EventData::ExecutionQuiescent {} => {}
+        EventData::StoreRestored { incarnation } => put("incarnation", json!(incarnation)),
         EventData::ControlRecorded { control, action, outcome, reason } => {
             put("control_id", json!(control));
             put("action", json!(action));

@@ -4,6 +4,7 @@ mod background;
 mod children;
 mod inheritance;
 mod permits;
+mod restored;
 mod spent;
 mod steered;
 
@@ -168,6 +169,7 @@ impl Fold<'_> {
             EventData::ExecutionPaused { reason, breakpoint } => self.paused(reason, *breakpoint),
             EventData::ExecutionResumed {} => self.resumed(),
             EventData::ExecutionQuiescent {} => self.quiescent(),
+            EventData::StoreRestored { .. } => self.restored(),
             EventData::ExecutionWaiting { reason, step, control } => self.waits(*reason, *step, *control),
             EventData::InputReceived { input, step, control } => self.input_received(input, *step, *control),
             EventData::ControlRecorded { control, outcome, .. } => self.controlled(*control, *outcome),

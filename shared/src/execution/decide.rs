@@ -130,6 +130,10 @@ pub enum Command {
         attempt: u32,
         chance: f64,
     },
+    /// The store has begun another incarnation since the log was written last.
+    Restored {
+        incarnation: u64,
+    },
     /// Time has passed: whatever is due happens.
     Tick {
         chance: f64,
@@ -352,6 +356,10 @@ impl Decision<'_> {
                     timeout("heartbeat_timeout", "the worker has been silent for longer than the heartbeat timeout");
                 self.gives_up = Some(step);
                 self.attempt_failed(step, error, 0, chance)?;
+            }
+            Command::Restored { incarnation } => {
+                self.legal(ExecutionAction::StepStarted)?;
+                self.emit(EventData::StoreRestored { incarnation })?;
             }
             Command::Tick { chance } => self.tick(chance)?,
             Command::Record(event) => return self.record(*event),

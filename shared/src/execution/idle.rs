@@ -19,6 +19,7 @@ const fn is_progress(event: &EventData) -> bool {
             | EventData::BreakpointSet { .. }
             | EventData::InboxReceived { .. }
             | EventData::InboxForwarded { .. }
+            | EventData::StoreRestored { .. }
             | EventData::LimitWarned { .. }
             | EventData::LimitReached { .. }
     )

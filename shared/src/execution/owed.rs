@@ -51,7 +51,9 @@ impl Asked {
         let mut steps = Vec::new();
         for event in events {
             match event {
-                EventData::ExecutionResumed {} | EventData::InputReceived { step: None, .. } => {
+                EventData::ExecutionResumed {}
+                | EventData::InputReceived { step: None, .. }
+                | EventData::StoreRestored { .. } => {
                     return Asked::Everything;
                 }
                 EventData::StepScheduled { step, .. }

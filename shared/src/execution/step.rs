@@ -42,6 +42,8 @@ pub enum StepAction {
     GiveUp,
     /// It may be given to a worker now.
     Admit,
+    /// Whoever runs the attempt does so for a store that is gone: it waits for a worker again.
+    Restamp,
 }
 
 /// A move that the table does not list.
@@ -86,7 +88,7 @@ impl StepState {
             (Scheduled | Claimed | Running, A::Complete) => Completed,
             (Scheduled | Claimed | Running, A::Fail) => Failed,
             (Scheduled | Claimed | Running, A::Retry) => Waiting,
-            (Waiting, A::Reschedule | A::Admit) => Scheduled,
+            (Waiting, A::Reschedule | A::Admit) | (Running, A::Restamp) => Scheduled,
             (Scheduled, A::Wait) => Waiting,
             (Waiting, A::Arrive) => Completed,
             (Waiting, A::GiveUp) => Failed,

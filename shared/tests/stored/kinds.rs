@@ -245,6 +245,7 @@ pub(crate) fn all() -> Vec<EventData> {
                 reasoning: Some(text("the archive is near")),
             }),
         },
+        EventData::StoreRestored { incarnation: 2 },
         EventData::CheckpointSaved { step: Some(3), checkpoint_id: text("cp-1"), state_hash: text("00ff") },
         EventData::GoalEvaluated {
             step: Some(3),

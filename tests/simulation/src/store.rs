@@ -246,6 +246,10 @@ impl EventStore for Connection {
         self.ask("partitions", &READING, self.inner().partitions()).await
     }
 
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        self.ask("begin incarnation", &WRITING, self.inner().begin_incarnation()).await
+    }
+
     async fn acquire(
         &self,
         partition: PartitionId,

@@ -101,6 +101,7 @@ macro_rules! store_contract {
             a_lease_that_ran_out_but_was_not_taken_is_renewed
             a_released_partition_can_be_taken_at_once_and_its_epoch_stays_spent
             force_takes_a_partition_from_anybody
+            after_a_restore_nobody_owns_anything_and_no_epoch_comes_twice
             of_many_that_take_a_partition_one_succeeds
             only_the_holder_can_release
             members_leave_after_their_time_and_at_once_when_they_say_so

@@ -236,6 +236,10 @@ impl EventStore for UnrulyStore {
         self.inner.partitions().await
     }
 
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        self.inner.begin_incarnation().await
+    }
+
     async fn acquire(
         &self,
         partition: PartitionId,

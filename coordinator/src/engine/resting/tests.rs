@@ -38,7 +38,7 @@ fn waiting() -> Live {
     };
     execution.decide_in_place(&graphs, Command::Create(Box::new(request)), NOON).expect("accepted");
     let agenda = Some(Agenda::from(execution.rest()));
-    let loaded = Loaded { execution, graph, graphs, head: [0; 32], last_first_seq: 1, snapshot: 0 };
+    let loaded = Loaded { execution, graph, graphs, head: [0; 32], last_first_seq: 1, last_epoch: 1, snapshot: 0 };
     Live::from_log(loaded, agenda, PartitionId(0), 1, NOON)
 }
 

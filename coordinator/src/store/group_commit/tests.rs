@@ -222,6 +222,9 @@ impl EventStore for Moody {
     async fn partitions(&self) -> Result<Vec<PartitionOwner>, StoreError> {
         self.inner.partitions().await
     }
+    async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        self.inner.begin_incarnation().await
+    }
     async fn acquire(&self, p: PartitionId, m: &str, ttl: Duration, f: bool) -> Result<Option<u64>, StoreError> {
         self.inner.acquire(p, m, ttl, f).await
     }

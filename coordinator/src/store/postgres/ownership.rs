@@ -10,6 +10,7 @@ use sqlx::postgres::PgBindIterExt;
 use stepstream_shared::id::PartitionId;
 
 use super::failure;
+use crate::incarnation::first_epoch;
 use crate::ports::{Member, PartitionOwner, StoreError};
 use crate::store::rows::{self, OwnerRow, signed};
 
@@ -47,6 +48,28 @@ pub(super) async fn heartbeat(pool: &PgPool, member: &Member, ttl: Duration) -> 
 pub(super) async fn leave(pool: &PgPool, member: &str) -> Result<(), StoreError> {
     sqlx::query("delete from members where id = $1").bind(member).execute(pool).await.map_err(failure::reading)?;
     Ok(())
+}
+
+/// Not repeated by itself: if the commit is not confirmed, whoever asked looks at the store.
+pub(super) async fn begin_incarnation(pool: &PgPool) -> Result<u64, StoreError> {
+    let mut transaction = pool.begin().await.map_err(failure::reading)?;
+    let incarnation: i64 =
+        sqlx::query_scalar("update store_meta set incarnation = incarnation + 1 returning incarnation")
+            .fetch_one(&mut *transaction)
+            .await
+            .map_err(failure::reading)?;
+    let incarnation = rows::unsigned(incarnation, "the incarnation")?;
+    // In id order, as everybody locks them.
+    let all = "update partitions set owner = null, lease_until = '-infinity', epoch = $1
+               where id in (select id from partitions order by id for update)";
+    sqlx::query(all)
+        .bind(signed(first_epoch(incarnation)))
+        .execute(&mut *transaction)
+        .await
+        .map_err(failure::reading)?;
+    sqlx::query("delete from members").execute(&mut *transaction).await.map_err(failure::reading)?;
+    transaction.commit().await.map_err(failure::reading)?;
+    Ok(incarnation)
 }
 
 pub(super) async fn partitions(pool: &PgPool) -> Result<Vec<PartitionOwner>, StoreError> {

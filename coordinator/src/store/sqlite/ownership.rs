@@ -3,10 +3,11 @@
 
 use std::time::Duration;
 
-use sqlx::SqliteConnection;
+use sqlx::{Connection, SqliteConnection};
 use stepstream_shared::id::PartitionId;
 
 use super::session::Session;
+use crate::incarnation::first_epoch;
 use crate::ports::{Member, PartitionOwner, StoreError};
 use crate::store::rows::{self, OwnerRow, signed};
 
@@ -63,6 +64,27 @@ impl Session {
         .await
         .map_err(|error| self.failure(error))?;
         rows::collect(found, rows::owner)
+    }
+
+    pub(super) async fn begin_incarnation(&self) -> Result<u64, StoreError> {
+        let begun = self
+            .write(async |connection: &mut SqliteConnection| {
+                let mut transaction = connection.begin_with("begin immediate").await?;
+                let incarnation: i64 =
+                    sqlx::query_scalar("update store_meta set incarnation = incarnation + 1 returning incarnation")
+                        .fetch_one(&mut *transaction)
+                        .await?;
+                let first = first_epoch(incarnation.unsigned_abs());
+                sqlx::query("update partitions set owner = null, lease_until = 0, epoch = ?")
+                    .bind(signed(first))
+                    .execute(&mut *transaction)
+                    .await?;
+                sqlx::query("delete from members").execute(&mut *transaction).await?;
+                transaction.commit().await?;
+                Ok(incarnation)
+            })
+            .await?;
+        rows::unsigned(begun, "the incarnation")
     }
 
     pub(super) async fn acquire(

@@ -150,6 +150,15 @@ impl JetStreamBus {
         self.flush().await
     }
 
+    /// Deletes all jobs, reports and requests that lie on the bus, and answers how many there were. Streams and consumers
+    /// stay. Where there are no streams, there is nothing to delete.
+    ///
+    /// # Errors
+    /// If the server cannot be reached or refuses; some may be deleted then.
+    pub async fn clear(&self) -> Result<u64, BusError> {
+        streams::clear(&self.core().client).await
+    }
+
     /// The version of the server, as it says.
     pub fn server_version(&self) -> String {
         self.core().client.server_info().version

@@ -16,6 +16,7 @@ impl EventData {
             EventData::ExecutionWaiting { .. } => "execution_waiting",
             EventData::InputReceived { .. } => "input_received",
             EventData::ExecutionQuiescent {} => "execution_quiescent",
+            EventData::StoreRestored { .. } => "store_restored",
             EventData::ControlRecorded { .. } => "control_recorded",
             EventData::BreakpointSet { .. } => "breakpoint_set",
             EventData::BackgroundQueued {} => "background_queued",
@@ -103,6 +104,7 @@ impl EventData {
             | EventData::ExecutionPaused { .. }
             | EventData::ExecutionResumed {}
             | EventData::ExecutionQuiescent {}
+            | EventData::StoreRestored { .. }
             | EventData::ControlRecorded { .. }
             | EventData::BreakpointSet { .. }
             | EventData::SignalReceived { .. }
@@ -184,6 +186,7 @@ impl EventData {
             | EventData::ExecutionResumed {}
             | EventData::ExecutionWaiting { .. }
             | EventData::ExecutionQuiescent {}
+            | EventData::StoreRestored { .. }
             | EventData::ControlRecorded { .. }
             | EventData::BreakpointSet { .. }
             | EventData::StepWaiting { .. }

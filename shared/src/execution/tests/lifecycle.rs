@@ -35,6 +35,7 @@ Wait         -          Waiting    -          -          -          -         - 
 Arrive       -          -          -          -          Completed  -         -          -       -
 GiveUp       -          -          -          -          Failed     -         -          -       -
 Admit        -          -          -          -          Scheduled  -         -          -       -
+Restamp      -          -          -          Scheduled  -          -         -          -       -
 ";
 
 /// Cells by (row, column).
@@ -82,6 +83,7 @@ fn step_row(action: StepAction) -> &'static str {
         StepAction::Arrive => "Arrive",
         StepAction::GiveUp => "GiveUp",
         StepAction::Admit => "Admit",
+        StepAction::Restamp => "Restamp",
     }
 }
 
@@ -147,6 +149,7 @@ fn every_pair_of_action_and_state_does_what_the_table_says() {
         StepAction::Arrive,
         StepAction::GiveUp,
         StepAction::Admit,
+        StepAction::Restamp,
     ];
     let table = cells(STEP);
     assert_eq!(table.len(), states.len() * actions.len());

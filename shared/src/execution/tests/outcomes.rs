@@ -6,7 +6,7 @@ use super::scenario::*;
 use crate::error::ErrorCategory;
 use crate::event::Event;
 use crate::event::EventData;
-use crate::execution::{ApplyError, Rejection, StepState};
+use crate::execution::{ApplyError, Command, ExecutionState, Rejection, StepState};
 use crate::wire::ClaimId;
 
 const TWO: &str = "nodes: { a: { task: t, next: { to: b } }, b: { task: t } }";
@@ -202,4 +202,23 @@ fn a_gap_or_a_repetition_in_a_log_is_found() {
         empty.execution.apply(&empty.graphs, &event),
         Err(ApplyError::NotCreated { found: "execution_started" })
     );
+}
+
+#[test]
+fn what_runs_while_the_store_is_restored_waits_for_a_worker_again_under_the_same_attempt() {
+    let mut scenario = given(
+        "nodes: { a: { task: t, timeout: { schedule_to_start: 1m, start_to_close: 1h } }, m: { map: { over: [1, 2] }, task: t } }",
+    );
+    scenario.starts(json!({})).begins("a").begins("m[0]");
+    let restored = Command::Restored { incarnation: 2 };
+    scenario.when(restored.clone()).owes("a m[0] m[1]");
+    for job in scenario.owed() {
+        assert_eq!((job.attempt, job.running), (1, false));
+    }
+    assert_eq!(scenario.execution.at_work(), 0);
+    // It may begin, and the time to do so counts from the restore.
+    scenario.begins("a").after(std::time::Duration::from_secs(120)).refused(Command::Tick { chance: 0.0 });
+    // What is over cannot be restored.
+    scenario.completes("a").completes("m[0]").completes("m[1]").is(ExecutionState::Completed);
+    scenario.refused(restored);
 }

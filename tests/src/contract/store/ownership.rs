@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::join_all;
-use stepstream_coordinator::ports::{Member, PartitionOwner};
+use stepstream_coordinator::ports::{Append, Appended, Member, PartitionOwner};
 use stepstream_shared::id::PartitionId;
 
-use super::sample::{LONG, PARTITIONS, SharedStore};
+use super::sample::{LONG, PARTITIONS, SharedStore, append, execution, following, tenant};
 use crate::poll::until;
 
 const ONE: PartitionId = PartitionId(3);
@@ -104,4 +104,33 @@ pub async fn members_leave_after_their_time_and_at_once_when_they_say_so(store: 
     store.leave("b").await.unwrap();
     store.leave("nobody").await.unwrap();
     assert_eq!(ids(store.heartbeat(&member("c"), LONG).await.unwrap()), ["a", "c"]);
+}
+
+/// An owner from the end that was lost may have an epoch that the store does not remember.
+pub async fn after_a_restore_nobody_owns_anything_and_no_epoch_comes_twice(store: SharedStore) {
+    let member = |id: &str| Member { id: id.to_owned(), name: id.to_owned() };
+    store.heartbeat(&member("a"), LONG).await.unwrap();
+    let home = (1..).map(execution).find(|id| PartitionId::of(*id, PARTITIONS) == ONE).unwrap();
+    assert_eq!(store.acquire(ONE, "a", LONG, false).await.unwrap(), Some(1));
+    let first = append(&tenant("a"), home, 1, 2);
+    assert_eq!(store.append(std::slice::from_ref(&first)).await.unwrap(), [Appended::Committed]);
+    assert_eq!(store.meta().await.unwrap().incarnation, 1);
+
+    assert_eq!(store.begin_incarnation().await.unwrap(), 2);
+    assert_eq!(store.meta().await.unwrap().incarnation, 2);
+    for partition in store.partitions().await.unwrap() {
+        assert_eq!((partition.owner.as_deref(), partition.lease_expired), (None, true));
+    }
+    assert_eq!(store.renew("a", &[(ONE, 1)], LONG).await.unwrap(), []);
+    assert_eq!(store.heartbeat(&member("b"), LONG).await.unwrap(), [member("b")]);
+    for lost in [1, 2, 3, 1000] {
+        let late = Append { epoch: lost, ..following(&first, 1) };
+        assert_eq!(store.append(&[late]).await.unwrap(), [Appended::Fenced], "epoch {lost}");
+    }
+    let epoch = store.acquire(ONE, "b", LONG, false).await.unwrap().expect("it is free");
+    assert!(epoch > 1000, "{epoch}");
+    let next = Append { epoch, ..following(&first, 1) };
+    assert_eq!(store.append(&[next]).await.unwrap(), [Appended::Committed]);
+    assert_eq!(store.begin_incarnation().await.unwrap(), 3);
+    assert!(store.acquire(ONE, "b", LONG, false).await.unwrap().expect("it is free") > epoch + 1000);
 }

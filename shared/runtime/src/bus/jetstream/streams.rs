@@ -20,6 +20,19 @@ pub(super) const JOBS: &str = "JOBS";
 pub(super) const OUTCOMES: &str = "OUTCOMES";
 pub(super) const COMMANDS: &str = "COMMANDS";
 
+/// Deletes the messages of all streams that carry work, and answers how many there were.
+pub(super) async fn clear(client: &Client) -> Result<u64, BusError> {
+    let mut purged = 0;
+    for name in [JOBS, OUTCOMES, COMMANDS] {
+        match api::call(client, &format!("STREAM.PURGE.{name}"), None).await {
+            Ok(answer) => purged += answer["purged"].as_u64().unwrap_or_default(),
+            Err(error) if error.is(code::STREAM_NOT_FOUND) => {}
+            Err(error) => return Err(error.about(&format!("stream {name}"))),
+        }
+    }
+    Ok(purged)
+}
+
 /// Pull requests that may wait at one consumer. The server's own default is 512, and a worker too many is refused;
 /// each worker keeps one waiting.
 const MAX_WAITING: u32 = 16_384;

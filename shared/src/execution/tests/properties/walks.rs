@@ -210,6 +210,7 @@ fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
             6..=9 => after_end(scenario, choices),
             2 => Command::Fail { error: failure(choices) },
             3 => Command::Create(Box::new(scenario.request(&json!({})))),
+            10 => Command::Restored { incarnation: 2 },
             _ => {
                 // The clock steps back.
                 scenario.now = crate::time::Timestamp::from_micros(scenario.now.as_micros() - 5_000_000);
