@@ -88,7 +88,7 @@ impl Keeper {
                 known = self.incarnation,
                 "the store was restored while this coordinator ran: it does nothing more and has to be started again"
             );
-            for (partition, _) in held.drain() {
+            for (partition, _) in std::mem::take(held) {
                 let _ = self.engine.send(Input::Lost(partition)).await; // The engine may have stopped.
             }
             self.superseded.cancel();
