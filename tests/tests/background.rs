@@ -417,6 +417,35 @@ async fn a_failure_is_tried_again_as_another_execution_with_all_that_it_was_give
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_further_attempt_stops_where_the_one_before_did() {
+    let fixture = fixture(4).await;
+    fixture.failing.store(1, Ordering::SeqCst);
+    let (service, tenant) = (&fixture.coordinator.service, &fixture.tenant);
+    let start = Start {
+        graph: service.register_graph(tenant, "test.yaml", FAILS).await.unwrap().graph,
+        named: None,
+        inputs: Data::null(),
+        idempotency_key: None,
+        actor: Actor::User("test".to_owned()),
+        trace: None,
+        metadata: None,
+        breakpoints: vec!["a".to_owned()],
+        limits: stepstream_shared::graph::LimitOverrides::default(),
+        background: Some(serde_json::from_value(json!({"retry": {"max_attempts": 2, "backoff_ms": 30}})).unwrap()),
+    };
+    let first = service.start(tenant, start).await.unwrap().execution;
+    let stopped = |loaded: &Loaded| loaded.execution.state() == ExecutionState::Paused;
+    fixture.until(first, "it stops before its step", stopped).await;
+    service.resume(tenant, first, "test").await.unwrap();
+    let one = fixture.settles(first).await;
+    let second = one.execution.background().unwrap().next().unwrap().execution;
+    fixture.until(second, "so does the next attempt", stopped).await;
+    service.resume(tenant, second, "test").await.unwrap();
+    assert_eq!(fixture.settles(second).await.execution.state(), ExecutionState::Completed);
+    fixture.end().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_callback_that_fails_is_made_again_under_the_same_id() {
     let receiver = Receiver::start(vec![500, 200]).await;
     let fixture = fixture(4).await;

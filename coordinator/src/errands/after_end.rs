@@ -2,7 +2,7 @@
 
 use stepstream_shared::event::{EventData, ParentLink, ParentType, Share};
 use stepstream_shared::execution::{AfterEnd, CallbackReport};
-use stepstream_shared::graph::LimitOverrides;
+use stepstream_shared::graph::{LimitOverrides, NodeIx};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::wire::ForwardedRequest;
 
@@ -14,7 +14,7 @@ use crate::service::Service;
 /// once, because its id follows from the first attempt and the number.
 pub(super) async fn try_again(service: &Service, tenant: &TenantId, id: ExecutionId) -> Result<(), ServiceError> {
     let loaded = service.load(tenant, id, None).await?;
-    let execution = &loaded.execution;
+    let (execution, graph) = (&loaded.execution, &loaded.graph);
     let (Some(next), Some(run)) = (execution.owed_attempt(), execution.background()) else { return Ok(()) };
     let (next_id, background) = (next.execution, run.config().for_next_attempt(id, next.due));
     // What only the first event has.
@@ -36,7 +36,7 @@ pub(super) async fn try_again(service: &Service, tenant: &TenantId, id: Executio
         inputs: execution.inputs().clone(),
         request_hash: None,
         metadata,
-        breakpoints: Vec::new(),
+        breakpoints: execution.breakpoints().filter_map(|node| Some(graph.node(NodeIx(node))?.name.clone())).collect(),
         parent: Some(link),
         planning: false,
         limits,
