@@ -13,6 +13,7 @@
 
 mod admission;
 mod after_end;
+mod claims;
 mod commit;
 mod dispatch;
 mod families;
@@ -31,7 +32,7 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use stepstream_runtime::bus::{BusError, CoordinatorBus, Delivery, JobsStreamState, Published};
+use stepstream_runtime::bus::{Asked, BusError, CoordinatorBus, Delivery, JobsStreamState, Published};
 use stepstream_runtime::clock::Clock;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::time::Timestamp;
@@ -72,6 +73,8 @@ const LONGEST_SLEEP: Duration = Duration::from_millis(500);
 pub(crate) enum Input {
     Request(Box<Request>),
     Outcomes(PartitionId, Vec<(TenantId, Delivery<Outcome>)>),
+    /// Workers wait for an answer.
+    Questions(PartitionId, Vec<Asked>),
     /// With its place on the agenda, if that is known.
     Loaded(ExecutionId, Box<Result<Loaded, ReadError>>, Option<Agenda>),
     /// An execution that is on the agenda: at a takeover, or because its moment comes.
@@ -306,6 +309,11 @@ impl Engine {
             Input::Outcomes(partition, outcomes) => {
                 for (tenant, delivery) in outcomes {
                     self.outcome(partition, tenant, delivery).await;
+                }
+            }
+            Input::Questions(partition, questions) => {
+                for asked in questions {
+                    self.asked(partition, asked).await;
                 }
             }
             Input::Loaded(id, loaded, agenda) => self.loaded(id, *loaded, agenda).await,

@@ -1,4 +1,4 @@
-//! Pulls outcomes from the bus for the engine, partition by partition.
+//! Pulls outcomes and questions of workers from the bus for the engine, partition by partition.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,6 +41,39 @@ pub(crate) fn pull_outcomes(
                     tracing::debug!(%partition, %error, "outcomes were not pulled; trying again");
                     tokio::select! {
                         biased;
+                        () = stop.cancelled() => return,
+                        () = tokio::time::sleep(REST) => {}
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Until `stop`: what workers ask about executions of a partition goes to the engine, which answers.
+pub(crate) fn pull_questions(
+    bus: Arc<dyn CoordinatorBus>,
+    partition: PartitionId,
+    engine: mpsc::Sender<Input>,
+    stop: CancellationToken,
+) {
+    let engine = engine.downgrade();
+    tokio::spawn(async move {
+        loop {
+            let asked = tokio::select! {
+                () = stop.cancelled() => return,
+                asked = bus.asked(partition, OUTCOMES_AT_A_TIME) => asked,
+            };
+            match asked {
+                Ok(questions) => {
+                    let Some(engine) = engine.upgrade() else { return };
+                    if engine.send(Input::Questions(partition, questions)).await.is_err() {
+                        return;
+                    }
+                }
+                Err(error) => {
+                    tracing::debug!(%partition, %error, "no questions from the bus; trying again");
+                    tokio::select! {
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(REST) => {}
                     }

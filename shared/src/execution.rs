@@ -24,6 +24,7 @@ pub mod background;
 pub mod children;
 pub mod compensation;
 pub mod decide;
+pub mod doubts;
 pub mod flow;
 mod frames;
 pub mod hash;
@@ -55,6 +56,7 @@ pub use background::{
 pub use children::ChildSpec;
 pub use compensation::Compensation;
 pub use decide::{Command, Decided, Rejection, StartRequest};
+pub use doubts::{POISON, Verdict};
 pub use inheritance::Bequest;
 pub use lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 pub use owed::{Asked, JobSpec, Rest};

@@ -23,9 +23,9 @@ pub use policy::LongRunningPolicy;
 pub use schema::json_schema;
 
 pub use compiled::{
-    Allocation, Collect, CompiledGraph, ConcurrencyRule, Discover, Edge, EdgeIx, EdgeKind, Frame, FrameIx, GraphDigest,
-    GraphLimits, Graphs, Join, Loop, LoopIx, Map, Node, NodeIx, NodeKind, OnLimit, PermitRules, Priority, RateRule,
-    Reserve, Routing, Spawn, SubGraph, Task, Timeouts, WaitFor, WaitNode,
+    Allocation, CLAIM_LEASE, Collect, CompiledGraph, ConcurrencyRule, DeadLettering, Discover, Edge, EdgeIx, EdgeKind,
+    Frame, FrameIx, GraphDigest, GraphLimits, Graphs, Guarantee, Join, Loop, LoopIx, Map, Node, NodeIx, NodeKind,
+    OnLimit, PermitRules, Priority, RateRule, Reserve, Routing, Spawn, SubGraph, Task, Timeouts, WaitFor, WaitNode,
 };
 
 #[cfg(test)]

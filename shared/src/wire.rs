@@ -3,6 +3,7 @@
 
 mod control;
 mod forwarded;
+mod judgement;
 mod sealed;
 
 use std::fmt;
@@ -18,6 +19,7 @@ use crate::time::Timestamp;
 
 pub use control::Control;
 pub use forwarded::{Answer, Forwarded, ForwardedRequest};
+pub use judgement::Judgement;
 pub use sealed::{SealId, SealKey, Sealed};
 
 /// The version of this protocol. A message of a newer one is refused; the worker or coordinator is too old for it.
@@ -242,6 +244,10 @@ pub struct Job {
     /// Mebibytes that the programs which the callable starts may have in memory together.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_memory_mb: Option<u32>,
+    /// The worker asks for the attempt before it runs it, and for an answer to what it reports in the end. Who holds it is
+    /// given up after as much silence as `heartbeat_ms` says.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claim: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub trace: Option<TraceContext>,
 }
@@ -319,6 +325,15 @@ pub enum OutcomeResult {
     },
     /// The worker did not run the attempt and will not: it is shutting down. Another may, at once.
     Released,
+    /// The worker asks for the attempt, and runs it only once that is granted.
+    Claim,
+    /// The attempt failed before any of it had begun: another one does nothing twice.
+    NotStarted {
+        error: ExecutionError,
+        duration_us: u64,
+    },
+    /// The worker was stopped while it ran the attempt, and does not know how far it was.
+    Stopped,
 }
 
 /// Why bytes are not a message.
@@ -398,11 +413,20 @@ impl Outcome {
                 holds_values(&error.details)?;
                 OutcomeResult::Failed { error: error.cut(), duration_us }
             }
+            OutcomeResult::NotStarted { error, duration_us } => {
+                holds_values(&error.details)?;
+                OutcomeResult::NotStarted { error: error.cut(), duration_us }
+            }
             result => {
                 match &result {
                     OutcomeResult::Completed { output, .. } => holds_values([output])?,
                     OutcomeResult::Progress { note } => holds_values(note)?,
-                    OutcomeResult::Failed { .. } | OutcomeResult::Started | OutcomeResult::Released => {}
+                    OutcomeResult::Failed { .. }
+                    | OutcomeResult::NotStarted { .. }
+                    | OutcomeResult::Started
+                    | OutcomeResult::Released
+                    | OutcomeResult::Claim
+                    | OutcomeResult::Stopped => {}
                 }
                 result
             }

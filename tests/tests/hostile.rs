@@ -104,6 +104,7 @@ async fn forged_outcomes_and_garbage_on_the_bus_change_nothing_and_stop_nothing(
         heartbeat_ms: None,
         inline: false,
         max_memory_mb: None,
+        claim: false,
         trace: None,
         inbox: stepstream_shared::data::Data::null(),
     };

@@ -62,6 +62,16 @@ impl Failure {
         Self::new(ErrorCategory::KernelInternal, message).code("poison")
     }
 
+    /// Nothing of the attempt has begun: whoever makes another one does nothing twice. It is the only failure of a step
+    /// with `delivery: at_most_once` that is tried again, as its `retry` says.
+    pub fn not_started(category: ErrorCategory, message: impl Into<String>) -> Self {
+        Self::new(category, message).code(NOT_STARTED)
+    }
+
+    pub(crate) fn has_not_started(&self) -> bool {
+        self.0.code.as_ref().is_some_and(|code| code.as_str() == NOT_STARTED)
+    }
+
     /// A closer name for what went wrong, in snake case; known ones decide about retries.
     pub fn code(mut self, code: impl Into<String>) -> Self {
         self.0.code = Some(ErrorCode::new(code));
@@ -94,6 +104,9 @@ impl Failure {
         *self.0
     }
 }
+
+/// The code of failures that came before anything had begun.
+const NOT_STARTED: &str = "not_started";
 
 /// Details are read by people and stored in every log; more belongs into an artifact.
 pub const MAX_DETAILS_BYTES: usize = 64 * 1024;

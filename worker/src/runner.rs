@@ -4,6 +4,8 @@
 //! costs a second run and never a lost result. Nothing is remembered between jobs, and nothing here decides that a step
 //! is finished: the log does.
 
+mod claim;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -31,6 +33,7 @@ use crate::registry::Registry;
 use crate::running::Running;
 use crate::slots::{Slot, Slots};
 use crate::tenant::TenantShare;
+use claim::{Claimed, Heard};
 
 /// How often an acknowledgement is tried: without one the job only comes again, and its second outcome is refused.
 const ACK_TRIES: u32 = 3;
@@ -202,6 +205,10 @@ async fn serve(shared: Arc<Shared>, tenant: TenantId, delivery: Delivery<Job>, s
     }
     let began = Instant::now();
     let held = Held { shared: &shared, context: &context, settle: &*settle, claim, reports: AtomicU32::new(0) };
+    if context.job().claim && deliveries <= MOST_DELIVERIES {
+        serve_claimed(&shared, &held, slot).await;
+        return;
+    }
     let verdict = {
         let _entry = shared.running.enter(claim, &context);
         if deliveries > MOST_DELIVERIES {
@@ -232,6 +239,66 @@ async fn serve(shared: Arc<Shared>, tenant: TenantId, delivery: Delivery<Job>, s
         held.acknowledge().await;
     } else {
         held.hand_back().await;
+    }
+    drop(slot);
+}
+
+/// The same for an attempt that is asked for first: nothing of it runs before that is on record, and its end is repeated
+/// until somebody says how it was taken.
+async fn serve_claimed(shared: &Arc<Shared>, held: &Held<'_>, slot: Slot) {
+    let context = held.context;
+    let counts = &shared.counts;
+    let began = Instant::now();
+    let (verdict, position) = {
+        let _entry = shared.running.enter(held.claim, context);
+        let position = match held.claim().await {
+            // Not begun, so another worker may; or nobody wants it any more.
+            Claimed::Granted { .. } if context.stopped().is_some() => {
+                held.release().await;
+                held.acknowledge().await;
+                return;
+            }
+            Claimed::Granted { position } => position,
+            Claimed::Refused => {
+                counts.unwanted.fetch_add(1, Ordering::Relaxed);
+                held.acknowledge().await;
+                return;
+            }
+            Claimed::TooLate => {
+                held.release().await;
+                held.hand_back().await;
+                return;
+            }
+        };
+        let bus = &shared.bus;
+        (attempt::run(&shared.registry, context, held, bus.ack_wait(), &shared.departure).await, position)
+    };
+    let duration_us = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
+    let (outcome, count) = match verdict {
+        // The worker stopped it itself, and knows as little of how far it was.
+        Verdict::Failed(_) if context.stopped() == Some(Stop::TimedOut) => (OutcomeResult::Stopped, &counts.failed),
+        Verdict::Failed(failure) if failure.has_not_started() => {
+            (OutcomeResult::NotStarted { error: failure.into_error(), duration_us }, &counts.failed)
+        }
+        Verdict::Completed(output) => (OutcomeResult::Completed { output, duration_us }, &counts.completed),
+        Verdict::Failed(failure) => {
+            tracing::debug!(parent: context.span(), error = %failure, "failed");
+            (OutcomeResult::Failed { error: failure.into_error(), duration_us }, &counts.failed)
+        }
+        Verdict::Stopped(Stop::Unwanted) => (OutcomeResult::Stopped, &counts.unwanted),
+        Verdict::Stopped(Stop::HandBack | Stop::TimedOut) => (OutcomeResult::Stopped, &counts.handed_back),
+    };
+    let ahead = shared.unreported.try_acquire();
+    let slot = Some(slot).filter(|_| ahead.is_err());
+    match held.report_claimed(outcome, position).await {
+        Heard::Judged { taken } => {
+            if !taken {
+                tracing::info!(parent: context.span(), "the attempt is not this worker's any more; what it did is not counted");
+            }
+            if taken { count } else { &counts.unwanted }.fetch_add(1, Ordering::Relaxed);
+            held.acknowledge().await;
+        }
+        Heard::Departed => held.hand_back().await,
     }
     drop(slot);
 }
@@ -284,10 +351,7 @@ impl Held<'_> {
                 Ok(()) => return true,
                 Err(BusError::TooLarge { found, limit }) if !shrunk => {
                     shrunk = true;
-                    // What was spent is spent; the rest may be what makes it too large.
-                    let notes = std::mem::take(&mut outcome.notes);
-                    let notes = notes.into_iter().filter(|note| matches!(note, Note::Usage { .. })).collect();
-                    outcome = Outcome { notes, ..self.outcome(too_large(&outcome.result, found, limit)) };
+                    outcome = self.shrunk(outcome, found, limit);
                     continue;
                 }
                 Err(error) => error,
@@ -302,6 +366,13 @@ impl Held<'_> {
             // Somebody else should not begin what has its outcome already.
             let _ = self.settle.progress().await;
         }
+    }
+
+    /// What is reported in the place of an outcome that the bus does not carry. What was spent is spent; the rest may be
+    /// what makes it too large.
+    fn shrunk(&self, outcome: Outcome, found: usize, limit: usize) -> Outcome {
+        let notes = outcome.notes.into_iter().filter(|note| matches!(note, Note::Usage { .. })).collect();
+        Outcome { notes, ..self.outcome(too_large(&outcome.result, found, limit)) }
     }
 
     async fn acknowledge(&self) {
@@ -345,8 +416,14 @@ impl SignsOfLife for Held<'_> {
 /// What is reported in place of an outcome that the bus does not carry.
 fn too_large(refused: &OutcomeResult, found: usize, limit: usize) -> OutcomeResult {
     let duration_us = match refused {
-        OutcomeResult::Completed { duration_us, .. } | OutcomeResult::Failed { duration_us, .. } => *duration_us,
-        OutcomeResult::Started | OutcomeResult::Progress { .. } | OutcomeResult::Released => 0,
+        OutcomeResult::Completed { duration_us, .. }
+        | OutcomeResult::Failed { duration_us, .. }
+        | OutcomeResult::NotStarted { duration_us, .. } => *duration_us,
+        OutcomeResult::Started
+        | OutcomeResult::Progress { .. }
+        | OutcomeResult::Released
+        | OutcomeResult::Claim
+        | OutcomeResult::Stopped => 0,
     };
     let what = format!("the outcome is {found} bytes, the bus carries {limit} (max_payload of the server)");
     let failure = match refused {

@@ -12,7 +12,7 @@ use stepstream_runtime::bus::{BusError, Delivery, Published, QueueId, Settle, Wo
 use stepstream_shared::data::Data;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, Id, PartitionId, TenantId};
-use stepstream_shared::wire::{Control, Job, MacKey, Outcome, OutcomeResult, PROTOCOL};
+use stepstream_shared::wire::{Control, Job, Judgement, MacKey, Outcome, OutcomeResult, PROTOCOL};
 use tokio::sync::{Notify, broadcast};
 
 /// Far beyond any healthy run: reaching it means that the worker is wrong, not that the machine is slow.
@@ -42,6 +42,7 @@ pub(crate) fn job(number: u32, callable: &str, input: Value) -> Job {
         heartbeat_ms: None,
         inline: false,
         max_memory_mb: None,
+        claim: false,
         trace: None,
     }
 }
@@ -56,6 +57,7 @@ pub(crate) fn execution(number: u32) -> ExecutionId {
 pub(crate) enum Told {
     Pulled { queue: String, max: usize },
     Reported(Outcome),
+    Asked(Outcome),
     Acked(u32),
     Nacked(u32, Option<Duration>),
     Progressed(u32),
@@ -78,6 +80,8 @@ pub(crate) struct FakeBus {
     pub(crate) acked: AtomicU64,
     /// How often it was looked whether a job is there.
     pub(crate) looks: AtomicU64,
+    /// What is answered to questions, one after another; `None` is no answer. When there is none left, yes.
+    pub(crate) answers: Mutex<VecDeque<Option<Judgement>>>,
 }
 
 impl FakeBus {
@@ -98,6 +102,7 @@ impl FakeBus {
             forgetful: AtomicBool::new(false),
             acked: AtomicU64::new(0),
             looks: AtomicU64::new(0),
+            answers: Mutex::default(),
         })
     }
 
@@ -252,6 +257,15 @@ impl WorkerBus for Side {
         }
         self.0.tell(Told::Reported(outcome.clone()));
         Ok(Published { sequence: 1, duplicate: false })
+    }
+
+    async fn ask(&self, _: &TenantId, _: PartitionId, outcome: &Outcome, _: Duration) -> Result<Judgement, BusError> {
+        self.0.tell(Told::Asked(outcome.clone()));
+        let answer = self.0.answers.lock().unwrap().pop_front();
+        match answer {
+            Some(answer) => answer.ok_or_else(|| BusError::Unavailable("the test says so".into())),
+            None => Ok(Judgement::new(outcome.token.incarnation, u64::MAX, true)),
+        }
     }
 
     async fn controls(&self, _: &TenantId) -> Result<futures::stream::BoxStream<'static, Control>, BusError> {

@@ -107,6 +107,7 @@ pub(super) async fn hop_p50_ms(bus: &JetStreamBus) -> Result<f64> {
             heartbeat_ms: None,
             inline: false,
             max_memory_mb: None,
+            claim: false,
             trace: None,
             inbox: stepstream_shared::data::Data::null(),
         };

@@ -67,6 +67,8 @@ pub(super) struct Pending {
     unwanted: Unwanted,
     permits: PermitChanges,
     control: Vec<Control>,
+    /// Steps that became dead letters.
+    letters: Vec<u32>,
     /// For the live feed, if there is one.
     feed: Option<Feed>,
     settle: Option<Box<dyn Settle>>,
@@ -179,6 +181,11 @@ impl Engine {
         let asked = Asked::by(&events);
         let unwanted = Unwanted::by(&events);
         let permits = PermitChanges::by(&events, &live.execution, &live.graph, last_seq);
+        let letters = events.iter().filter_map(|event| match event {
+            EventData::StepDeadLettered { step, .. } => Some(*step),
+            _ => None,
+        });
+        let letters: Vec<u32> = letters.collect();
         let control = controls(&live.execution, &live.graph, &events, &occasion.causation);
         let Occasion { actor, causation, trace, settle, mut reply } = occasion;
         if planted::has(Bug::AnswersEarly)
@@ -236,6 +243,7 @@ impl Engine {
             unwanted,
             permits,
             control,
+            letters,
             feed: feed.map(|feed| Feed { hash: encoded.hash, ..feed }),
             settle,
             reply,
@@ -315,6 +323,7 @@ impl Engine {
             unwanted,
             permits,
             control,
+            letters,
             feed,
             settle,
             reply,
@@ -339,6 +348,7 @@ impl Engine {
             && live.generation == generation
         {
             live.in_flight = live.in_flight.saturating_sub(1);
+            dead_letters(&self.bus, live, &tenant, &letters);
             if let Some(feed) = feed {
                 publish_feed(&self.bus, live, &tenant, feed);
             }
@@ -415,6 +425,28 @@ fn publish_feed(bus: &Arc<dyn CoordinatorBus>, live: &Live, tenant: &TenantId, f
     tokio::spawn(async move { bus.feed(&tenant, id, events).await });
 }
 
+/// Tells whoever watches the dead letters, in a task of its own; the letters are in the log.
+fn dead_letters(bus: &Arc<dyn CoordinatorBus>, live: &Live, tenant: &TenantId, letters: &[u32]) {
+    if letters.is_empty() {
+        return;
+    }
+    let id = live.execution.id();
+    let told = letters.iter().filter_map(|ordinal| {
+        let step = live.execution.step(*ordinal)?;
+        let task = live.execution.task_of(&live.graph, *ordinal)?;
+        let node = live.graph.node(stepstream_shared::graph::NodeIx(step.node()))?;
+        let step_id = live.execution.step_id(*ordinal, &node.name)?;
+        let body = serde_json::json!({
+            "execution_id": id, "step_id": step_id, "node": node.name, "attempt": step.attempt(),
+            "queue": task.queue, "callable": task.callable, "error": step.error(),
+        });
+        let body = serde_json::to_vec(&body).unwrap_or_default();
+        Some((task.queue.clone(), format!("{id}/{step_id}/{}/dead", step.attempt()), body.into()))
+    });
+    let (bus, tenant, told) = (bus.clone(), tenant.clone(), told.collect());
+    tokio::spawn(async move { bus.dead_letters(&tenant, told).await });
+}
+
 /// What running workers should hear of these events.
 ///
 /// An execution that is over has nothing that should run. One that only undoes what it has done has: there, as where a
@@ -439,7 +471,10 @@ fn controls(execution: &Execution, graph: &CompiledGraph, events: &[EventData], 
                 hints.push(Control::Abandon { execution: id, ordinal: *step, attempt });
             }
             // Given up by a deadline: its worker does not know yet.
-            EventData::StepRetryScheduled { step, attempt, .. } | EventData::StepFailed { step, attempt, .. }
+            EventData::StepRetryScheduled { step, attempt, .. }
+            | EventData::StepInDoubt { step, attempt, .. }
+            | EventData::StepDeadLettered { step, attempt, .. }
+            | EventData::StepFailed { step, attempt, .. }
                 if matches!(causation, Causation::Deadline) =>
             {
                 hints.push(Control::Abandon { execution: id, ordinal: *step, attempt: *attempt });
@@ -474,6 +509,7 @@ fn refusal(rejection: Rejection) -> ServiceError {
             | Refusal::NobodyTakes
             | Refusal::NotItsParent(_)
             | Refusal::NoCallback
+            | Refusal::NoDeadLetters
             | Refusal::OtherWait { .. }
             | Refusal::DecidedAlready { .. }
             | Refusal::WaitsForStep { .. } => ServiceError::Conflict(refusal.to_string()),

@@ -227,6 +227,7 @@ fn job_of(live: &Live, spec: JobSpec, dispatch: u64, incarnation: u64, key: &ste
         heartbeat_ms: spec.heartbeat.map(millis),
         inline: spec.inline,
         max_memory_mb: spec.max_memory_mb,
+        claim: spec.claim,
         trace: None,
     }
 }

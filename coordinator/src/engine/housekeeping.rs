@@ -168,7 +168,8 @@ impl Engine {
             old.stop.cancel();
         }
         let Some(sender) = self.sender.upgrade() else { return };
-        crate::pulling::pull_outcomes(self.bus.clone(), partition, sender, stop.clone());
+        crate::pulling::pull_outcomes(self.bus.clone(), partition, sender.clone(), stop.clone());
+        crate::pulling::pull_questions(self.bus.clone(), partition, sender, stop.clone());
         if self.settings.recover_all {
             let horizon = self.clock.now().after(self.settings.at_rest.horizon);
             self.recovery.take_over(partition, epoch, horizon, stop);
@@ -264,6 +265,8 @@ impl Engine {
                 self.redispatch(key.execution, vec![spec]);
             } else if let Some(spec) = live.execution.job(&live.graph, key.ordinal)
                 && spec.attempt == key.attempt
+                // Of one that is claimed, nobody but its holder can make anything; its lease says when that is over.
+                && !spec.claim
                 && live.execution.state() == ExecutionState::Running
                 && live
                     .dispatched

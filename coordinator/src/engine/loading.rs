@@ -1,6 +1,6 @@
 //! Executions into memory: because something waits for them, a partition was taken over, or their moment comes.
 
-use stepstream_runtime::bus::Delivery;
+use stepstream_runtime::bus::{Asked, Delivery};
 use stepstream_shared::execution::{Command, ExecutionState, Rest, StepState};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 use stepstream_shared::wire::Outcome;
@@ -19,6 +19,7 @@ use crate::recovery::Permit;
 /// Something that waits for an execution to be loaded.
 pub(super) enum Waiting {
     Outcome(TenantId, Box<Delivery<Outcome>>),
+    Asked(Box<Asked>),
     Request(Box<Request>),
     /// Nobody asks; it is to be driven. With leave to load it, if that was asked for.
     Nobody(TenantId, Option<Permit>),
@@ -85,6 +86,7 @@ impl Engine {
     async fn serve(&mut self, id: ExecutionId, waiting: Waiting) {
         match waiting {
             Waiting::Outcome(tenant, delivery) => self.live_outcome(id, &tenant, *delivery).await,
+            Waiting::Asked(asked) => self.live_asked(id, *asked).await,
             Waiting::Request(request) => self.live_request(*request).await,
             Waiting::Nobody(_, permit) => drop(permit), // The next one may be loaded.
         }
@@ -109,6 +111,8 @@ impl Engine {
                     tenant = Some(request.tenant.clone());
                     let _ = request.reply.send(Err(ServiceError::from_read(error))); // The caller may have gone.
                 }
+                // Whoever asks goes on asking.
+                Waiting::Asked(asked) => tenant = Some(asked.tenant),
                 Waiting::Nobody(of, _) => tenant = Some(of),
             }
         }
@@ -192,6 +196,8 @@ impl Engine {
 
     /// Whether the present attempt of a step is on record as running.
     pub(super) fn is_running(live: &Live, ordinal: u32, attempt: u32) -> bool {
-        live.execution.step(ordinal).is_some_and(|step| step.attempt() == attempt && step.state() == StepState::Running)
+        live.execution.step(ordinal).is_some_and(|step| {
+            step.attempt() == attempt && matches!(step.state(), StepState::Running | StepState::Claimed)
+        })
     }
 }

@@ -73,43 +73,41 @@ impl Engine {
             attempt = live.execution.step(step).map_or(attempt, |step| step.attempt());
         }
         let now = self.clock.now();
+        let holder = live.execution.step(step).filter(|each| each.attempt() == attempt).and_then(|each| each.claim());
         if let Some(entry) = live.dispatched.get_mut(&step)
             && entry.attempt == attempt
+            && holder.is_none_or(|holder| holder == message.claim)
         {
             entry.sign_of_life = now;
         }
         let waits = live.execution.step(step).map(|step| (step.state(), step.attempt()));
         let started = waits != Some((StepState::Scheduled, attempt));
-        let (worker, claim, notes) = (message.worker, message.claim, message.notes);
-        let command = match message.result {
-            OutcomeResult::Started | OutcomeResult::Progress { .. } if started => {
-                // On record already, or over: a sign of life and nothing more.
-                let over = waits.is_none_or(|(state, present)| state.is_terminal() || present != attempt);
-                if over || live.execution.state().is_terminal() {
-                    // Whoever gives it missed the hint that nobody waits for this any more.
-                    self.abandon_attempt(tenant, Control::Abandon { execution: id, ordinal: step, attempt });
-                }
-                self.settle(Settlement::Ack(settle));
-                return;
+        if matches!(message.result, OutcomeResult::Started | OutcomeResult::Progress { .. }) && started {
+            // On record already, or over: a sign of life and nothing more.
+            let over = waits.is_none_or(|(state, present)| {
+                state.is_terminal() || state == StepState::InDoubt || present != attempt
+            }) || holder.is_some_and(|holder| holder != message.claim);
+            if over || live.execution.state().is_terminal() {
+                // Whoever gives it missed the hint that nobody waits for this any more.
+                self.abandon_attempt(tenant, Control::Abandon { execution: id, ordinal: step, attempt });
             }
-            OutcomeResult::Started | OutcomeResult::Progress { .. } => {
-                Command::Started { step, attempt, worker: worker.clone(), claim }
-            }
-            OutcomeResult::Completed { output, duration_us } => {
-                live.forget(step, attempt);
-                Command::Completed { step, attempt, worker: worker.clone(), claim, output, duration_us }
-            }
-            OutcomeResult::Failed { error, duration_us } => {
-                live.forget(step, attempt);
-                let chance = random::chance();
-                Command::Failed { step, attempt, worker: worker.clone(), claim, error, duration_us, chance }
-            }
-            OutcomeResult::Released => {
-                // The job itself goes back to the bus; nothing has happened to the step.
-                self.settle(Settlement::Ack(settle));
-                return;
-            }
+            self.settle(Settlement::Ack(settle));
+            return;
+        }
+        if message.result == OutcomeResult::Released && holder.is_none() {
+            // The job itself goes back to the bus; nothing has happened to the step.
+            self.settle(Settlement::Ack(settle));
+            return;
+        }
+        let worker = message.worker.clone();
+        let Some(command) = command_of(message) else {
+            self.settle(Settlement::Ack(settle)); // Nobody waits for an answer to it.
+            return;
         };
+        let was_start = matches!(command, Command::Started { .. });
+        if !was_start {
+            live.forget(step, attempt);
+        }
         let occasion = Occasion {
             actor: Actor::Worker(worker),
             causation: Causation::Outcome,
@@ -117,14 +115,38 @@ impl Engine {
             settle: Some(settle),
             reply: None,
         };
-        let was_start = matches!(command, Command::Started { .. });
-        let command = match notes.is_empty() || was_start {
-            true => command,
-            false => Command::Noted { notes, result: Box::new(command) },
-        };
         self.act(id, command, occasion).await;
         if was_start {
             self.expect_heartbeat(id, step);
         }
     }
+}
+
+/// What an outcome asks of its execution.
+pub(super) fn command_of(message: Outcome) -> Option<Command> {
+    let (step, attempt) = (message.token.ordinal, message.token.attempt);
+    let Outcome { worker, claim, notes, result, .. } = message;
+    let command = match result {
+        OutcomeResult::Started | OutcomeResult::Progress { .. } => {
+            return Some(Command::Started { step, attempt, worker, claim });
+        }
+        OutcomeResult::Claim => return Some(Command::Claim { step, attempt, worker, claim }),
+        OutcomeResult::Released => return Some(Command::Released { step, attempt, claim }),
+        OutcomeResult::Stopped => return Some(Command::Stopped { step, attempt, claim, chance: random::chance() }),
+        OutcomeResult::Completed { output, duration_us } => {
+            Command::Completed { step, attempt, worker, claim, output, duration_us }
+        }
+        OutcomeResult::Failed { error, duration_us } => {
+            let chance = random::chance();
+            Command::Failed { step, attempt, worker, claim, error, duration_us, chance }
+        }
+        OutcomeResult::NotStarted { error, duration_us } => {
+            let chance = random::chance();
+            Command::NotStarted { step, attempt, worker, claim, error, duration_us, chance }
+        }
+    };
+    Some(match notes.is_empty() {
+        true => command,
+        false => Command::Noted { notes, result: Box::new(command) },
+    })
 }

@@ -42,6 +42,8 @@ impl PermitChanges {
                 EventData::StepCompleted { step, attempt, .. }
                 | EventData::StepFailed { step, attempt, .. }
                 | EventData::StepRetryScheduled { step, attempt, .. }
+                | EventData::StepInDoubt { step, attempt, .. }
+                | EventData::StepDeadLettered { step, attempt, .. }
                     if execution.needs_permit(graph, *step) =>
                 {
                     changes.ends.push((*step, *attempt, EndOf::Attempt));

@@ -165,6 +165,7 @@ fn job(tenant: &TenantId, run: u32, number: u32) -> Job {
         heartbeat_ms: None,
         inline: false,
         max_memory_mb: None,
+        claim: false,
         trace: None,
     }
 }

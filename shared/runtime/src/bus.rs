@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Control, Job, Outcome};
+use stepstream_shared::wire::{Control, Job, Judgement, Outcome};
 
 /// A queue of one tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -84,6 +84,21 @@ pub struct CommandRequest {
     pub reply: Box<dyn ReplyTo>,
 }
 
+/// Something that a worker asks of the owner of a partition, and waits for. Nothing of it is stored: whoever gets no
+/// answer asks again.
+pub struct Asked {
+    /// That the bus enforced, never the body's.
+    pub tenant: TenantId,
+    pub outcome: Outcome,
+    pub judge: Box<dyn Judge>,
+}
+
+/// Answers what was [`Asked`]. Dropped unused, the asker gets no answer.
+#[async_trait]
+pub trait Judge: Send + Sync + 'static {
+    async fn judge(&self, judgement: Judgement) -> Result<(), BusError>;
+}
+
 /// Answers a [`CommandRequest`].
 #[async_trait]
 pub trait ReplyTo: Send + Sync + 'static {
@@ -120,6 +135,11 @@ pub trait CoordinatorBus: Send + Sync + 'static {
     /// Takes commands of one partition as they come, like [`Self::outcomes`].
     async fn commands(&self, partition: PartitionId) -> Result<CommandRequest, BusError>;
 
+    /// Takes what workers ask about executions of one partition, as it comes: at least one, at most `max`. What was asked
+    /// before this was first called, or while nobody listened, is not delivered. Cancel-safe; what is taken and not judged
+    /// is asked again by whoever waits for it.
+    async fn asked(&self, partition: PartitionId, max: usize) -> Result<Vec<Asked>, BusError>;
+
     /// Passes a request to the owner of a partition and waits for its answer.
     async fn request(
         &self,
@@ -135,6 +155,9 @@ pub trait CoordinatorBus: Send + Sync + 'static {
     /// Publishes events of an execution to the live feed, best effort, without waiting for an acknowledgement.
     /// `events` are (event type, event id, JSON body).
     async fn feed(&self, tenant: &TenantId, execution: ExecutionId, events: Vec<(String, String, Bytes)>);
+
+    /// Tells whoever watches of dead letters, best effort: (queue, event id, JSON body). The letters are in the log.
+    async fn dead_letters(&self, tenant: &TenantId, letters: Vec<(String, String, Bytes)>);
 
     async fn jobs_state(&self) -> Result<JobsStreamState, BusError>;
 
@@ -170,6 +193,19 @@ pub trait WorkerBus: Send + Sync + 'static {
     /// Reports an outcome and waits until the bus holds it.
     async fn report(&self, tenant: &TenantId, partition: PartitionId, outcome: &Outcome)
     -> Result<Published, BusError>;
+
+    /// Asks the owner of a partition for what the outcome says (a claim, or that an end was taken) and waits for the
+    /// answer, as long as `timeout`.
+    ///
+    /// # Errors
+    /// No answer says nothing: it may have been granted.
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        partition: PartitionId,
+        outcome: &Outcome,
+        timeout: Duration,
+    ) -> Result<Judgement, BusError>;
 
     /// Hints from the coordinators of a tenant, from now on.
     async fn controls(&self, tenant: &TenantId) -> Result<futures::stream::BoxStream<'static, Control>, BusError>;

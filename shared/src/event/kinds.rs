@@ -20,6 +20,7 @@ use super::artifact::ArtifactRecord;
 use super::child::{CancellationPolicy, ChildState, Share, Spent};
 use super::control::{ControlAction, ControlOutcome};
 use super::decision::DecisionRecord;
+use super::doubt::{DeadReason, DoubtCause, Resolution};
 use super::limit::Violation;
 use super::message::Message;
 use super::parts::{
@@ -249,6 +250,74 @@ pub enum EventData {
         worker: String,
         #[serde(rename = "c")]
         claim: ClaimId,
+    },
+    /// A worker has the attempt, and may run it from now on. On record before it does.
+    #[serde(rename = "cm")]
+    StepClaimed {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "w")]
+        worker: String,
+        #[serde(rename = "c")]
+        claim: ClaimId,
+        /// How long it may be silent, in milliseconds.
+        #[serde(rename = "l")]
+        lease_ms: u64,
+    },
+    /// The worker that has the attempt is lost, and nobody knows what became of it: it does not run again by itself.
+    #[serde(rename = "di")]
+    StepInDoubt {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "c", default, skip_serializing_if = "is_default")]
+        cause: DoubtCause,
+    },
+    /// A new step, which asks the target what became of the attempt at a step that is in doubt.
+    #[serde(rename = "dq")]
+    ReconciliationScheduled {
+        #[serde(rename = "s")]
+        step: u32,
+        /// The step in doubt.
+        #[serde(rename = "o")]
+        of: u32,
+        /// Its idempotency key.
+        #[serde(rename = "k")]
+        key: String,
+    },
+    /// It is known, or decided, what becomes of a step that was in doubt or a dead letter. What follows from it stands
+    /// in the events behind it.
+    #[serde(rename = "dv")]
+    StepResolved {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "v")]
+        resolution: Resolution,
+        /// Somebody has said so.
+        #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
+        control: Option<ControlId>,
+        /// The step that has found out.
+        #[serde(rename = "q", default, skip_serializing_if = "Option::is_none")]
+        reconciliation: Option<u32>,
+    },
+    /// Failed for good, and held for somebody to redrive it instead of failing the step.
+    #[serde(rename = "dl")]
+    StepDeadLettered {
+        #[serde(rename = "s")]
+        step: u32,
+        #[serde(rename = "a")]
+        attempt: u32,
+        #[serde(rename = "r")]
+        reason: DeadReason,
+        #[serde(rename = "e")]
+        error: ExecutionError,
+        #[serde(rename = "d", default, skip_serializing_if = "is_default")]
+        duration_us: u64,
     },
     #[serde(rename = "sc")]
     StepCompleted {

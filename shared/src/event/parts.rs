@@ -28,6 +28,9 @@ pub enum Input {
     /// The map's item at the step's index.
     #[serde(rename = "x")]
     Item,
+    /// `{idempotency_key, attempt, input}` of the step that is in doubt: its idempotency key.
+    #[serde(rename = "d")]
+    Doubted(String),
     /// `{input, output}` of the step that is undone.
     #[serde(rename = "u")]
     Undone,
@@ -122,6 +125,9 @@ pub enum SkipReason {
     /// The graph that it is a step of was taken in by another one, and is over: it failed, or an `end` ended it.
     #[serde(rename = "s")]
     SubGraphOver,
+    /// What it was to find out is known.
+    #[serde(rename = "r")]
+    Resolved,
 }
 
 impl SkipReason {
@@ -135,6 +141,7 @@ impl SkipReason {
             SkipReason::GoalMet => "goal_met",
             SkipReason::Lost => "lost",
             SkipReason::SubGraphOver => "sub_graph_over",
+            SkipReason::Resolved => "resolved",
         }
     }
 }

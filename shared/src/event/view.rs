@@ -46,6 +46,7 @@ pub fn event_json(
         }
         put("index", json!(step.index()));
         put("undoes", json!(step.undoes().and_then(|undone| execution.step_id(undone, &node.name))));
+        put("reconciles", json!(step.reconciles().and_then(|doubted| execution.step_id(doubted, &node.name))));
     }
     match &envelope.actor {
         Actor::System => put("actor", json!("system")),
@@ -92,6 +93,8 @@ pub fn wait_json(wait: &Wait) -> Value {
             "budget": ask.need.map(|need| json!({"cost_usd": need.cost, "tokens": need.tokens})),
             "priority": ask.priority,
         }),
+        Wait::Doubt(doubt) => json!({"cause": doubt.cause.name(), "worker": doubt.worker, "claim": doubt.claim}),
+        Wait::DeadLetter(letter) => json!({"dead_letter": letter.reason.name()}),
     };
     if let Some(out) = out.as_object_mut() {
         out.retain(|_, value| !value.is_null());
@@ -276,6 +279,7 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
                 }
                 Input::Item => put("input_from", json!("item")),
                 Input::Undone => put("input_from", json!("undoes")),
+                Input::Doubted(_) => put("input_from", json!("reconciles")),
                 Input::Given(of) => {
                     let node = execution.step(*of).map(|step| graph.shown_name(NodeIx(step.node())));
                     put("input_from", json!(node.map(|node| format!("inputs of {node}"))));
@@ -286,6 +290,34 @@ fn details(data: &EventData, execution: &Execution, graph: &CompiledGraph, put: 
             put("attempt", json!(attempt));
             put("worker", json!(worker));
             put("claim", json!(claim));
+        }
+        EventData::StepClaimed { attempt, worker, claim, lease_ms, .. } => {
+            put("attempt", json!(attempt));
+            put("worker", json!(worker));
+            put("claim", json!(claim));
+            put("lease_ms", json!(lease_ms));
+        }
+        EventData::StepInDoubt { attempt, cause, .. } => {
+            put("attempt", json!(attempt));
+            put("cause", json!(cause.name()));
+        }
+        EventData::ReconciliationScheduled { key, .. } => {
+            put("attempt", json!(1));
+            put("idempotency_key_asked", json!(key));
+        }
+        EventData::StepResolved { attempt, resolution, control, reconciliation, step } => {
+            put("attempt", json!(attempt));
+            put("resolution", json!(resolution.name()));
+            put("control_id", json!(control));
+            let node = execution.step(*step).and_then(|step| graph.node(NodeIx(step.node())));
+            let by = reconciliation.zip(node).and_then(|(by, node)| execution.step_id(by, &node.name));
+            put("reconciled_by", json!(by));
+        }
+        EventData::StepDeadLettered { attempt, reason, error, duration_us, .. } => {
+            put("attempt", json!(attempt));
+            put("reason", json!(reason.name()));
+            put("error", json!(error));
+            put("duration_us", json!(duration_us));
         }
         EventData::StepCompleted { step, attempt, output, duration_us, taken, routing_error } => {
             put("attempt", json!(attempt));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::doubt::{DeadLetter, Doubt};
 use super::permit::PermitAsk;
 use crate::execution::WaitReason;
 use crate::id::ExecutionId;
@@ -57,6 +58,12 @@ pub enum Wait {
     /// What the attempt shares with other executions; no worker is asked for it before.
     #[serde(rename = "p")]
     Permit(PermitAsk),
+    /// Somebody, or its `reconcile`, says what became of the attempt.
+    #[serde(rename = "d")]
+    Doubt(Box<Doubt>),
+    /// Somebody redrives it, or says how it ends.
+    #[serde(rename = "l")]
+    DeadLetter(DeadLetter),
 }
 
 fn is_any(policy: &ApprovalPolicy) -> bool {
@@ -88,6 +95,8 @@ impl Wait {
             Wait::Child { .. } => WaitReason::SubAgent,
             Wait::External {} => WaitReason::External,
             Wait::Permit(_) => WaitReason::RateLimit,
+            Wait::Doubt(_) => WaitReason::InDoubt,
+            Wait::DeadLetter(_) => WaitReason::DeadLetter,
         }
     }
 }

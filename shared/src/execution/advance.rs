@@ -346,9 +346,7 @@ impl Decision<'_> {
         let run = self.execution.maps.get(&map_step).ok_or_else(unknown)?;
         if let Some(failed) = run.failed {
             let open: Vec<u32> = run.steps.iter().copied().filter(|step| self.execution.open.contains(step)).collect();
-            for step in open {
-                self.emit(EventData::StepSkipped { step, reason: SkipReason::MapFailed, new: None })?;
-            }
+            self.close_items(open, SkipReason::MapFailed)?;
             let item = self.execution.step(failed).ok_or_else(unknown)?;
             let (index, cause) = (item.index.unwrap_or(0), item.error.as_deref());
             let error = match cause {
@@ -362,9 +360,7 @@ impl Decision<'_> {
         }
         if run.goal_met() {
             let open: Vec<u32> = run.steps.iter().copied().filter(|step| self.execution.open.contains(step)).collect();
-            for step in open {
-                self.emit(EventData::StepSkipped { step, reason: SkipReason::GoalMet, new: None })?;
-            }
+            self.close_items(open, SkipReason::GoalMet)?;
             return self.complete_step(map_step, Data::null(), 0).map(|()| true);
         }
         if run.settled == run.total {
@@ -421,6 +417,9 @@ impl Decision<'_> {
     pub(super) fn complete_step(&mut self, ordinal: u32, output: Data, duration_us: u64) -> Result<(), Rejection> {
         let step = self.execution.step(ordinal).ok_or(Rejection::UnknownStep(ordinal))?;
         let (attempt, node_ix, is_item) = (step.attempt, step.node, step.parent.is_some());
+        if let Some(of) = step.reconciles() {
+            return self.reconciled(ordinal, of, output, duration_us);
+        }
         if is_item || step.undoes.is_some() {
             let event = EventData::StepCompleted {
                 step: ordinal,
@@ -538,8 +537,9 @@ impl Decision<'_> {
         let given_up = self.gives_up == Some(ordinal);
         let failed =
             |error, taken| EventData::StepFailed { step: ordinal, attempt, error, duration_us, taken, given_up };
-        if is_item || step.undoes.is_some() {
-            return self.emit(failed(error, None)); // Its map says what follows; undoing goes on.
+        if is_item || step.is_aside() {
+            // Its map says what follows; undoing goes on; a doubt that could not be resolved stays one.
+            return self.emit(failed(error, None));
         }
         let mut caught = self.catching(node_ix, &error);
         if caught.is_empty()
@@ -567,6 +567,16 @@ impl Decision<'_> {
             return Ok(()); // The graph that it is in has failed.
         }
         self.fail_execution(error, Some(ordinal))
+    }
+
+    /// Closes items of a map, and whoever asks about those that are in doubt.
+    fn close_items(&mut self, items: Vec<u32>, reason: SkipReason) -> Result<(), Rejection> {
+        let asked = items.iter().filter_map(|item| self.execution.reconciliation_of(*item));
+        let asked: Vec<u32> = asked.filter(|asked| self.execution.open.contains(asked)).collect();
+        asked
+            .into_iter()
+            .chain(items)
+            .try_for_each(|step| self.emit(EventData::StepSkipped { step, reason, new: None }))
     }
 
     /// Closes every open step, each with an event: nothing is left behind as running for ever.

@@ -2,6 +2,7 @@
 
 mod background;
 mod children;
+mod doubts;
 mod inheritance;
 mod permits;
 mod restored;
@@ -254,6 +255,15 @@ impl Fold<'_> {
                 self.scheduled(*step, *node, iterations, *parent, *index, input)
             }
             EventData::StepStarted { step, attempt, worker, claim: _ } => self.started(*step, *attempt, worker),
+            EventData::StepClaimed { step, attempt, worker, claim, lease_ms: _ } => {
+                self.claimed(*step, *attempt, worker, *claim)
+            }
+            EventData::StepInDoubt { step, attempt, cause } => self.in_doubt(*step, *attempt, *cause),
+            EventData::ReconciliationScheduled { step, of, key } => self.reconciliation(*step, *of, key),
+            EventData::StepResolved { step, attempt, control, .. } => self.resolved(*step, *attempt, *control),
+            EventData::StepDeadLettered { step, attempt, reason, error, .. } => {
+                self.dead_lettered(*step, *attempt, *reason, error)
+            }
             EventData::StepCompleted { step, attempt, output, duration_us: _, taken, routing_error } => {
                 self.legal(ExecutionAction::StepCompleted)?;
                 self.end_step(*step, *attempt, StepAction::Complete)?;
@@ -263,7 +273,7 @@ impl Fold<'_> {
                 let at = *step as usize;
                 self.execution.steps[at].output = output.clone();
                 self.execution.steps[at].error = routing_error.clone();
-                if self.execution.undo_ended(*step) {
+                if self.execution.undo_ended(*step) || self.execution.steps[at].reconciles.is_some() {
                     return Ok(());
                 }
                 self.execution.counts.completed += 1;
@@ -280,7 +290,7 @@ impl Fold<'_> {
                 self.given_up(*step, *attempt, *given_up);
                 self.execution.failures_in_a_row += 1;
                 self.execution.steps[*step as usize].error = Some(Box::new(error.clone()));
-                if self.execution.undo_ended(*step) {
+                if self.execution.undo_ended(*step) || self.execution.steps[*step as usize].reconciles.is_some() {
                     return Ok(());
                 }
                 self.execution.counts.failed += 1;
@@ -293,6 +303,7 @@ impl Fold<'_> {
                 self.legal(ExecutionAction::StepFailed)?;
                 self.attempt(*step, *attempt)?;
                 self.step_moves(*step, StepAction::Retry)?;
+                self.waits_no_more(*step);
                 self.given_up(*step, *attempt, *given_up);
                 self.execution.failures_in_a_row += 1;
                 let due = self.execution.own_time(self.at).after(due.since(self.at));
@@ -301,6 +312,7 @@ impl Fold<'_> {
                 step.error = Some(Box::new(error.clone()));
                 step.started_at = None;
                 step.worker = None;
+                step.claim = None;
                 Ok(())
             }
             EventData::StepRescheduled { step, attempt } => {
@@ -310,9 +322,13 @@ impl Fold<'_> {
                     return Err(self.wrong_attempt(*step, current, *attempt));
                 }
                 self.step_moves(*step, StepAction::Reschedule)?;
+                self.waits_no_more(*step);
                 let (sequence, at) = (self.sequence, self.at);
                 let each = &mut self.execution.steps[*step as usize];
                 each.attempt = *attempt;
+                each.started_at = None;
+                each.worker = None;
+                each.claim = None;
                 each.position = sequence;
                 each.scheduled_at = at;
                 each.told = false;
@@ -506,6 +522,8 @@ impl Fold<'_> {
             worker: None,
             deadline: None,
             undoes: None,
+            reconciles: None,
+            claim: None,
             told: false,
         }
     }
@@ -729,9 +747,13 @@ impl Fold<'_> {
                 }
                 self.step_moves(ordinal, StepAction::Skip)?;
                 self.close(ordinal);
-                self.execution.counts.skipped += 1;
                 let step = &mut self.execution.steps[ordinal as usize];
                 step.skip_reason = Some(reason);
+                step.claim = None;
+                if step.reconciles.is_some() {
+                    return Ok(());
+                }
+                self.execution.counts.skipped += 1;
                 let parent = step.parent;
                 if let (SkipReason::MapFailed | SkipReason::GoalMet, Some(map_step)) = (reason, parent) {
                     self.item_settled(map_step, None);

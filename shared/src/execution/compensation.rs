@@ -69,10 +69,10 @@ impl Execution {
         self.undoable.len()
     }
 
-    /// Steps of the graph, without those that undo.
+    /// Steps of the graph, without those that undo or only ask about others.
     pub fn graph_steps(&self) -> usize {
         let undo = self.compensation.as_ref().map_or(0, Compensation::steps);
-        self.steps.len().saturating_sub(undo as usize)
+        self.steps.len().saturating_sub(undo as usize + self.reconciliations as usize)
     }
 
     /// The next undo can be scheduled, or the execution ended.
@@ -104,7 +104,7 @@ impl Execution {
         if graph.node(NodeIx(step.node)).is_some_and(|node| matches!(node.kind, NodeKind::Enter(_))) {
             return true; // The inputs of a frame.
         }
-        let undoable = graph.node(NodeIx(step.node)).is_some_and(|node| node.undo.is_some()) && step.undoes.is_none();
+        let undoable = graph.node(NodeIx(step.node)).is_some_and(|node| node.undo.is_some()) && !step.is_aside();
         // A map that ends has items that have completed.
         undoable && (step.state == StepState::Completed || self.maps.contains_key(&ordinal))
     }

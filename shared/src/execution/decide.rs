@@ -13,7 +13,9 @@ use crate::background::Background;
 use crate::data::Data;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError, RetryDecision};
 use crate::event::child::ChildEnding;
-use crate::event::{Ending, Event, EventData, Message, Note, Origin, ParentLink, SkipReason, Spent, Violation};
+use crate::event::{
+    DeadReason, DoubtCause, Ending, Event, EventData, Message, Note, Origin, ParentLink, SkipReason, Spent, Violation,
+};
 use crate::graph::{CompiledGraph, GraphDigest, Graphs, LimitOverrides, OnLimit, Task};
 use crate::id::ExecutionId;
 use crate::time::Timestamp;
@@ -106,6 +108,36 @@ pub enum Command {
         worker: String,
         claim: ClaimId,
     },
+    /// A worker asks for an attempt before it runs it.
+    Claim {
+        step: u32,
+        attempt: u32,
+        worker: String,
+        claim: ClaimId,
+    },
+    /// The worker that has claimed an attempt has not begun it and will not.
+    Released {
+        step: u32,
+        attempt: u32,
+        claim: ClaimId,
+    },
+    /// The worker that has claimed an attempt stopped while it ran, and does not know how far it was.
+    Stopped {
+        step: u32,
+        attempt: u32,
+        claim: ClaimId,
+        chance: f64,
+    },
+    /// An attempt failed before any of it had begun.
+    NotStarted {
+        step: u32,
+        attempt: u32,
+        worker: String,
+        claim: ClaimId,
+        error: ExecutionError,
+        duration_us: u64,
+        chance: f64,
+    },
     Completed {
         step: u32,
         attempt: u32,
@@ -180,6 +212,8 @@ pub enum Rejection {
     /// The usual fate of a late or doubled message.
     #[error("attempt {offered} of step {step} is over: the step is at attempt {current} and {state:?}")]
     StaleAttempt { step: u32, offered: u32, current: u32, state: StepState },
+    #[error("attempt {attempt} of step {step} is nobody's: a worker claims it before it runs it")]
+    NotClaimed { step: u32, attempt: u32 },
     #[error("attempt {attempt} of step {step} is on record as started")]
     AlreadyStarted { step: u32, attempt: u32 },
     #[error(transparent)]
@@ -328,29 +362,58 @@ impl Decision<'_> {
                 return self.fail_execution(error, None);
             }
             Command::Started { step, attempt, worker, claim } => {
-                if self.reported(step, attempt)? == StepState::Running {
+                if matches!(self.ran_by(step, attempt, claim)?, StepState::Running | StepState::Claimed) {
                     return Err(Rejection::AlreadyStarted { step, attempt });
                 }
                 return self.emit(EventData::StepStarted { step, attempt, worker, claim });
             }
             Command::Completed { step, attempt, worker, claim, output, duration_us } => {
                 self.legal(ExecutionAction::StepCompleted)?;
-                if self.reported(step, attempt)? == StepState::Scheduled {
+                if self.ran_by(step, attempt, claim)? == StepState::Scheduled {
                     self.emit(EventData::StepStarted { step, attempt, worker, claim })?;
                 }
                 self.complete_step(step, output, duration_us)?;
             }
             Command::Failed { step, attempt, worker, claim, error, duration_us, chance } => {
                 self.legal(ExecutionAction::StepFailed)?;
-                if self.reported(step, attempt)? == StepState::Scheduled {
+                let ran = self.must_not_run_again(step);
+                match self.reported_by(step, attempt, claim)? {
+                    // Nobody has claimed it, so none of it has begun.
+                    StepState::Scheduled if self.task_of(step).is_some_and(|task| task.claim) => {}
+                    StepState::Scheduled => self.emit(EventData::StepStarted { step, attempt, worker, claim })?,
+                    _ => {}
+                }
+                match ran {
+                    true => self.fail_for_good(step, error, duration_us)?,
+                    false => self.attempt_failed(step, error, duration_us, chance)?,
+                }
+            }
+            Command::Claim { step, attempt, worker, claim } => return self.claim(step, attempt, worker, claim),
+            Command::Released { step, attempt, claim } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                self.released(step, attempt, claim)?;
+            }
+            Command::Stopped { step, attempt, claim, chance } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                self.stopped(step, attempt, claim, chance)?;
+            }
+            Command::NotStarted { step, attempt, worker, claim, error, duration_us, chance } => {
+                self.legal(ExecutionAction::StepFailed)?;
+                if self.reported_by(step, attempt, claim)? == StepState::Scheduled
+                    && self.task_of(step).is_some_and(|task| !task.claim)
+                {
                     self.emit(EventData::StepStarted { step, attempt, worker, claim })?;
                 }
                 self.attempt_failed(step, error, duration_us, chance)?;
             }
             Command::HeartbeatMissed { step, attempt, chance } => {
                 self.legal(ExecutionAction::StepFailed)?;
-                if self.reported(step, attempt)? != StepState::Running {
+                if !matches!(self.reported(step, attempt)?, StepState::Running | StepState::Claimed) {
                     return Err(Rejection::NotDue);
+                }
+                if self.must_not_run_again(step) {
+                    self.doubt(step, DoubtCause::Silence)?;
+                    return self.advance();
                 }
                 let error =
                     timeout("heartbeat_timeout", "the worker has been silent for longer than the heartbeat timeout");
@@ -474,7 +537,12 @@ impl Decision<'_> {
                     // Queueing again behind everybody else would only wait longer.
                     let error = timeout("schedule_to_start_timeout", "no worker took the attempt in time");
                     self.gives_up = Some(ordinal);
-                    self.fail_step(ordinal, error, 0)?;
+                    self.fail_for_good(ordinal, error, 0)?;
+                }
+                Deadline::StartToClose(ordinal)
+                    if self.is_in(ordinal, &[StepState::Claimed]) && self.must_not_run_again(ordinal) =>
+                {
+                    self.doubt(ordinal, DoubtCause::TimedOut)?;
                 }
                 Deadline::StartToClose(ordinal) if self.is_in(ordinal, &[StepState::Running, StepState::Claimed]) => {
                     let error =
@@ -517,7 +585,7 @@ impl Decision<'_> {
     }
 
     /// An attempt failed: another one, or the end of the step.
-    fn attempt_failed(
+    pub(super) fn attempt_failed(
         &mut self,
         ordinal: u32,
         error: ExecutionError,
@@ -525,6 +593,11 @@ impl Decision<'_> {
         chance: f64,
     ) -> Result<(), Rejection> {
         let attempt = self.execution.step(ordinal).map_or(1, |step| step.attempt);
+        if self.is_held_as_dead(ordinal, &error) == Some(DeadReason::Poison) {
+            // Whatever is tried again kills the next workers.
+            self.fail_for_good(ordinal, error, duration_us)?;
+            return self.pause_after_failures();
+        }
         let policy = self.task_of(ordinal).and_then(|task| task.retry).unwrap_or_else(|| error.category.retry_policy());
         match policy.decide(&error, attempt, chance) {
             RetryDecision::Retry { delay } => {
@@ -546,7 +619,7 @@ impl Decision<'_> {
                 Ok(())
             }
             RetryDecision::GiveUp => {
-                self.fail_step(ordinal, error, duration_us)?;
+                self.fail_for_good(ordinal, error, duration_us)?;
                 self.pause_after_failures()
             }
         }

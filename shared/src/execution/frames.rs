@@ -90,7 +90,7 @@ impl Execution {
     /// The frame that ends with a step that nobody takes, or that an `end` is in.
     pub(super) fn frame_around(&self, graph: &CompiledGraph, ordinal: u32) -> Option<FrameIx> {
         let step = self.step(ordinal)?;
-        if step.parent.is_some() || step.undoes.is_some() {
+        if step.parent.is_some() || step.is_aside() {
             return None;
         }
         let node = graph.node(NodeIx(step.node))?;

@@ -36,6 +36,10 @@ pub enum WaitReason {
     SubAgent,
     Timer,
     Signal,
+    /// Nobody knows what became of an attempt that must not run twice.
+    InDoubt,
+    /// A step has failed for good, and is held for somebody to redrive it.
+    DeadLetter,
 }
 
 /// What can be asked of an execution, or reported about its steps.
@@ -118,7 +122,7 @@ impl fmt::Display for ExecutionState {
 }
 
 impl WaitReason {
-    pub const ALL: [WaitReason; 10] = [
+    pub const ALL: [WaitReason; 12] = [
         WaitReason::Approval,
         WaitReason::UserInput,
         WaitReason::RateLimit,
@@ -129,6 +133,8 @@ impl WaitReason {
         WaitReason::SubAgent,
         WaitReason::Timer,
         WaitReason::Signal,
+        WaitReason::InDoubt,
+        WaitReason::DeadLetter,
     ];
 }
 
@@ -145,6 +151,8 @@ impl fmt::Display for WaitReason {
             WaitReason::SubAgent => "sub_agent",
             WaitReason::Timer => "timer",
             WaitReason::Signal => "signal",
+            WaitReason::InDoubt => "in_doubt",
+            WaitReason::DeadLetter => "dead_letter",
         })
     }
 }

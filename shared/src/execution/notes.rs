@@ -15,18 +15,23 @@ impl Decision<'_> {
     /// Records the notes of an attempt together with its result.
     pub(super) fn noted(&mut self, notes: Vec<Note>, result: Command) -> Result<(), Rejection> {
         let (Command::Completed { step, attempt, worker, claim, .. }
+        | Command::NotStarted { step, attempt, worker, claim, .. }
         | Command::Failed { step, attempt, worker, claim, .. }) = &result
         else {
             return Err(Rejection::NotRecordable("notes without a result"));
         };
         let (step, attempt) = (*step, *attempt);
         let succeeded = matches!(result, Command::Completed { .. });
-        let state = match self.reported(step, attempt) {
+        let state = match self.reported_by(step, attempt, *claim) {
             Ok(state) => state,
             Err(stale @ Rejection::StaleAttempt { .. }) => return self.told_late(step, attempt, notes, stale),
             Err(other) => return Err(other),
         };
-        if state == StepState::Scheduled {
+        let claims = self.task_of(step).is_some_and(|task| task.claim);
+        if state == StepState::Scheduled && claims && succeeded {
+            return Err(Rejection::NotClaimed { step, attempt });
+        }
+        if state == StepState::Scheduled && !claims {
             self.emit(EventData::StepStarted { step, attempt, worker: worker.clone(), claim: *claim })?;
         }
         if let Some(problem) = problem_of(&notes) {

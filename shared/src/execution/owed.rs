@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use super::lifecycle::ExecutionState;
-use super::state::{Execution, step_id};
+use super::state::{Execution, id_of};
 use super::step::StepState;
 use crate::data::Data;
 use crate::event::{EventData, Input};
-use crate::graph::{CompiledGraph, NodeIx, NodeKind, Priority, Task};
+use crate::graph::{CompiledGraph, Map, NodeIx, NodeKind, Priority, Task};
 use crate::id::StepId;
 use crate::time::Timestamp;
 
@@ -33,6 +33,8 @@ pub struct JobSpec {
     pub inline: bool,
     /// Mebibytes that the programs of the attempt may have in memory together.
     pub max_memory_mb: Option<u32>,
+    /// The worker asks for the attempt before it runs it.
+    pub claim: bool,
     /// A worker has said that it runs the attempt: it need not be asked for again unless that worker is lost.
     pub running: bool,
 }
@@ -58,6 +60,7 @@ impl Asked {
                 }
                 EventData::StepScheduled { step, .. }
                 | EventData::StepRescheduled { step, .. }
+                | EventData::ReconciliationScheduled { step, .. }
                 | EventData::PermitGranted { step, .. } => steps.push(*step),
                 _ => {}
             }
@@ -140,7 +143,7 @@ impl Execution {
         let input = self.input_of(ordinal)?;
         Some(JobSpec {
             ordinal,
-            step: step_id(self.id, &node.name, &step.iterations, step.index, step.undoes.is_some()),
+            step: id_of(self.id, &node.name, step),
             attempt: step.attempt,
             position: step.position,
             node: node.name.clone(),
@@ -149,10 +152,12 @@ impl Execution {
             priority: task.priority,
             input,
             start_to_close: task.timeouts.start_to_close,
-            heartbeat: task.timeouts.heartbeat,
+            heartbeat: if task.claim { Some(task.lease()) } else { task.timeouts.heartbeat },
             scheduled_at: step.scheduled_at,
             inbox: self.inbox_of(ordinal),
-            inline: self.keeps_inline(graph, NodeIx(step.node)),
+            // What a reconciliation gives is looked into.
+            inline: self.keeps_inline(graph, NodeIx(step.node)) || step.reconciles.is_some(),
+            claim: task.claim,
             max_memory_mb: self.limits(graph).max_memory_mb,
             running,
         })
@@ -164,6 +169,9 @@ impl Execution {
         let node = graph.node(NodeIx(step.node))?;
         match &node.kind {
             _ if step.undoes.is_some() => node.undo.as_ref(),
+            NodeKind::Task(task) | NodeKind::Map(Map { task, .. }) if step.reconciles.is_some() => {
+                task.reconcile.as_deref()
+            }
             NodeKind::Task(task) => Some(task),
             // The map's own step is no worker's; its items are.
             NodeKind::Map(map) if step.parent.is_some() => Some(&map.task),
@@ -181,6 +189,10 @@ impl Execution {
             Input::Output(of) => self.step(*of)?.output.clone(),
             Input::Item => self.maps.get(&step.parent?)?.items.get(step.index? as usize)?.clone(),
             Input::Undone => self.work_done(step.undoes?).ok()?,
+            Input::Doubted(key) => {
+                let (of, attempt) = step.reconciles?;
+                self.doubted(of, attempt, key)
+            }
             Input::Given(of) => self.input_of(*of)?,
         })
     }

@@ -15,7 +15,7 @@ use super::advance::expression_failed;
 use super::decide::{Decision, Rejection};
 use super::lifecycle::{ExecutionState, WaitReason};
 use super::scope::View;
-use super::state::{Deadline, Execution};
+use super::state::{Deadline, Execution, Step};
 use super::steering::{NAME_BYTES, Refusal};
 use super::step::StepState;
 use crate::error::{ErrorCategory, ErrorCode, ExecutionError};
@@ -157,9 +157,9 @@ impl Execution {
 
     /// Whether attempts at a step need a permit.
     pub fn needs_permit(&self, graph: &CompiledGraph, ordinal: u32) -> bool {
-        let undoes = self.step(ordinal).is_none_or(|step| step.undoes.is_some());
+        let aside = self.step(ordinal).is_none_or(Step::is_aside);
         let needs = |task: &Task| task.permits.is_some() || (self.governed && task.reserve != Reserve::default());
-        !undoes && self.task_of(graph, ordinal).is_some_and(needs)
+        !aside && self.task_of(graph, ordinal).is_some_and(needs)
     }
 }
 

@@ -83,7 +83,9 @@ impl Execution {
     pub(super) fn lose_step(&mut self, ordinal: u32) {
         let items = self.maps.get(&ordinal).map(|map| map.steps.clone()).unwrap_or_default();
         self.busy_maps.remove(&ordinal);
-        for each in items.into_iter().chain([ordinal]).filter(|each| self.open.contains(each)).collect::<Vec<_>>() {
+        let all: Vec<u32> = items.into_iter().chain([ordinal]).collect();
+        let asked = all.iter().filter_map(|each| self.reconciliation_of(*each)).collect::<Vec<_>>();
+        for each in all.into_iter().chain(asked).filter(|each| self.open.contains(each)).collect::<Vec<_>>() {
             self.losing.insert(each);
             // Nothing can arrive for it any more.
             self.waits.remove(&each);

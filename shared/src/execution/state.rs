@@ -23,6 +23,7 @@ use crate::event::{Input, Message, Origin, ParentLink, SkipReason, Violation, Wa
 use crate::graph::{GraphDigest, LimitOverrides};
 use crate::id::{ControlId, ExecutionId, StepId, TenantId};
 use crate::time::Timestamp;
+use crate::wire::ClaimId;
 
 /// The version of the canonical form that [`Execution::state_hash`](super::hash) covers.
 ///
@@ -191,6 +192,9 @@ pub struct Execution {
     pub(super) compensation: Option<Compensation>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) background: Option<Box<BackgroundRun>>,
+    /// Steps there are that only ask about steps in doubt.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) reconciliations: u32,
     /// Events of kinds that record and change nothing.
     pub(super) notes: u64,
     /// How many of the open steps workers have, or are asked for. It follows from the rest, so it is stored nowhere.
@@ -443,6 +447,12 @@ pub struct Step {
     /// The completed step that it undoes.
     #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
     pub(super) undoes: Option<u32>,
+    /// The step in doubt that it asks about, and the attempt of that.
+    #[serde(rename = "r", default, skip_serializing_if = "Option::is_none")]
+    pub(super) reconciles: Option<(u32, u32)>,
+    /// Under which a worker has, or had, the present attempt. Gone once that is in doubt.
+    #[serde(rename = "c", default, skip_serializing_if = "Option::is_none")]
+    pub(super) claim: Option<ClaimId>,
     /// What the present attempt has used is on record: it was told in time, or after the attempt was given up.
     #[serde(rename = "v", default, skip_serializing_if = "std::ops::Not::not")]
     pub(super) told: bool,
@@ -685,6 +695,7 @@ impl Execution {
             undoable: Vec::new(),
             compensation: None,
             background: None,
+            reconciliations: 0,
             notes: 0,
             in_hand: 0,
         }
@@ -707,6 +718,20 @@ impl Execution {
     }
 }
 
+/// The id of a step as its node's name and its own fields make it.
+pub(super) fn id_of(execution: ExecutionId, node_path: &str, step: &Step) -> StepId {
+    match step.reconciles {
+        // Asked for each attempt that is in doubt. No index ends so, as none ends with the mark of what undoes.
+        Some((_, attempt)) => {
+            let mut scope = scope_of(&step.iterations, step.index);
+            scope.extend_from_slice(&attempt.to_le_bytes());
+            scope.extend_from_slice(b"?~");
+            StepId::derived("stepstream 2026 step id", &[execution.as_bytes(), node_path.as_bytes(), &scope])
+        }
+        None => step_id(execution, node_path, &step.iterations, step.index, step.undoes.is_some()),
+    }
+}
+
 /// Scope is the iteration of each enclosing loop, outermost first, the index in a map, and a mark of what undoes.
 pub fn step_id(
     execution: ExecutionId,
@@ -715,7 +740,16 @@ pub fn step_id(
     index: Option<u32>,
     undoes: bool,
 ) -> StepId {
-    let mut scope = Vec::with_capacity(iterations.len() * 4 + 5);
+    let mut scope = scope_of(iterations, index);
+    if undoes {
+        // No index ends with it: its last byte is that of more steps than an execution may have.
+        scope.push(b'~');
+    }
+    StepId::derived("stepstream 2026 step id", &[execution.as_bytes(), node_path.as_bytes(), &scope])
+}
+
+fn scope_of(iterations: &[u32], index: Option<u32>) -> Vec<u8> {
+    let mut scope = Vec::with_capacity(iterations.len() * 4 + 11);
     for iteration in iterations {
         scope.extend_from_slice(&iteration.to_le_bytes());
     }
@@ -723,9 +757,5 @@ pub fn step_id(
         scope.push(b'[');
         scope.extend_from_slice(&index.to_le_bytes());
     }
-    if undoes {
-        // No index ends with it: its last byte is that of more steps than an execution may have.
-        scope.push(b'~');
-    }
-    StepId::derived("stepstream 2026 step id", &[execution.as_bytes(), node_path.as_bytes(), &scope])
+    scope
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::decide::{Decision, Rejection};
+use super::doubts::Verdict;
 use super::lifecycle::{ExecutionAction, ExecutionState, WaitReason};
 use super::state::{Execution, KeptSignal};
 use crate::cost::Money;
@@ -94,6 +95,16 @@ pub enum Steering {
         step: String,
         error: ExecutionError,
     },
+    /// What became of a step that is in doubt, or is to become of one that is a dead letter.
+    Resolve {
+        step: String,
+        verdict: Verdict,
+    },
+    /// Another attempt at dead letters: at that of one step, or at all that the execution has.
+    Redrive {
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        step: Option<String>,
+    },
     Send {
         message: Message,
     },
@@ -134,6 +145,8 @@ impl Steering {
             Steering::Decide { approve: false, .. } => "reject",
             Steering::Answer { .. } => "answer",
             Steering::GiveUp { .. } => "give_up",
+            Steering::Resolve { .. } => "resolve",
+            Steering::Redrive { .. } => "redrive",
             Steering::Send { .. } => "send",
             Steering::Breakpoint { .. } => "breakpoint",
             Steering::Budget { .. } => "budget",
@@ -149,9 +162,12 @@ impl Steering {
             Steering::Signal { payload: value, .. }
             | Steering::Decide { form: value, .. }
             | Steering::Answer { value, .. }
+            | Steering::Resolve { verdict: Verdict::Completed { output: value }, .. }
             | Steering::Input { input: value } => Some(value),
             Steering::Send { message } => message.payload(),
-            Steering::GiveUp { error, .. } => error.details.as_ref(),
+            Steering::GiveUp { error, .. } | Steering::Resolve { verdict: Verdict::Failed { error }, .. } => {
+                error.details.as_ref()
+            }
             _ => None,
         }
     }
@@ -195,6 +211,8 @@ pub enum Refusal {
     /// A permit that has come in vain.
     #[error("it is {0} and has no use for a permit now")]
     Withheld(ExecutionState),
+    #[error("the execution has no dead letters")]
+    NoDeadLetters,
     #[error("{0} is not its parent")]
     NotItsParent(ExecutionId),
     #[error("nobody is to be called back: the execution is not over, is tried again, or has no `callback_url`")]
@@ -247,6 +265,8 @@ impl Decision<'_> {
             Steering::Decide { step, approve, comment, form } => self.vote(id, &by, &step, approve, comment, form)?,
             Steering::Answer { step, value } => self.answer(id, &by, &step, value)?,
             Steering::GiveUp { step, error } => self.give_up(id, &step, error)?,
+            Steering::Resolve { step, verdict } => self.resolve(id, &step, verdict)?,
+            Steering::Redrive { step } => self.redrive(id, step.as_deref())?,
             Steering::Send { message } => self.send(id, message)?,
             Steering::Breakpoint { node, on } => {
                 let Some(ix) = self.graph.by_name.get(&node).copied() else {
@@ -334,7 +354,7 @@ impl Decision<'_> {
 
     /// The step that waits under this name: the step's own id, or its node's name as long as no earlier round of a loop
     /// can be meant by it. What somebody says to one round must not count for the next one, however late it arrives.
-    fn waiting_step(&self, name: &str) -> Result<u32, Rejection> {
+    pub(super) fn waiting_step(&self, name: &str) -> Result<u32, Rejection> {
         self.not_over()?;
         if let Ok(id) = name.parse::<StepId>() {
             let is = |ordinal: &u32| self.execution.step_id(*ordinal, &self.node_name(*ordinal)) == Some(id);

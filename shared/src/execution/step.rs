@@ -44,6 +44,12 @@ pub enum StepAction {
     Admit,
     /// Whoever runs the attempt does so for a store that is gone: it waits for a worker again.
     Restamp,
+    /// A worker asks for the attempt and has it.
+    Claim,
+    /// The worker that has it is lost.
+    Doubt,
+    /// It has failed for good, and is held for somebody to put that right.
+    Shelve,
 }
 
 /// A move that the table does not list.
@@ -87,11 +93,16 @@ impl StepState {
             (Scheduled | Claimed, A::Start) => Running,
             (Scheduled | Claimed | Running, A::Complete) => Completed,
             (Scheduled | Claimed | Running, A::Fail) => Failed,
-            (Scheduled | Claimed | Running, A::Retry) => Waiting,
-            (Waiting, A::Reschedule | A::Admit) | (Running, A::Restamp) => Scheduled,
+            (Scheduled, A::Claim) => Claimed,
+            (Claimed, A::Doubt) => InDoubt,
+            (Scheduled | Claimed | Running | InDoubt, A::Shelve) => Waiting,
+            (Scheduled | Claimed | Running | InDoubt, A::Retry) => Waiting,
+            (Waiting | InDoubt, A::Reschedule) => Scheduled,
+            (Waiting, A::Admit) => Scheduled,
+            (Running, A::Restamp) => Scheduled,
             (Scheduled, A::Wait) => Waiting,
-            (Waiting, A::Arrive) => Completed,
-            (Waiting, A::GiveUp) => Failed,
+            (Waiting | InDoubt, A::Arrive) => Completed,
+            (Waiting | InDoubt, A::GiveUp) => Failed,
             (Pending | Scheduled | Claimed | Running | Waiting | InDoubt, A::Skip) => Skipped,
             (from, action) => return Err(IllegalStepTransition { from, action }),
         })

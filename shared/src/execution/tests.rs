@@ -9,6 +9,7 @@ mod children;
 mod compensation;
 mod control;
 mod discovery;
+mod doubts;
 mod inbox;
 mod inheritance;
 mod inline;

@@ -203,6 +203,8 @@ impl Decision<'_> {
             Some(Wait::UserInput { .. } | Wait::External {}) => "an answer",
             Some(Wait::Child { .. }) => "its child",
             Some(Wait::Permit(_)) => "its turn",
+            Some(Wait::Doubt(_)) => "somebody to say what became of it",
+            Some(Wait::DeadLetter(_)) => "a redrive",
             None => "nothing",
         };
         Refusal::OtherWait { node: self.node_name(step), waits, offered }.into()

@@ -16,10 +16,13 @@ mod waits;
 
 use std::collections::HashMap;
 
-use super::compiled::{CompiledGraph, Edge, EdgeKind, Join, Map, NodeIx, NodeKind, Routing, SubGraph, Task};
+use super::compiled::{
+    CompiledGraph, DeadLettering, Edge, EdgeKind, Guarantee, Join, Map, NodeIx, NodeKind, Reserve, Routing, SubGraph,
+    Task,
+};
 use super::diagnose::{Diagnostics, Place, Reporter};
 use super::document::tree::{Tree, canonical};
-use super::document::{self, Document, DocumentNode, Kind, TaskFields};
+use super::document::{self, Document, DocumentNode, Kind, ReconcileFields, TaskFields};
 use super::expression::Template;
 use super::policy::LongRunningPolicy;
 use super::room::with_room;
@@ -365,7 +368,8 @@ fn undo_of(node: &DocumentNode<'_>, at: usize, expressions: &mut Expressions<'_,
         Some(tree) => Some(expressions.undo_template(tree, at, map)?),
         None => None,
     };
-    Some(plain_task(undo, with))
+    // The undo that kills its workers fails, and the next one has its turn.
+    Some(Task { dead_letter: DeadLettering::Never, ..plain_task(undo, with) })
 }
 
 fn task_of(task: &TaskFields<'_>, at: usize, map: bool, expressions: &mut Expressions<'_, '_>) -> Option<Task> {
@@ -389,6 +393,29 @@ fn plain_task(task: &TaskFields<'_>, with: Option<Template>) -> Task {
         inbox: task.inbox,
         reserve: task.reserve,
         permits: None,
+        guarantee: task.delivery.guarantee,
+        claim: task.delivery.claim,
+        reconcile: task.delivery.reconcile.as_ref().map(|reconcile| Box::new(reconciliation(reconcile))),
+        dead_letter: task.delivery.dead_letter,
+    }
+}
+
+/// It runs at least once, and one that fails for good leaves the doubt to a person.
+fn reconciliation(fields: &ReconcileFields) -> Task {
+    Task {
+        callable: fields.callable.clone(),
+        queue: fields.queue.clone(),
+        priority: fields.priority,
+        with: None,
+        retry: fields.retry,
+        timeouts: fields.timeouts,
+        inbox: false,
+        reserve: Reserve::default(),
+        permits: None,
+        guarantee: Guarantee::AtLeastOnce,
+        claim: false,
+        reconcile: None,
+        dead_letter: DeadLettering::Never,
     }
 }
 

@@ -244,6 +244,67 @@ pub struct Task {
     pub reserve: Reserve,
     /// What its attempts share with those of other executions.
     pub permits: Option<Box<PermitRules>>,
+    pub guarantee: Guarantee,
+    /// A worker asks for the attempt before it runs it, and the log says who has it.
+    pub claim: bool,
+    /// Asks the target what became of an attempt that is in doubt.
+    pub reconcile: Option<Box<Task>>,
+    pub dead_letter: DeadLettering,
+}
+
+impl Task {
+    /// How long the worker that has claimed an attempt may be silent.
+    pub fn lease(&self) -> Duration {
+        self.timeouts.heartbeat.unwrap_or(CLAIM_LEASE)
+    }
+}
+
+/// How long the holder of a claim may be silent where its task does not say (`timeout.heartbeat`). Workers give three
+/// signs of life in that time; as long as a job may be silent before the bus delivers it again.
+pub const CLAIM_LEASE: Duration = Duration::from_secs(30);
+
+/// How often a step runs, whatever dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Guarantee {
+    /// An attempt whose worker is lost is followed by another one.
+    #[default]
+    AtLeastOnce,
+    /// An attempt whose worker is lost is in doubt, and nothing runs again by itself.
+    AtMostOnce,
+}
+
+impl Guarantee {
+    pub const ALL: [Guarantee; 2] = [Guarantee::AtLeastOnce, Guarantee::AtMostOnce];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            Guarantee::AtLeastOnce => "at_least_once",
+            Guarantee::AtMostOnce => "at_most_once",
+        }
+    }
+}
+
+/// Which failures of a step are held as dead letters, for somebody to look at and redrive, instead of failing it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum DeadLettering {
+    /// A job that killed its workers, as often as it was delivered.
+    #[default]
+    Poison,
+    /// Any failure that is not tried again.
+    Exhausted,
+    Never,
+}
+
+impl DeadLettering {
+    pub const ALL: [DeadLettering; 3] = [DeadLettering::Poison, DeadLettering::Exhausted, DeadLettering::Never];
+
+    pub const fn name(self) -> &'static str {
+        match self {
+            DeadLettering::Poison => "poison",
+            DeadLettering::Exhausted => "exhausted",
+            DeadLettering::Never => "never",
+        }
+    }
 }
 
 /// What each attempt at a task needs before a worker is asked for it. One of the two is there, or both.

@@ -3,6 +3,7 @@
 //! Reading goes on after a problem, so that one run reports all of them. What needs the whole graph (names, joins,
 //! loops, expressions) is left to the compiler.
 
+mod delivery;
 pub(crate) mod duration;
 mod edge;
 pub(crate) mod fields;
@@ -19,6 +20,7 @@ use super::Source;
 use super::compiled::GraphLimits;
 use super::diagnose::{Place, Reporter};
 use super::suggest;
+pub(crate) use delivery::ReconcileFields;
 pub(crate) use duration::parse as parse_duration;
 pub(crate) use edge::DocumentEdge;
 pub(crate) use fields::short;

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value as Json, json};
 
-use super::compiled::{Allocation, Priority};
+use super::compiled::{Allocation, DeadLettering, Guarantee, Priority};
 use super::document::{MAX_CONCURRENCY, MAX_ITERATIONS, MAX_MEMORY_MB, MAX_PERMITS, MAX_STEPS};
 use super::policy::{MAX_DEPTH, MAX_FOUND};
 use crate::error::ErrorCategory;
@@ -32,6 +32,10 @@ pub fn json_schema() -> Json {
         "undo": { "$ref": "#/$defs/undo" },
         "concurrency": { "$ref": "#/$defs/concurrency", "description": "At most so many attempts under a key at the same time, whichever executions they are of." },
         "rate": { "$ref": "#/$defs/rate", "description": "At most so many attempts under a key in a time, whichever executions they are of." },
+        "delivery": { "enum": Guarantee::ALL.map(Guarantee::name), "default": "at_least_once", "description": "How often it runs whatever dies: an attempt whose worker is lost is tried again, or is in doubt." },
+        "claim": { "type": "boolean", "description": "A worker asks for the attempt before it runs it; always so with `delivery: at_most_once`." },
+        "reconcile": { "$ref": "#/$defs/reconcile" },
+        "dead_letter": { "enum": DeadLettering::ALL.map(DeadLettering::name), "default": "poison", "description": "Which failures are held for somebody to redrive instead of failing the step: jobs that kill their workers, whatever is not tried again, none." },
     });
     let inbox = json!({ "inbox": { "type": "boolean", "description": "It is given the messages that have come for the execution." } });
     let subgraph = json!({
@@ -281,6 +285,18 @@ pub fn json_schema() -> Json {
                     "task": { "$ref": "#/$defs/callable" },
                     "queue": task["queue"],
                     "with": { "description": "The input; strings that start with `=` are CEL, `output` is what the step gave. Without it: `{input, output}` of the step." },
+                    "retry": { "$ref": "#/$defs/retry" },
+                    "timeout": { "$ref": "#/$defs/timeout" },
+                },
+            },
+            "reconcile": {
+                "description": "Asks the target what became of an attempt whose worker is lost, by the idempotency key: gives `{happened, output}`.",
+                "type": "object",
+                "required": ["task"],
+                "additionalProperties": false,
+                "properties": {
+                    "task": { "$ref": "#/$defs/callable" },
+                    "queue": task["queue"],
                     "retry": { "$ref": "#/$defs/retry" },
                     "timeout": { "$ref": "#/$defs/timeout" },
                 },

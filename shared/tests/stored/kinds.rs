@@ -7,9 +7,10 @@ use stepstream_shared::data::Data;
 use stepstream_shared::error::{ErrorCategory, ErrorCode, ExecutionError};
 use stepstream_shared::event::message::{EvidenceImpact, EvidenceSource};
 use stepstream_shared::event::{
-    ApprovalPolicy, CancellationPolicy, ChildState, ControlAction, ControlOutcome, DecisionAlternative, DecisionInputs,
-    DecisionRecord, DecisionType, Ending, EventData, GoalStatus, Input, Message, ModelContext, NewStep, Origin,
-    ParentLink, ParentType, Share, SkipReason, Spent, StepSourceType, Violation, Wait,
+    ApprovalPolicy, CancellationPolicy, ChildState, ControlAction, ControlOutcome, DeadReason, DecisionAlternative,
+    DecisionInputs, DecisionRecord, DecisionType, DoubtCause, Ending, EventData, GoalStatus, Input, Message,
+    ModelContext, NewStep, Origin, ParentLink, ParentType, Resolution, Share, SkipReason, Spent, StepSourceType,
+    Violation, Wait,
 };
 use stepstream_shared::execution::WaitReason;
 use stepstream_shared::graph::GraphDigest;
@@ -93,6 +94,29 @@ pub(crate) fn all() -> Vec<EventData> {
             undoes: None,
         },
         EventData::StepStarted { step: 3, attempt: 2, worker: text("worker-7f3a"), claim: ClaimId(u128::MAX / 3) },
+        EventData::StepClaimed {
+            step: 3,
+            attempt: 2,
+            worker: text("worker-7f3a"),
+            claim: ClaimId(u128::MAX / 3),
+            lease_ms: 30_000,
+        },
+        EventData::StepInDoubt { step: 3, attempt: 2, cause: DoubtCause::TimedOut },
+        EventData::ReconciliationScheduled { step: 9, of: 3, key: text("exec_1/step_3") },
+        EventData::StepResolved {
+            step: 3,
+            attempt: 2,
+            resolution: Resolution::Retry,
+            control: Some(ControlId::from_bytes([8; 20])),
+            reconciliation: Some(9),
+        },
+        EventData::StepDeadLettered {
+            step: 3,
+            attempt: 4,
+            reason: DeadReason::Exhausted,
+            error: error(),
+            duration_us: 17,
+        },
         EventData::StepCompleted {
             step: 3,
             attempt: 2,

@@ -11,7 +11,7 @@ use stepstream_runtime::bus::{BusError, CoordinatorBus, Delivery, QueueId, Worke
 use stepstream_shared::data::Data;
 use stepstream_shared::graph::Priority;
 use stepstream_shared::id::{ExecutionId, Id, PartitionId, TenantId};
-use stepstream_shared::wire::{ClaimId, Control, Job, MacKey, Outcome, OutcomeResult, PROTOCOL};
+use stepstream_shared::wire::{ClaimId, Control, Job, Judgement, MacKey, Outcome, OutcomeResult, PROTOCOL};
 
 /// What a rule needs of its bus beside the usual.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ macro_rules! for_every_bus_rule {
             the_next_owner_gets_what_a_dead_one_had_taken: LongWait,
             a_request_is_answered_by_the_owner_of_its_partition: LongWait,
             a_request_that_nobody_takes_times_out_and_is_not_executed_later: LongWait,
+            a_question_is_answered_by_the_owner_of_its_partition: LongWait,
+            a_question_that_nobody_answers_says_so_and_can_be_asked_again: LongWait,
             hints_reach_the_listeners_of_their_tenant: LongWait,
             what_is_too_large_is_refused_with_the_limit: LongWait,
         }
@@ -127,6 +129,7 @@ pub fn job(number: u32, priority: Priority) -> Job {
         heartbeat_ms: None,
         inline: false,
         max_memory_mb: None,
+        claim: false,
         trace: None,
     }
 }
@@ -605,6 +608,76 @@ pub async fn a_request_that_nobody_takes_times_out_and_is_not_executed_later(fle
     assert_eq!(request.body, Bytes::from("next"));
     request.reply.reply("ok".into()).await.expect("answered");
     assert_eq!(soon("the answer", asking).await.expect("no panic").expect("answered"), Bytes::from("ok"));
+}
+
+pub async fn a_question_is_answered_by_the_owner_of_its_partition(fleet: Fleet) {
+    let (at, other) = (PartitionId(4), PartitionId(5));
+    let coordinator = fleet.coordinator.clone();
+    let owner = tokio::spawn(async move {
+        let mut heard = Vec::new();
+        while heard.len() < 3 {
+            for asked in coordinator.asked(at, 8).await.expect("questions come") {
+                let number = asked.outcome.token.ordinal;
+                heard.push((asked.tenant, number));
+                let granted = number != 2;
+                asked.judge.judge(Judgement::new(1, u64::from(number), granted)).await.expect("answered");
+            }
+        }
+        heard
+    });
+    let mut answers = Vec::new();
+    for (number, worker) in [(1, &fleet.worker), (2, &fleet.other_worker), (3, &fleet.worker)] {
+        // The owner may not listen yet: who gets no answer asks again.
+        let answer = soon("an answer", async {
+            loop {
+                let asked = worker.ask(&tenant("a"), at, &outcome(number), Duration::from_millis(500)).await;
+                if let Ok(judgement) = asked {
+                    return judgement;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        answers.push(answer.await);
+    }
+    let expected = [(1, true), (2, false), (3, true)].map(|(at, granted)| Judgement::new(1, at, granted));
+    assert_eq!(answers, expected);
+    let heard = soon("the owner has heard all", owner).await.expect("no panic");
+    assert_eq!(heard, [1, 2, 3].map(|number| (tenant("a"), number)));
+    let elsewhere = fleet.worker.ask(&tenant("a"), other, &outcome(4), Duration::from_millis(100)).await;
+    assert!(matches!(elsewhere, Err(BusError::Unavailable(_))), "{elsewhere:?}");
+}
+
+pub async fn a_question_that_nobody_answers_says_so_and_can_be_asked_again(fleet: Fleet) {
+    let at = PartitionId(6);
+    let coordinator = fleet.coordinator.clone();
+    let owner = tokio::spawn(async move {
+        let mut dropped = 0;
+        loop {
+            for asked in coordinator.asked(at, 1).await.expect("questions come") {
+                // The first one that comes is not answered.
+                if dropped == 0 {
+                    dropped += 1;
+                    continue;
+                }
+                asked.judge.judge(Judgement::new(1, 9, true)).await.expect("answered");
+                return;
+            }
+        }
+    });
+    let mut refused = 0;
+    let judgement = soon("an answer", async {
+        loop {
+            match fleet.worker.ask(&tenant("a"), at, &outcome(1), Duration::from_millis(200)).await {
+                Ok(judgement) => return judgement,
+                Err(BusError::Unavailable(_)) => refused += 1,
+                Err(other) => panic!("{other}"),
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    })
+    .await;
+    assert!(judgement.granted && judgement.position == 9 && refused > 0, "{judgement:?} after {refused}");
+    soon("the owner ends", owner).await.expect("no panic");
 }
 
 pub async fn hints_reach_the_listeners_of_their_tenant(fleet: Fleet) {

@@ -1,5 +1,6 @@
 //! The loop against a bus that a test holds in its hand.
 
+mod claims;
 mod drain;
 mod notes;
 mod outcome;

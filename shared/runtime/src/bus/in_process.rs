@@ -8,6 +8,7 @@
 //! A message id is remembered while its message is queued or being worked on, not for a time window as a server does:
 //! a copy published later is delivered and the log refuses its outcome.
 
+mod asking;
 mod commands;
 mod jobs;
 mod outcomes;
@@ -22,11 +23,14 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Control, Job, Outcome};
+use stepstream_shared::wire::{Control, Job, Judgement, Outcome};
 use tokio::sync::broadcast;
 use tokio_stream::wrappers::BroadcastStream;
 
-use super::{BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus};
+use super::{
+    Asked, BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus,
+};
+use asking::AskQueue;
 use commands::CommandQueue;
 use jobs::JobQueue;
 use outcomes::OutcomeQueue;
@@ -72,6 +76,7 @@ struct Inner {
     queues: Mutex<HashMap<QueueId, Arc<JobQueue>>>,
     outcomes: Mutex<HashMap<PartitionId, Arc<OutcomeQueue>>>,
     commands: Mutex<HashMap<PartitionId, Arc<CommandQueue>>>,
+    asks: Mutex<HashMap<PartitionId, Arc<AskQueue>>>,
     controls: Mutex<HashMap<TenantId, broadcast::Sender<Control>>>,
 }
 
@@ -90,6 +95,7 @@ impl InProcessBus {
             queues: Mutex::default(),
             outcomes: Mutex::default(),
             commands: Mutex::default(),
+            asks: Mutex::default(),
             controls: Mutex::default(),
         }))
     }
@@ -114,6 +120,11 @@ impl InProcessBus {
     fn commands_of(&self, partition: PartitionId) -> Arc<CommandQueue> {
         let capacity = self.0.options.commands_per_partition;
         lock(&self.0.commands).entry(partition).or_insert_with(|| Arc::new(CommandQueue::new(capacity))).clone()
+    }
+
+    fn asks_of(&self, partition: PartitionId) -> Arc<AskQueue> {
+        let capacity = self.0.options.outcomes_per_partition;
+        lock(&self.0.asks).entry(partition).or_insert_with(|| Arc::new(AskQueue::new(capacity))).clone()
     }
 
     fn control_of(&self, tenant: &TenantId) -> broadcast::Sender<Control> {
@@ -162,6 +173,10 @@ impl CoordinatorBus for InProcessBus {
         Ok(self.commands_of(partition).take(partition).await)
     }
 
+    async fn asked(&self, partition: PartitionId, max: usize) -> Result<Vec<Asked>, BusError> {
+        Ok(self.asks_of(partition).take(max).await)
+    }
+
     async fn request(
         &self,
         tenant: &TenantId,
@@ -186,6 +201,8 @@ impl CoordinatorBus for InProcessBus {
 
     /// Nobody outside the process can listen, and inside it the log is as near as a feed would be.
     async fn feed(&self, _: &TenantId, _: ExecutionId, _: Vec<(String, String, Bytes)>) {}
+
+    async fn dead_letters(&self, _: &TenantId, _: Vec<(String, String, Bytes)>) {}
 
     async fn jobs_state(&self) -> Result<JobsStreamState, BusError> {
         let messages = lock(&self.0.queues).values().map(|queue| queue.live() as u64).sum();
@@ -235,6 +252,22 @@ impl WorkerBus for InProcessBus {
     ) -> Result<Published, BusError> {
         self.fits(|| outcome.encode().map_or(usize::MAX, |bytes| bytes.len()))?;
         self.outcomes_of(partition).push(tenant, outcome).await
+    }
+
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        partition: PartitionId,
+        outcome: &Outcome,
+        timeout: Duration,
+    ) -> Result<Judgement, BusError> {
+        self.fits(|| outcome.encode().map_or(usize::MAX, |bytes| bytes.len()))?;
+        let answer = self.asks_of(partition).push(tenant, outcome)?;
+        match tokio::time::timeout(timeout, answer).await {
+            Ok(Ok(judgement)) => Ok(judgement),
+            Ok(Err(_)) => Err(BusError::Unavailable("whoever was asked does not answer".into())),
+            Err(_) => Err(BusError::Unavailable(format!("nobody answered for partition {partition} in {timeout:?}"))),
+        }
     }
 
     async fn controls(&self, tenant: &TenantId) -> Result<BoxStream<'static, Control>, BusError> {

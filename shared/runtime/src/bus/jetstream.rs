@@ -12,13 +12,15 @@
 //! | `EVENTS` | one hour | `events.<tenant>.<execution>.<type>` | whoever watches |
 //! | `DEAD` | by size | `dead.<tenant>.<queue>` | whoever watches |
 //!
-//! Hints to workers are plain messages on `control.<tenant>`. A worker needs these rights and no more: publish to
-//! `$JS.API.CONSUMER.MSG.NEXT.JOBS.<its consumers>`, `$JS.ACK.JOBS.>` and `outcomes.<its tenant>.>`; subscribe to its
+//! Hints to workers are plain messages on `control.<tenant>`; what workers wait to be answered are plain requests on
+//! `asks.<tenant>.<partition>`. A worker needs these rights and no more: publish to
+//! `$JS.API.CONSUMER.MSG.NEXT.JOBS.<its consumers>`, `$JS.ACK.JOBS.>`, `outcomes.<its tenant>.>` and `asks.<its tenant>.>`; subscribe to its
 //! inbox and `control.<its tenant>`. It also publishes to its own inbox, to learn that the server has heard it.
 //!
 //! What JetStream does that one would not expect, and what is done about each, is a table in ARCHITECTURE.md.
 
 mod api;
+mod asking;
 mod commands;
 mod connect;
 mod core;
@@ -46,11 +48,12 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use serde_json::json;
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Control, Job, Outcome, WireError};
+use stepstream_shared::wire::{Control, Job, Judgement, Outcome, WireError};
 use tokio::sync::OnceCell;
 use tokio_util::sync::DropGuard;
 
 use self::core::{Core, PUBLISH_WINDOW, lock};
+use asking::AskLane;
 use commands::Answers;
 use feed::{Event, Feed};
 use jobs::{Asks, JobFeed};
@@ -58,7 +61,9 @@ use lane::Lane;
 pub use options::JetStreamOptions;
 use settle::{JetStreamSettle, Stamp};
 
-use super::{BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus};
+use super::{
+    Asked, BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, WorkerBus,
+};
 
 const PROTOCOL_HEADER: &str = "Stepstream-Protocol";
 const MESSAGE_PACK: &str = "application/msgpack";
@@ -72,6 +77,7 @@ struct Inner {
     queues: Parts<QueueId, JobFeed>,
     outcomes: Parts<PartitionId, Lane>,
     commands: Parts<PartitionId, Lane>,
+    asks: Parts<PartitionId, AskLane>,
     answers: OnceCell<Answers>,
     feed: OnceCell<Feed>,
     _stop: DropGuard,
@@ -117,6 +123,7 @@ impl JetStreamBus {
             queues: Mutex::default(),
             outcomes: Mutex::default(),
             commands: Mutex::default(),
+            asks: Mutex::default(),
             answers: OnceCell::new(),
             feed: OnceCell::new(),
             _stop: stop,
@@ -322,6 +329,11 @@ impl CoordinatorBus for JetStreamBus {
         }
     }
 
+    async fn asked(&self, partition: PartitionId, max: usize) -> Result<Vec<Asked>, BusError> {
+        let lane = part(&self.0.asks, &partition, AskLane::start(self.core(), partition)).await?;
+        lane.take(self.core(), max).await
+    }
+
     async fn request(
         &self,
         tenant: &TenantId,
@@ -349,6 +361,16 @@ impl CoordinatorBus for JetStreamBus {
             match names::event_subject(tenant, &execution, &kind) {
                 Ok(subject) => feed.offer(Event { subject, id, body }),
                 Err(error) => tracing::warn!(%error, "an event cannot go to the live feed"),
+            }
+        }
+    }
+
+    async fn dead_letters(&self, tenant: &TenantId, letters: Vec<(String, String, Bytes)>) {
+        let feed = self.0.feed.get_or_init(|| async { Feed::start(self.core()) }).await;
+        for (queue, id, body) in letters {
+            match names::dead_subject(tenant, &queue) {
+                Ok(subject) => feed.offer(Event { subject, id, body }),
+                Err(error) => tracing::warn!(%error, "a dead letter cannot go to its feed"),
             }
         }
     }
@@ -410,6 +432,7 @@ impl CoordinatorBus for JetStreamBus {
     async fn leave(&self, partition: PartitionId) {
         let outcomes = retire(&self.0.outcomes, &partition);
         let commands = retire(&self.0.commands, &partition);
+        retire(&self.0.asks, &partition);
         futures::future::join_all(outcomes.iter().chain(&commands).map(|lane| lane.close())).await;
         if let Err(error) = self.flush().await {
             tracing::debug!(%error, "what was given back may reach the next owner only after its wait");
@@ -444,6 +467,16 @@ impl WorkerBus for JetStreamBus {
             headers
         };
         self.core().publish(names::outcome_subject(tenant, partition), headers, payload.into()).await
+    }
+
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        partition: PartitionId,
+        outcome: &Outcome,
+        timeout: Duration,
+    ) -> Result<Judgement, BusError> {
+        asking::ask(self.core(), tenant, partition, outcome, timeout).await
     }
 
     async fn controls(&self, tenant: &TenantId) -> Result<BoxStream<'static, Control>, BusError> {

@@ -34,6 +34,11 @@ impl EventData {
             EventData::CompensationStarted { .. } => "compensation_started",
             EventData::StepScheduled { .. } => "step_scheduled",
             EventData::StepStarted { .. } => "step_started",
+            EventData::StepClaimed { .. } => "step_claimed",
+            EventData::StepInDoubt { .. } => "step_in_doubt",
+            EventData::ReconciliationScheduled { .. } => "reconciliation_scheduled",
+            EventData::StepResolved { .. } => "step_resolved",
+            EventData::StepDeadLettered { .. } => "step_dead_lettered",
             EventData::StepCompleted { .. } => "step_completed",
             EventData::StepFailed { .. } => "step_failed",
             EventData::StepRetryScheduled { .. } => "step_retry_scheduled",
@@ -71,6 +76,11 @@ impl EventData {
         match self {
             EventData::StepScheduled { step, .. }
             | EventData::StepStarted { step, .. }
+            | EventData::StepClaimed { step, .. }
+            | EventData::StepInDoubt { step, .. }
+            | EventData::ReconciliationScheduled { step, .. }
+            | EventData::StepResolved { step, .. }
+            | EventData::StepDeadLettered { step, .. }
             | EventData::StepCompleted { step, .. }
             | EventData::StepFailed { step, .. }
             | EventData::StepRetryScheduled { step, .. }
@@ -162,6 +172,7 @@ impl EventData {
             EventData::ExecutionFailed { error, .. }
             | EventData::CompensationStarted { ending: Ending::Failed { error, .. } }
             | EventData::StepFailed { error, .. }
+            | EventData::StepDeadLettered { error, .. }
             | EventData::StepRetryScheduled { error, .. } => of_error(error, &mut visit),
             EventData::MapExpanded { items, .. } => visit(items),
             EventData::ToolCallStarted { input, .. } | EventData::StepDiscovered { input, .. } => visit(input),
@@ -201,6 +212,10 @@ impl EventData {
             | EventData::CompensationStarted { ending: Ending::Cancelled { .. } }
             | EventData::StepScheduled { .. }
             | EventData::StepStarted { .. }
+            | EventData::StepClaimed { .. }
+            | EventData::StepInDoubt { .. }
+            | EventData::ReconciliationScheduled { .. }
+            | EventData::StepResolved { .. }
             | EventData::StepRescheduled { .. }
             | EventData::StepSkipped { .. }
             | EventData::ArtifactStored { record: None, .. }

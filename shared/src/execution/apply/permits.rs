@@ -12,8 +12,8 @@ use crate::time::Timestamp;
 
 impl Fold<'_> {
     pub(super) fn waits_for_permit(&mut self, ordinal: u32, ask: &PermitAsk) -> Result<(), ApplyError> {
-        let undoes = self.step(ordinal)?.undoes.is_some();
-        if undoes || self.task_of(ordinal).is_none() {
+        let aside = self.step(ordinal)?.is_aside();
+        if aside || self.task_of(ordinal).is_none() {
             return self.nonsense("only a task waits for a permit");
         }
         self.step_moves(ordinal, StepAction::Wait)?;

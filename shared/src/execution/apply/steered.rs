@@ -198,8 +198,15 @@ impl Fold<'_> {
 
     /// The step has ended; if it waited, and the execution only because of that, the execution goes on.
     pub(super) fn waits_no_more(&mut self, ordinal: u32) {
+        if self.execution.waits.remove(&ordinal).is_some() {
+            self.goes_on();
+        }
+    }
+
+    /// Something that is open does not wait: if the execution did, only because of its steps, it goes on.
+    pub(super) fn goes_on(&mut self) {
         let execution = &mut *self.execution;
-        if execution.waits.remove(&ordinal).is_none() || !execution.waits_on_steps {
+        if !execution.waits_on_steps {
             return;
         }
         execution.waits_on_steps = false;

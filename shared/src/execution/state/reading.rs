@@ -1,6 +1,6 @@
 //! What may be read of an execution and of its steps, by anybody.
 
-use super::{Counts, Decisions, Execution, KeptSignal, Step, Usage, WaitRun, step_id};
+use super::{Counts, Decisions, Execution, KeptSignal, Step, Usage, WaitRun, id_of};
 use crate::data::Data;
 use crate::error::ExecutionError;
 use crate::event::{Message, ParentLink, SkipReason};
@@ -9,6 +9,7 @@ use crate::execution::step::StepState;
 use crate::graph::GraphDigest;
 use crate::id::{ExecutionId, StepId, TenantId};
 use crate::time::Timestamp;
+use crate::wire::ClaimId;
 
 impl Execution {
     pub fn id(&self) -> ExecutionId {
@@ -148,7 +149,7 @@ impl Execution {
 
     /// The id of a step: a pure function of the execution, the node and the scope, so that no step is minted twice.
     pub fn step_id(&self, ordinal: u32, node_name: &str) -> Option<StepId> {
-        self.step(ordinal).map(|step| step_id(self.id, node_name, &step.iterations, step.index, step.undoes.is_some()))
+        self.step(ordinal).map(|step| id_of(self.id, node_name, step))
     }
 }
 
@@ -182,6 +183,21 @@ impl Step {
     /// The completed step that this one undoes.
     pub fn undoes(&self) -> Option<u32> {
         self.undoes
+    }
+
+    /// The step in doubt that this one asks about.
+    pub fn reconciles(&self) -> Option<u32> {
+        self.reconciles.map(|(of, _)| of)
+    }
+
+    /// It is no step of the graph, but undoes one or asks about one.
+    pub(in crate::execution) fn is_aside(&self) -> bool {
+        self.undoes.is_some() || self.reconciles.is_some()
+    }
+
+    /// Under which a worker has, or had, the present attempt.
+    pub fn claim(&self) -> Option<ClaimId> {
+        self.claim
     }
 
     pub fn output(&self) -> &Data {

@@ -28,14 +28,17 @@ Schedule     Scheduled  -          -          -          -          -         - 
 Start        -          Running    Running    -          -          -         -          -       -
 Complete     -          Completed  Completed  Completed  -          -         -          -       -
 Fail         -          Failed     Failed     Failed     -          -         -          -       -
-Retry        -          Waiting    Waiting    Waiting    -          -         -          -       -
-Reschedule   -          -          -          -          Scheduled  -         -          -       -
+Retry        -          Waiting    Waiting    Waiting    -          Waiting   -          -       -
+Reschedule   -          -          -          -          Scheduled  Scheduled -          -       -
 Skip         Skipped    Skipped    Skipped    Skipped    Skipped    Skipped   -          -       -
 Wait         -          Waiting    -          -          -          -         -          -       -
-Arrive       -          -          -          -          Completed  -         -          -       -
-GiveUp       -          -          -          -          Failed     -         -          -       -
+Arrive       -          -          -          -          Completed  Completed -          -       -
+GiveUp       -          -          -          -          Failed     Failed    -          -       -
 Admit        -          -          -          -          Scheduled  -         -          -       -
 Restamp      -          -          -          Scheduled  -          -         -          -       -
+Claim        -          Claimed    -          -          -          -         -          -       -
+Doubt        -          -          InDoubt    -          -          -         -          -       -
+Shelve       -          Waiting    Waiting    Waiting    -          Waiting   -          -       -
 ";
 
 /// Cells by (row, column).
@@ -84,6 +87,9 @@ fn step_row(action: StepAction) -> &'static str {
         StepAction::GiveUp => "GiveUp",
         StepAction::Admit => "Admit",
         StepAction::Restamp => "Restamp",
+        StepAction::Claim => "Claim",
+        StepAction::Doubt => "Doubt",
+        StepAction::Shelve => "Shelve",
     }
 }
 
@@ -150,6 +156,9 @@ fn every_pair_of_action_and_state_does_what_the_table_says() {
         StepAction::GiveUp,
         StepAction::Admit,
         StepAction::Restamp,
+        StepAction::Claim,
+        StepAction::Doubt,
+        StepAction::Shelve,
     ];
     let table = cells(STEP);
     assert_eq!(table.len(), states.len() * actions.len());

@@ -10,7 +10,7 @@ use crate::data::Data;
 use crate::event::Note;
 use crate::event::child::{ChildEnding, Spent};
 use crate::event::message::{InboxAction, Message};
-use crate::execution::{Command, ExecutionState, Steering, WaitReason};
+use crate::execution::{Command, ExecutionState, POISON, Steering, Verdict, WaitReason};
 
 /// One request of each kind, as somebody would make it who knows the graph.
 fn requests() -> Vec<(&'static str, Steering)> {
@@ -23,6 +23,8 @@ fn requests() -> Vec<(&'static str, Steering)> {
         ("reject", decide(false)),
         ("answer", Steering::Answer { step: "w".to_owned(), value: null() }),
         ("give_up", Steering::GiveUp { step: "w".to_owned(), error: fatal() }),
+        ("resolve", Steering::Resolve { step: "w".to_owned(), verdict: Verdict::Completed { output: null() } }),
+        ("redrive", Steering::Redrive { step: Some("w".to_owned()) }),
         ("budget", Steering::Budget { max_cost: "9".parse().ok(), max_tokens: None }),
         ("input", Steering::Input { input: null() }),
         ("resume", Steering::Resume { reason: None }),
@@ -78,6 +80,20 @@ fn entered(reason: WaitReason) -> Scenario {
             let (id, state_hash) = ("c".to_owned(), "00".to_owned());
             noted(task(""), Note::Checkpoint { id, state_hash, wait: true })
         }
+        WaitReason::InDoubt => {
+            let mut scenario =
+                given("nodes: { w: { task: t, delivery: at_most_once, next: { to: z } }, z: { task: t } }");
+            scenario.starts(json!({})).claims("w", 1);
+            scenario.when(Command::HeartbeatMissed { step: 0, attempt: 1, chance: 0.5 });
+            scenario
+        }
+        WaitReason::DeadLetter => {
+            let mut scenario = given("nodes: { w: { task: t, next: { to: z } }, z: { task: t } }");
+            let poison = crate::error::ExecutionError::new(crate::error::ErrorCategory::KernelInternal, "it kills");
+            let poison = poison.with_code(crate::error::ErrorCode::new(POISON));
+            scenario.starts(json!({})).fails_with("w", poison);
+            scenario
+        }
         WaitReason::RateLimit => {
             let mut scenario =
                 given("nodes: { w: { task: t, concurrency: { key: k, max: 1 }, next: { to: z } }, z: { task: t } }");
@@ -94,6 +110,8 @@ fn leaves(reason: WaitReason) -> &'static [&'static str] {
         WaitReason::UserInput => &["answer"],
         WaitReason::External => &["answer", "give_up"],
         WaitReason::Signal => &["signal"],
+        WaitReason::InDoubt => &["resolve"],
+        WaitReason::DeadLetter => &["redrive", "resolve"],
         WaitReason::Timer | WaitReason::SubAgent | WaitReason::RateLimit => &[],
         WaitReason::CostThreshold => &["budget", "input", "resume"],
         WaitReason::MemoryPressure => &["compact", "input", "resume"],

@@ -226,7 +226,11 @@ impl Scenario {
     /// `node`, `node[index]`, and `~node` for what undoes it.
     fn name_of(&self, step: &Step) -> String {
         let name = self.short_name(step.node(), step.index());
-        if step.undoes().is_some() { format!("~{name}") } else { name }
+        match (step.undoes(), step.reconciles()) {
+            (Some(_), _) => format!("~{name}"),
+            (_, Some(_)) => format!("?{name}"),
+            _ => name,
+        }
     }
 
     pub(super) fn attempt_of(&self, step: u32) -> u32 {
@@ -255,6 +259,20 @@ impl Scenario {
     #[track_caller]
     pub(super) fn begins(&mut self, name: &str) -> &mut Self {
         let command = self.started(name);
+        self.when(command)
+    }
+
+    /// A worker asks for the present attempt at a step.
+    #[track_caller]
+    pub(super) fn claim(&self, name: &str, claim: u128) -> Command {
+        let step = self.find(name);
+        let (attempt, worker) = (self.attempt_of(step), "worker-1".to_owned());
+        Command::Claim { step, attempt, worker, claim: ClaimId(claim) }
+    }
+
+    #[track_caller]
+    pub(super) fn claims(&mut self, name: &str, claim: u128) -> &mut Self {
+        let command = self.claim(name, claim);
         self.when(command)
     }
 
@@ -322,7 +340,9 @@ impl Scenario {
             StepState::Scheduled => "due",
             StepState::Running => "runs",
             StepState::Waiting => "waits",
-            StepState::Pending | StepState::Claimed | StepState::InDoubt => "?",
+            StepState::Claimed => "claimed",
+            StepState::InDoubt => "in doubt",
+            StepState::Pending => "?",
         };
         let steps = self.execution.steps().iter().map(|step| {
             let mut name = self.name_of(step);

@@ -115,7 +115,22 @@ impl Found<'_> {
 
 fn of_task(task: &Task, reads: &mut Reads) {
     // By name, so that whoever adds an expression to a task comes by here.
-    let Task { with, permits, callable: _, queue: _, priority: _, retry: _, timeouts: _, inbox: _, reserve: _ } = task;
+    let Task {
+        with,
+        permits,
+        callable: _,
+        queue: _,
+        priority: _,
+        retry: _,
+        timeouts: _,
+        inbox: _,
+        reserve: _,
+        guarantee: _,
+        claim: _,
+        reconcile,
+        dead_letter: _,
+    } = task;
+    reconcile.iter().for_each(|reconcile| of_task(reconcile, reads));
     with.iter().for_each(|with| with.reads(true, reads));
     if let Some(PermitRules { concurrency, rate, patience: _ }) = permits.as_deref() {
         concurrency.iter().for_each(|rule| rule.key.reads(false, reads));

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::Document;
+use super::delivery::{self, DeliveryFields};
 use super::edge::{self, DocumentEdge};
 use super::fields::{CALLABLE, Fields, Known, QUEUE, flag, matches, number, short, text};
 use super::limits::{self, DiscoverFields};
@@ -30,8 +31,22 @@ pub(crate) const MAX_LABEL_BYTES: usize = 512;
 
 /// What every node may have, whatever it is.
 const COMMON: [&str; 5] = ["label", "join", "route", "max_iterations", "next"];
-const TASK: [&str; 10] =
-    ["queue", "with", "retry", "timeout", "priority", "inbox", "reserve", "undo", "concurrency", "rate"];
+const TASK: [&str; 14] = [
+    "queue",
+    "with",
+    "retry",
+    "timeout",
+    "priority",
+    "inbox",
+    "reserve",
+    "undo",
+    "concurrency",
+    "rate",
+    "delivery",
+    "claim",
+    "reconcile",
+    "dead_letter",
+];
 const WAIT: [&str; 1] = ["with"];
 const GRAPH: [&str; 2] = ["with", "spawn"];
 
@@ -61,8 +76,12 @@ const FIELDS: Known = Known {
         "undo",
         "concurrency",
         "rate",
+        "delivery",
+        "claim",
+        "reconcile",
+        "dead_letter",
     ],
-    later: &["cache", "cache_key", "delivery", "description", "cost", "on_cancel", "signal", "approval", "agent"],
+    later: &["cache", "cache_key", "description", "cost", "on_cancel", "signal", "approval", "agent"],
 };
 
 #[derive(Debug)]
@@ -125,6 +144,7 @@ pub(crate) struct TaskFields<'t> {
     pub(crate) reserve: Reserve,
     pub(crate) undo: Option<Box<TaskFields<'t>>>,
     pub(crate) permits: PermitFields<'t>,
+    pub(crate) delivery: DeliveryFields,
 }
 
 pub(crate) fn read<'t>(key: &'t Key, tree: &'t Tree, reporter: &mut Reporter<'_>) -> DocumentNode<'t> {
@@ -278,6 +298,8 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
     let inbox = fields.take("inbox").is_some_and(|tree| flag(tree, "inbox", reporter));
     let reserve = fields.take("reserve").map(|tree| limits::reserve(tree, reporter)).unwrap_or_default();
     let permits = permits::read(fields, reporter);
+    let delivery =
+        delivery::read(fields, queue.map_or(DEFAULT_QUEUE, |(name, _)| name), priority.unwrap_or_default(), reporter);
     let queue = queue.map_or(DEFAULT_QUEUE, |(name, _)| name);
     let priority = priority.unwrap_or_default();
     let undo = fields.take("undo").and_then(|tree| undo(tree, queue, priority, reporter));
@@ -297,6 +319,7 @@ fn task_or_map<'t>(fields: &mut Fields<'t>, reporter: &mut Reporter<'_>) -> Opti
         reserve,
         undo: undo.map(Box::new),
         permits,
+        delivery,
     };
     let Some(map) = map else { return Some(Kind::Task(task)) };
     let mut fields = Fields::of(map, &MAP, reporter)?;
@@ -348,6 +371,7 @@ fn undo<'t>(tree: &'t Tree, queue: &str, priority: Priority, reporter: &mut Repo
         reserve: Reserve::default(),
         undo: None,
         permits: PermitFields::default(),
+        delivery: DeliveryFields::default(),
         callable: callable?.0.to_owned(),
     })
 }
@@ -386,7 +410,7 @@ const RETRY: Known = Known {
 };
 
 /// What is not said: three attempts, exponential from half a second to half a minute.
-fn retry(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<RetryPolicy> {
+pub(super) fn retry(tree: &Tree, reporter: &mut Reporter<'_>) -> Option<RetryPolicy> {
     let mut fields = Fields::of(tree, &RETRY, reporter)?;
     let mut policy = RetryPolicy::new(3, BackoffStrategy::Exponential, 500, 30_000);
     if let Some(tree) = fields.take("max_attempts") {
@@ -446,7 +470,7 @@ const TIMEOUT: Known = Known {
     later: &["schedule_to_close", "total"],
 };
 
-fn timeouts(tree: &Tree, reporter: &mut Reporter<'_>) -> Timeouts {
+pub(super) fn timeouts(tree: &Tree, reporter: &mut Reporter<'_>) -> Timeouts {
     if let Shape::Text(written) = &tree.shape {
         let hint = format!("write `timeout: {{ start_to_close: {} }}`", short(written));
         reporter.report_with(tree.place, "wrong-type", "`timeout` is a map, not text", hint);

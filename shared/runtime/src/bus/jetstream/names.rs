@@ -41,8 +41,21 @@ pub(super) fn command_subject(tenant: &TenantId, partition: PartitionId) -> Stri
     format!("commands.{tenant}.{partition}")
 }
 
+/// Under no stream: what nobody answers is asked again.
+pub(super) fn ask_subject(tenant: &TenantId, partition: PartitionId) -> String {
+    format!("asks.{tenant}.{partition}")
+}
+
+pub(super) fn ask_subjects(partition: PartitionId) -> String {
+    format!("asks.*.{partition}")
+}
+
 pub(super) fn control_subject(tenant: &TenantId) -> String {
     format!("control.{tenant}")
+}
+
+pub(super) fn dead_subject(tenant: &TenantId, queue: &str) -> Result<String, BusError> {
+    Ok(format!("dead.{tenant}.{}", token("the queue", queue)?))
 }
 
 pub(super) fn event_subject(

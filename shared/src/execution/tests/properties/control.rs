@@ -16,6 +16,8 @@ use crate::execution::{Command, Refusal, Rejection, Steering};
 pub(super) fn each_ends_once(events: &[Event]) -> TestCaseResult {
     let mut ended: HashMap<u32, u64> = HashMap::new();
     let mut begun: HashSet<(u32, u32)> = HashSet::new();
+    let mut claimed: HashSet<(u32, u32)> = HashSet::new();
+    let mut doubted: HashSet<u32> = HashSet::new();
     let mut over: Option<u64> = None;
     for event in events {
         // Who is told of an end is told afterwards; and whether it is tried again, as another execution; and what its
@@ -35,6 +37,28 @@ pub(super) fn each_ends_once(events: &[Event]) -> TestCaseResult {
             EventData::StepStarted { step, attempt, .. } => {
                 prop_assert!(begun.insert((*step, *attempt)), "attempt {} of step {} begins twice", attempt, step);
                 prop_assert!(!ended.contains_key(step), "step {} begins after its end", step);
+            }
+            EventData::StepClaimed { step, attempt, .. } => {
+                prop_assert!(
+                    claimed.insert((*step, *attempt)),
+                    "attempt {} of step {} is claimed twice",
+                    attempt,
+                    step
+                );
+                prop_assert!(!ended.contains_key(step), "step {} is claimed after its end", step);
+                prop_assert!(!doubted.contains(step), "step {} is claimed while it is in doubt", step);
+            }
+            EventData::StepInDoubt { step, attempt, .. } => {
+                prop_assert!(claimed.contains(&(*step, *attempt)), "step {} is in doubt and nobody had it", step);
+                prop_assert!(doubted.insert(*step), "step {} is in doubt twice", step);
+            }
+            EventData::StepResolved { step, .. } => {
+                doubted.remove(step);
+            }
+            EventData::StepRescheduled { step, .. } | EventData::StepRetryScheduled { step, .. }
+                if doubted.contains(step) =>
+            {
+                prop_assert!(false, "step {} runs again while it is in doubt", step);
             }
             EventData::StepRescheduled { step, .. }
             | EventData::StepRetryScheduled { step, .. }

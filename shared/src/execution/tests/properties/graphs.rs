@@ -189,6 +189,10 @@ fn write(choices: &mut Choices<'_>, nodes: &[Node]) -> String {
             ", concurrency: { key: k, max: 2 }",
             ", rate: { key: '=inputs.n', max: 2, per: 1m, timeout: 30s }, retry: { max_attempts: 2, backoff: none }",
             ", retry: { max_attempts: 2, backoff: none }",
+            ", delivery: at_most_once, retry: { max_attempts: 2, backoff: none }",
+            ", delivery: at_most_once, reconcile: { task: ask, retry: { max_attempts: 1 } }, timeout: { start_to_close: 40s }",
+            ", claim: true, timeout: { heartbeat: 5s }, dead_letter: exhausted",
+            ", delivery: at_most_once, reconcile: { task: ask }, dead_letter: exhausted, concurrency: { key: k, max: 1 }",
             ", retry: { max_attempts: 3, base: 1s }, timeout: { schedule_to_start: 1m, start_to_close: 10s }",
         ]);
         let kind = match node.kind {

@@ -108,7 +108,7 @@ pub(super) fn no_loser_goes_on(scenario: &Scenario) -> TestCaseResult {
                 | EventData::StepRescheduled { .. }
                 | EventData::MapExpanded { .. }
         );
-        if !goes_on || step.undoes().is_some() {
+        if !goes_on || step.is_aside() {
             continue;
         }
         for join in run_for(graph, step.node()) {

@@ -12,7 +12,7 @@ use crate::event::child::ChildEnding;
 use crate::event::message::{GuidancePriority, GuidanceSource, Message};
 use crate::event::{EventData, GoalStatus, Note, Spent, Violation, Wait};
 use crate::execution::{AfterEnd, CallbackReport, CallbackResult};
-use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, WaitReason};
+use crate::execution::{Command, ExecutionState, StartRequest, Steering, StepState, Verdict, WaitReason};
 use crate::graph::OnLimit;
 use crate::id::ExecutionId;
 use crate::wire::ClaimId;
@@ -101,8 +101,17 @@ fn step(scenario: &Scenario, choices: &mut Choices<'_>) -> (u32, u32) {
 
 /// Mostly a number: anything else makes guards fail.
 fn output(choices: &mut Choices<'_>) -> Value {
-    let rare = [json!([1, 2, 3]), json!({"deep": true}), json!(null), json!("text"), json!(1.5)];
-    if choices.rarely(12) { choices.one(&rare).clone() } else { json!(choices.below(3)) }
+    let rare = [
+        json!([1, 2, 3]),
+        json!({"deep": true}),
+        json!(null),
+        json!("text"),
+        json!(1.5),
+        json!({"happened": true, "output": 1}),
+        json!({"happened": false}),
+        json!({"happened": false, "retry": true}),
+    ];
+    if choices.rarely(8) { choices.one(&rare).clone() } else { json!(choices.below(3)) }
 }
 
 fn failure(choices: &mut Choices<'_>) -> ExecutionError {
@@ -152,7 +161,34 @@ fn noted(result: Command, choices: &mut Choices<'_>) -> Command {
 fn command(scenario: &mut Scenario, choices: &mut Choices<'_>) -> Command {
     let reason = || "because".to_owned();
     let (worker, claim) = ("worker-1".to_owned(), ClaimId(9));
-    match choices.below(42) {
+    match choices.below(48) {
+        42 | 43 => {
+            let (step, attempt) = step(scenario, choices);
+            Command::Claim { step, attempt, worker, claim: ClaimId(1 + 8 * u128::from(choices.rarely(3))) }
+        }
+        44 | 45 => {
+            // A job that is owed is claimed, mostly by whoever reports afterwards.
+            let owed = scenario.owed();
+            let (step, attempt) = match owed.iter().find(|job| job.claim && !job.running) {
+                Some(job) => (job.ordinal, job.attempt),
+                None => step(scenario, choices),
+            };
+            Command::Claim { step, attempt, worker, claim: ClaimId(1) }
+        }
+        46 => {
+            let ((step, attempt), claim, chance) = (step(scenario, choices), ClaimId(1), 0.3);
+            let (error, duration_us) = (failure(choices), 1);
+            match choices.below(3) {
+                0 => Command::Released { step, attempt, claim },
+                1 => Command::Stopped { step, attempt, claim, chance },
+                _ => noted(Command::NotStarted { step, attempt, worker, claim, error, duration_us, chance }, choices),
+            }
+        }
+        47 => {
+            let ((step, attempt), poison) =
+                (step(scenario, choices), ExecutionError::new(ErrorCategory::KernelInternal, "p"));
+            failed(step, attempt, poison.with_code(crate::error::ErrorCode::new(crate::execution::POISON)))
+        }
         0..=9 | 12 | 13 => {
             let (step, attempt) = step(scenario, choices);
             noted(completed(step, attempt, &output(choices)), choices)
@@ -288,7 +324,16 @@ fn child_command(scenario: &Scenario, choices: &mut Choices<'_>) -> Command {
 
 fn steering(scenario: &Scenario, choices: &mut Choices<'_>) -> Steering {
     let reason = || "because".to_owned();
-    match choices.below(14) {
+    match choices.below(16) {
+        14 => Steering::Resolve {
+            step: waiting(scenario, choices),
+            verdict: match choices.below(3) {
+                0 => Verdict::Completed { output: data(&output(choices)) },
+                1 => Verdict::Failed { error: failure(choices) },
+                _ => Verdict::Retry,
+            },
+        },
+        15 => Steering::Redrive { step: choices.rarely(2).then(|| waiting(scenario, choices)) },
         0 => Steering::Pause { reason: reason() },
         1 => Steering::Resume { reason: None },
         2 | 3 => Steering::Signal {
@@ -348,6 +393,18 @@ fn relief(scenario: &Scenario) -> Option<(String, Steering)> {
             let by = people.into_iter().find(|name| !spoke(name)).unwrap_or_else(|| "cyd".to_owned());
             (by, Steering::Decide { step: name, approve: true, comment: None, form: data(&json!(null)) })
         }
+        Wait::Doubt(doubt) => {
+            if doubt.asked.is_some_and(|asked| scenario.execution.open_steps().any(|open| open == asked)) {
+                return None; // Somebody is being asked.
+            }
+            (
+                "ada".to_owned(),
+                Steering::Resolve { step: name, verdict: Verdict::Completed { output: data(&json!(1)) } },
+            )
+        }
+        Wait::DeadLetter(_) => {
+            ("ada".to_owned(), Steering::Resolve { step: name, verdict: Verdict::Failed { error: fatal() } })
+        }
         Wait::UserInput { .. } | Wait::External {} => {
             ("ada".to_owned(), Steering::Answer { step: name, value: data(&json!(1)) })
         }
@@ -391,6 +448,18 @@ pub(super) fn drain(scenario: &mut Scenario, choices: &mut Choices<'_>) {
                         let from = choices.rarely(4).then_some(later);
                         scenario.when(Command::PermitGranted { step: spec.ordinal, attempt: spec.attempt, from })
                     }
+                    (Some(job), _) if job.claim && !job.running => {
+                        let (step, attempt, worker) = (job.ordinal, job.attempt, "worker-1".to_owned());
+                        scenario.when(Command::Claim { step, attempt, worker, claim: ClaimId(1) })
+                    }
+                    (Some(job), _)
+                        if job.claim
+                            && (choices.rarely(4)
+                                || scenario.execution.step(job.ordinal).and_then(|step| step.claim())
+                                    != Some(ClaimId(1))) =>
+                    {
+                        scenario.when(Command::HeartbeatMissed { step: job.ordinal, attempt: job.attempt, chance: 0.5 })
+                    }
                     (Some(job), _) if choices.rarely(5) => {
                         scenario.when(failed(job.ordinal, job.attempt, failure(choices)))
                     }
@@ -433,6 +502,10 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
             }
         }
         EventData::StepStarted { step, attempt, .. }
+        | EventData::StepClaimed { step, attempt, .. }
+        | EventData::StepInDoubt { step, attempt, .. }
+        | EventData::StepResolved { step, attempt, .. }
+        | EventData::StepDeadLettered { step, attempt, .. }
         | EventData::StepCompleted { step, attempt, .. }
         | EventData::StepFailed { step, attempt, .. }
         | EventData::StepRetryScheduled { step, attempt, .. }
@@ -467,6 +540,12 @@ pub(super) fn disturb(mut data: EventData, [a, b, c]: [u32; 3]) -> EventData {
             if c.is_multiple_of(3) {
                 *from = None;
             }
+        }
+        EventData::ReconciliationScheduled { step, of, .. } => {
+            if a.is_multiple_of(2) {
+                *step = small(b);
+            }
+            *of = small(c);
         }
         EventData::BreakpointSet { node, .. } => *node = small(a),
         _ => {}
