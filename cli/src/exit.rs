@@ -154,6 +154,7 @@ impl From<ServiceError> for Problem {
             ServiceError::TooLarge(_)
             | ServiceError::Exhausted(_)
             | ServiceError::Full(_)
+            | ServiceError::Backlogged(_)
             | ServiceError::TooMany(_) => Exit::Exhausted,
             ServiceError::Forbidden(_) => Exit::Refused,
             ServiceError::Unavailable(_) => Exit::Unreachable,

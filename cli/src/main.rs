@@ -95,6 +95,10 @@ enum Command {
     Reject(command::decide::DecideArgs),
     /// Bring what a step waits for from a person or a program
     Answer(command::answer::AnswerArgs),
+    /// Say what became of a step whose worker is lost and that must not run twice
+    Resolve(command::resolve::ResolveArgs),
+    /// List steps that have failed for good and are held, and try them again
+    Dead(command::dead::DeadArgs),
     /// Tell an execution that something has happened
     Signal(command::signal::SignalArgs),
     /// Send a message to a running execution
@@ -247,6 +251,8 @@ async fn dispatch(command: Command, app: &App) -> Result<Exit, Problem> {
         Command::Approve(args) => command::decide::run(true, args, app).await,
         Command::Reject(args) => command::decide::run(false, args, app).await,
         Command::Answer(args) => command::answer::run(args, app).await,
+        Command::Resolve(args) => command::resolve::run(args, app).await,
+        Command::Dead(args) => command::dead::run(args, app).await,
         Command::Signal(args) => command::signal::run(args, app).await,
         Command::Send(args) => command::send::run(args, app).await,
         Command::Break(args) => command::breakpoint::run(args, app).await,

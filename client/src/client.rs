@@ -137,7 +137,11 @@ impl Client {
         filter: &str,
         limit: usize,
     ) -> Result<Vec<Answer<T>>, Error> {
-        let most = if path.ends_with("graphs") || path.ends_with("schedules") { PAGE_OF_GRAPHS } else { PAGE };
+        let most = if path.ends_with("graphs") || path.ends_with("schedules") || path.ends_with("dead-letters") {
+            PAGE_OF_GRAPHS
+        } else {
+            PAGE
+        };
         let mut items = Vec::new();
         let mut cursor = String::new();
         while items.len() < limit {

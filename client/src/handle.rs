@@ -7,7 +7,7 @@ use stepstream_shared::cost::Money;
 use stepstream_shared::data::Data;
 use stepstream_shared::error::ExecutionError;
 use stepstream_shared::event::message::Message;
-use stepstream_shared::execution::{Steering, WaitReason};
+use stepstream_shared::execution::{Steering, Verdict, WaitReason};
 use stepstream_shared::id::ExecutionId;
 
 use crate::answer::Answer;
@@ -189,6 +189,18 @@ impl Handle {
     /// What a step waits for from a program has gone wrong and will not come.
     pub async fn give_up(&self, step: &str, error: ExecutionError) -> Result<(), Error> {
         self.steer(&Steering::GiveUp { step: step.to_owned(), error }).await
+    }
+
+    /// Says what became of a step that is in doubt, or is to become of one that is a dead letter. [`Verdict::Retry`] is safe
+    /// only if what the step changes refuses its idempotency key, or a lower number of the attempt: whoever was lost may
+    /// still wake up.
+    pub async fn resolve(&self, step: &str, verdict: Verdict) -> Result<(), Error> {
+        self.steer(&Steering::Resolve { step: step.to_owned(), verdict }).await
+    }
+
+    /// Tries dead letters again: that of one step, or all that it has.
+    pub async fn redrive(&self, step: Option<&str>) -> Result<(), Error> {
+        self.steer(&Steering::Redrive { step: step.map(str::to_owned) }).await
     }
 
     /// Puts a message into its inbox.

@@ -1,4 +1,4 @@
-//! Many executions paused, resumed or cancelled by one request.
+//! Many executions paused, resumed, cancelled or redriven by one request.
 
 use reqwest::Method;
 use serde_json::json;
@@ -15,6 +15,8 @@ pub enum ManyAction {
     Pause,
     Resume,
     Cancel,
+    /// Another attempt at each dead letter.
+    Redrive,
 }
 
 impl ManyAction {
@@ -23,6 +25,7 @@ impl ManyAction {
             ManyAction::Pause => "pause",
             ManyAction::Resume => "resume",
             ManyAction::Cancel => "cancel",
+            ManyAction::Redrive => "redrive",
         }
     }
 }

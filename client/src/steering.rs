@@ -3,7 +3,7 @@
 use reqwest::header::HeaderValue;
 use reqwest::{Method, RequestBuilder};
 use serde_json::{Value, json};
-use stepstream_shared::execution::Steering;
+use stepstream_shared::execution::{Steering, Verdict};
 use stepstream_shared::id::ExecutionId;
 
 use crate::client::{Client, percent};
@@ -68,6 +68,8 @@ fn route(what: &Steering) -> (Method, String, Option<Value>) {
             let error = json!({"category": error.category, "message": error.message});
             post("answers", json!({"step": step, "error": error}))
         }
+        Steering::Resolve { step, verdict } => post("resolutions", resolution(step, verdict)),
+        Steering::Redrive { step } => post("redrive", json!({"step": step})),
         Steering::Send { message } => post("messages", message.to_json()),
         Steering::Breakpoint { node, on } => {
             let method = if *on { Method::PUT } else { Method::DELETE };
@@ -79,6 +81,18 @@ fn route(what: &Steering) -> (Method, String, Option<Value>) {
         Steering::RetryCallback => (Method::POST, "callback/retry".to_owned(), None),
         Steering::Wait { reason } => post("hold", json!({"reason": reason})),
         Steering::Input { input } => post("input", json!({"input": input})),
+    }
+}
+
+/// What a person says became of a step.
+fn resolution(step: &str, verdict: &Verdict) -> Value {
+    match verdict {
+        Verdict::Completed { output } => json!({"step": step, "outcome": "completed", "output": output}),
+        Verdict::Failed { error } => {
+            let error = json!({"category": error.category, "message": error.message});
+            json!({"step": step, "outcome": "failed", "error": error})
+        }
+        Verdict::Retry => json!({"step": step, "outcome": "retry"}),
     }
 }
 

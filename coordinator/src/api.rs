@@ -20,6 +20,7 @@ mod closing;
 mod control;
 mod controls;
 mod cursor;
+mod dead;
 mod document;
 mod events;
 mod executions;
@@ -116,6 +117,9 @@ fn bounded() -> OpenApiRouter<Api> {
         .routes(routes!(giving::signal))
         .routes(routes!(giving::decide))
         .routes(routes!(giving::answer))
+        .routes(routes!(dead::list))
+        .routes(routes!(dead::resolve))
+        .routes(routes!(dead::redrive))
         .routes(routes!(messages::send))
         .routes(routes!(budget::set))
         .routes(routes!(breakpoints::set, breakpoints::remove))

@@ -22,6 +22,7 @@ mod live;
 mod loading;
 mod outcome;
 mod permits;
+mod pressure;
 mod request;
 mod resting;
 mod snapshots;
@@ -144,6 +145,7 @@ pub(crate) struct Engine {
     /// Jobs that the bus did not take, to be offered again.
     unsent: VecDeque<JobKey>,
     unsent_due: Timestamp,
+    pressure: pressure::Pressure,
     /// Executions to fold again after the store was unreachable.
     reload: BTreeSet<(TenantId, ExecutionId)>,
     reload_due: Timestamp,
@@ -239,6 +241,7 @@ impl Engine {
             heartbeats: BinaryHeap::new(),
             unsent: VecDeque::new(),
             unsent_due: Timestamp::default(),
+            pressure: pressure::Pressure::default(),
             reload: BTreeSet::new(),
             reload_due: Timestamp::default(),
             jobs_state: None,

@@ -53,6 +53,9 @@ pub enum ServiceError {
     /// The tenant has as many of these as it may; when one is over, there is room.
     #[error("{0}")]
     TooMany(String),
+    /// Nothing more is taken on before the bus has taken what is owed; nothing was accepted.
+    #[error("{0}")]
+    Backlogged(String),
     /// Trying again later can help; nothing was accepted.
     #[error("{0}")]
     Unavailable(String),
@@ -153,6 +156,7 @@ pub(crate) fn answer_of(result: Result<(), ServiceError>) -> Answer {
         Err(error @ ServiceError::NoArtifacts) => Answer::Internal(error.to_string()),
         Err(ServiceError::Full(text)) => Answer::Full(text),
         Err(ServiceError::TooMany(text)) => Answer::TooMany(text),
+        Err(ServiceError::Backlogged(text)) => Answer::Backlogged(text),
         Err(ServiceError::Unavailable(text)) => Answer::Unavailable(text),
         Err(ServiceError::Exhausted(text)) => Answer::Exhausted(text),
         Err(ServiceError::Corrupt(text)) => Answer::Corrupt(text),
@@ -176,6 +180,7 @@ pub(crate) fn result_of(answer: Answer, execution: ExecutionId) -> Result<(), Se
         Answer::NotThere(text) => ServiceError::NotThere(text),
         Answer::Full(text) => ServiceError::Full(text),
         Answer::TooMany(text) => ServiceError::TooMany(text),
+        Answer::Backlogged(text) => ServiceError::Backlogged(text),
         Answer::Unavailable(text) => ServiceError::Unavailable(text),
         Answer::Exhausted(text) => ServiceError::Exhausted(text),
         Answer::Corrupt(text) => ServiceError::Corrupt(text),

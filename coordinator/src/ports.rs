@@ -177,6 +177,8 @@ pub struct Summary {
     pub updated_at: Timestamp,
     /// Of one that runs in the background.
     pub background: Option<InBackground>,
+    /// Steps that are held as dead letters.
+    pub dead_letters: u32,
 }
 
 impl Summary {
@@ -190,8 +192,14 @@ impl Summary {
             created_at: execution.created_at(),
             updated_at: execution.changed_at(),
             background: InBackground::of(execution),
+            dead_letters: dead_letters(execution),
         }
     }
+}
+
+/// How many of its steps are held as dead letters.
+pub(crate) fn dead_letters(execution: &Execution) -> u32 {
+    u32::try_from(execution.dead_letters().count()).unwrap_or(u32::MAX)
 }
 
 /// What the list shows of an execution that runs in the background.
@@ -400,6 +408,14 @@ pub trait EventStore: ScheduleStore {
         &self,
         tenant: &TenantId,
         filter: BackgroundFilter,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError>;
+
+    /// A tenant's executions that hold dead letters, newest first.
+    async fn list_dead(
+        &self,
+        tenant: &TenantId,
         after: Option<ListCursor>,
         limit: u32,
     ) -> Result<Vec<Listed>, StoreError>;

@@ -6,6 +6,7 @@
 mod artifacts;
 mod background;
 mod children;
+mod dead;
 mod paging;
 #[cfg(test)]
 mod recorded;
@@ -26,6 +27,7 @@ use stepstream_shared::id::{ExecutionId, TenantId};
 pub use self::artifacts::{ArtifactItem, ArtifactList};
 pub use self::background::{Background, BackgroundOptions, BoundTarget, Callback, RetryOptions, TargetBindingOptions};
 pub use self::children::{Child, Children};
+pub use self::dead::DeadLetter;
 pub use self::paging::LogPage;
 pub use self::snapshot::{BadSnapshot, SNAPSHOT_BYTES, SNAPSHOT_EVERY, next_snapshot};
 pub use self::waits::{KeptSignal, StepWait, Waits};
@@ -250,6 +252,16 @@ impl Reader {
         limit: u32,
     ) -> Result<Vec<Listed>, ReadError> {
         Ok(self.store.list_background(tenant, filter, after, limit).await?)
+    }
+
+    /// A tenant's executions that hold dead letters, newest first.
+    pub async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, ReadError> {
+        Ok(self.store.list_dead(tenant, after, limit).await?)
     }
 
     /// Checks an execution's log from end to end: gaps, the hash chain, that it folds, and that its snapshot, if there

@@ -55,12 +55,15 @@ create table executions (
     -- Of those that run in the background. The rank is there while one waits to be admitted; the lowest goes first.
     mode       text collate "C",
     status     text collate "C",
-    queue_rank int8
+    queue_rank int8,
+    -- Steps that are held as dead letters.
+    dead_letters int8 not null
 );
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_in_background on executions (tenant, created_at desc, execution desc) where mode is not null;
 create index executions_queued on executions (tenant, queue_rank, execution, partition) where queue_rank is not null;
+create index executions_with_dead_letters on executions (tenant, created_at desc, execution desc) where dead_letters > 0;
 
 -- Derived: what is to be driven. A row names an execution and never what is to be done, which is computed from its log; so
 -- an execution writes here when it begins or ends to owe something, not with every step.

@@ -50,12 +50,15 @@ create table executions (
     -- Of those that run in the background. The rank is there while one waits to be admitted; the lowest goes first.
     mode       text,
     status     text,
-    queue_rank integer
+    queue_rank integer,
+    -- Steps that are held as dead letters.
+    dead_letters integer not null
 ) strict, without rowid;
 create index executions_by_age on executions (tenant, created_at desc, execution desc);
 create index executions_by_state on executions (tenant, state, created_at desc, execution desc);
 create index executions_in_background on executions (tenant, created_at desc, execution desc) where mode is not null;
 create index executions_queued on executions (tenant, queue_rank, execution, partition) where queue_rank is not null;
+create index executions_with_dead_letters on executions (tenant, created_at desc, execution desc) where dead_letters > 0;
 
 -- What is to be driven, now and at a moment: see the other schema.
 create table outbox (

@@ -46,6 +46,7 @@ pub(super) fn write(args: &BenchArgs) -> Result<Log> {
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background: None,
+        dead_letters: 0,
         governed: false,
     }));
     let mut take = |command: Command, execution: &mut Execution| -> Result<()> {
@@ -115,6 +116,7 @@ impl Log {
                 created_at: envelope.at,
                 updated_at: envelope.at,
                 background: None,
+                dead_letters: 0,
             });
             let append = Append {
                 tenant: tenant.clone(),

@@ -4,15 +4,15 @@ use clap::Args;
 use clap::builder::NonEmptyStringValueParser;
 use serde_json::json;
 use stepstream_coordinator::reading::Waits;
-use stepstream_coordinator::service::Ask;
+use stepstream_coordinator::service::{Ask, Bulk, BulkAction};
 use stepstream_runtime::clock::{Clock, SystemClock};
 use stepstream_shared::execution::Steering;
 use stepstream_shared::execution::steering::NAME_BYTES;
 use stepstream_shared::id::ExecutionId;
 
-use super::{Format, rights, run};
+use super::{Format, control, rights, run};
 use crate::app::{App, LOGS_OF_A_RUN};
-use crate::client::{Asker, Client};
+use crate::client::{Asker, Client, Many, ManyAction};
 use crate::embedded::Embedded;
 use crate::exit::{Exit, Problem};
 use crate::output;
@@ -70,6 +70,40 @@ impl AskArgs {
         self.name.name()
     }
 
+    /// Tries the dead letters of every execution again, or of those of one graph.
+    pub async fn redrive_all(self, app: &App, graph: Option<String>) -> Result<Exit, Problem> {
+        let place = self.target.resolve(&app.settings)?;
+        let by = self.by();
+        let outcomes = match &place.target {
+            Target::Data(dir) => {
+                app.start_logs(LOGS_OF_A_RUN)?;
+                crate::data_dir::existing_log(dir)?;
+                let bulk = Bulk {
+                    action: BulkAction::Redrive,
+                    state: None,
+                    graph,
+                    subtree_of: None,
+                    reason: None,
+                    by,
+                    idempotency_key: self.idempotency_key,
+                };
+                let here = Embedded::open_to_ask(dir).await?;
+                let outcomes = control::all_here(&here, &place, &bulk).await;
+                here.close().await;
+                outcomes?
+            }
+            Target::Server(url) => {
+                let client = Client::new(url, place.tenant.clone())?;
+                let many = Many { graph, ..Many::all(ManyAction::Redrive) };
+                let asker = Asker { by: Some(&by), key: self.idempotency_key.as_deref() };
+                let done = client.control(&many, asker).await?;
+                done.into_iter().map(|each| (each.execution_id, each.outcome.map_err(Problem::from))).collect()
+            }
+            Target::Postgres(_) => return Err(Problem::usage("this needs a data directory or a server")),
+        };
+        control::print(&outcomes, "tries its dead letters again", self.output)
+    }
+
     /// Shows what the tenant has used today.
     pub async fn usage_of_today(self, app: &App) -> Result<Exit, Problem> {
         super::tenant::usage(self.target, self.output, app).await
@@ -80,7 +114,10 @@ impl AskArgs {
         let place = self.target.resolve(&app.settings)?;
         let by = self.by();
         let asked = what.name();
-        let brings = matches!(what, Steering::Decide { .. } | Steering::Answer { .. } | Steering::Signal { .. });
+        let brings = matches!(
+            what,
+            Steering::Resolve { .. } | Steering::Decide { .. } | Steering::Answer { .. } | Steering::Signal { .. }
+        );
         let hint = |problem: Problem| match problem.exit {
             // Wrong is what was brought, and what is asked for can be looked up.
             Exit::Usage if brings => {

@@ -92,7 +92,7 @@ impl Action {
 }
 
 /// What became of each of many.
-type Outcomes = Vec<(String, Result<(), Problem>)>;
+pub(super) type Outcomes = Vec<(String, Result<(), Problem>)>;
 
 pub async fn run(action: Action, args: ControlArgs, app: &App) -> Result<Exit, Problem> {
     let place = args.target.resolve(&app.settings)?;
@@ -170,7 +170,7 @@ async fn many(action: Action, args: ControlArgs, place: &Place, app: &App) -> Re
     print(&outcomes, done, args.output)
 }
 
-async fn all_here(here: &Embedded, place: &Place, bulk: &Bulk) -> Result<Outcomes, Problem> {
+pub(super) async fn all_here(here: &Embedded, place: &Place, bulk: &Bulk) -> Result<Outcomes, Problem> {
     let mut outcomes = Vec::new();
     let mut after = None;
     loop {
@@ -184,7 +184,7 @@ async fn all_here(here: &Embedded, place: &Place, bulk: &Bulk) -> Result<Outcome
 }
 
 /// One that refuses stops no other; the first refusal is how the command ends.
-fn print(outcomes: &Outcomes, done: &str, format: Format) -> Result<Exit, Problem> {
+pub(super) fn print(outcomes: &Outcomes, done: &str, format: Format) -> Result<Exit, Problem> {
     match format {
         Format::Json => {
             let item = |(id, outcome): &(String, Result<(), Problem>)| -> Value {

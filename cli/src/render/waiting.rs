@@ -38,12 +38,12 @@ impl Waiting {
         }
         let Some(step) = event["step_id"].as_str() else { return };
         let begun = match kind {
-            "step_scheduled" | "step_rescheduled" => Some(false),
-            "step_started" => Some(true),
+            "step_scheduled" | "step_rescheduled" | "reconciliation_scheduled" => Some(false),
+            "step_started" | "step_claimed" => Some(true),
             // A map waits for its items, and those for workers.
             "step_completed" | "step_failed" | "step_retry_scheduled" | "step_skipped" | "map_expanded" => None,
             // Nobody is to take it.
-            "step_waiting" => None,
+            "step_waiting" | "step_in_doubt" | "step_dead_lettered" => None,
             _ => return,
         };
         self.last = Some(Instant::now());

@@ -45,6 +45,19 @@ pub fn words(wait: &Value) -> String {
         },
         "sub_agent" => format!("the execution {}", text("execution_id")),
         "rate_limit" => turn(wait),
+        "in_doubt" => {
+            let asked = match wait["reconciliation"]["state"].as_str() {
+                Some("Failed") => "; the target was asked in vain",
+                Some(_) => "; the target is being asked",
+                None => "",
+            };
+            format!(
+                "somebody to say what became of it: worker `{}` was lost ({}){asked}",
+                text("worker"),
+                text("cause")
+            )
+        }
+        "dead_letter" => format!("a redrive: it is a dead letter ({})", text("dead_letter")),
         other => printable(other),
     }
 }
@@ -99,6 +112,8 @@ pub fn command(id: &str, wait: &Value, place: &Place) -> Option<String> {
             let key = what["correlation"].as_str().map(|key| format!(" --key {}", shell_word(&printable(key))));
             format!("signal {id} {name}{}{}", key.unwrap_or_default(), given("payload"))
         }
+        "in_doubt" => format!("resolve {id} {step} --completed JSON|--failed TEXT|--retry"),
+        "dead_letter" => format!("dead redrive {id} {step}"),
         "sub_agent" => format!("waits {}", printable(what["execution_id"].as_str().unwrap_or_default())),
         _ => return None,
     };

@@ -1,4 +1,4 @@
-//! Many executions paused, resumed or cancelled by one request.
+//! Many executions paused, resumed, cancelled or redriven by one request.
 
 use axum::Json;
 use axum::extract::State;
@@ -40,6 +40,8 @@ pub(super) enum Action {
     Pause,
     Resume,
     Cancel,
+    /// Another attempt at each dead letter, of those that have any.
+    Redrive,
 }
 
 /// Which executions.
@@ -81,7 +83,7 @@ pub(super) struct Controlled {
     problem: Option<Problem>,
 }
 
-/// Pause, resume or cancel many executions.
+/// Pause, resume, cancel or redrive many executions.
 ///
 /// Goes through the tenant's executions from the newest to the oldest, a part of them with each request. One that
 /// refuses stops no other.
@@ -126,6 +128,7 @@ pub(super) async fn control(
         Action::Pause => BulkAction::Pause,
         Action::Resume => BulkAction::Resume,
         Action::Cancel => BulkAction::Cancel,
+        Action::Redrive => BulkAction::Redrive,
     };
     let Filter { state, graph, subtree_of } = body.filter;
     let bulk = Bulk { action, state, graph, subtree_of, reason: body.reason, by, idempotency_key };

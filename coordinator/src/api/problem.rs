@@ -287,6 +287,10 @@ impl From<ServiceError> for Problem {
                 Problem::new(StatusCode::TOO_MANY_REQUESTS, "concurrency_limit", "As many as there may be", detail)
                     .retry_after(RETRY_LATER)
             }
+            ServiceError::Backlogged(_) => {
+                Problem::new(StatusCode::SERVICE_UNAVAILABLE, "backlogged", "The jobs that are owed come first", detail)
+                    .retry_after(RETRY_LATER)
+            }
             ServiceError::Unavailable(_) => Problem::unavailable(detail),
             ServiceError::Exhausted(_) => Problem::exhausted(detail),
             ServiceError::Corrupt(_) => Problem::corrupt(detail),

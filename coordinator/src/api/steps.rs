@@ -29,6 +29,9 @@ pub(super) struct Step {
     /// The completed step of the same node that this one undoes; null for a step of the graph.
     #[schema(value_type = Option<String>, required)]
     undoes: Option<StepId>,
+    /// The step of the same node that is in doubt, and that this one asks about.
+    #[schema(value_type = Option<String>, required)]
+    reconciles: Option<StepId>,
     /// The present or last try, from 1.
     attempt: u32,
     /// The iteration of each loop around the node, outermost first; empty outside of loops.
@@ -101,6 +104,7 @@ fn step(loaded: &Loaded, ordinal: u32) -> Option<Step> {
         node: node.clone(),
         state: step.state().name(),
         undoes: step.undoes().and_then(|undone| loaded.execution.step_id(undone, node)),
+        reconciles: step.reconciles().and_then(|doubted| loaded.execution.step_id(doubted, node)),
         attempt: step.attempt(),
         iteration: step.iterations().to_vec(),
         index: step.index(),

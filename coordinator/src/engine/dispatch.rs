@@ -158,6 +158,7 @@ impl Engine {
         for (key, result) in results {
             match result {
                 Ok(published) => {
+                    self.pressure.taken();
                     if let Some(live) = self.live.get_mut(&key.execution)
                         && let Some(entry) = live.dispatched.get_mut(&key.ordinal)
                         && entry.attempt == key.attempt
@@ -189,6 +190,7 @@ impl Engine {
                 }
                 Err(error) => {
                     tracing::debug!(execution = %key.execution, %error, "a job was not published; it is offered again");
+                    self.pressure.refused(self.clock.now());
                     self.offer_later([key]);
                 }
             }

@@ -13,7 +13,7 @@ use stepstream_shared::time::Timestamp;
 use super::families::Asked;
 use super::permits::AskedPermit;
 use crate::planted::{self, Bug};
-use crate::ports::{Agenda, AgendaMove, Summary};
+use crate::ports::{Agenda, AgendaMove, Summary, dead_letters};
 use crate::reading::Loaded;
 
 /// One attempt, for finding it again.
@@ -146,10 +146,11 @@ pub(super) struct Shown {
     state: &'static str,
     /// Of one that runs in the background.
     rank: Option<Timestamp>,
+    dead_letters: u32,
 }
 
 impl Shown {
     fn of(execution: &Execution) -> Self {
-        Shown { state: execution.state().name(), rank: execution.queue_rank() }
+        Shown { state: execution.state().name(), rank: execution.queue_rank(), dead_letters: dead_letters(execution) }
     }
 }

@@ -69,6 +69,13 @@ impl Engine {
                     self.refuse(id, None, Some(reply), Err(ServiceError::KeyConflict));
                     return;
                 }
+                // Children are taken on: their parents have been.
+                if request.parent.is_none()
+                    && let Err(error) = self.pressure.admits(self.unsent.len(), self.clock.now())
+                {
+                    let _ = reply.send(Err(error)); // The caller may have gone.
+                    return;
+                }
                 self.next_generation += 1;
                 let partition = PartitionId::of(id, self.meta.partitions);
                 let fresh = Live {

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use serde_json::{Value, json};
 use stepstream_shared::data::Data;
+use stepstream_shared::event::Wait;
 use stepstream_shared::event::view::wait_json;
 use stepstream_shared::execution::{WaitReason, WaitRun};
 use stepstream_shared::graph::NodeIx;
@@ -57,8 +58,8 @@ pub struct StepWait {
     pub node: String,
     /// The iteration of each loop around the node, outermost first.
     pub iteration: Vec<u32>,
-    /// approval, user_input, external, signal, timer, sub_agent for another execution, or rate_limit for a place or a
-    /// moment that is shared with other executions.
+    /// approval, user_input, external, signal, timer, sub_agent for another execution, rate_limit for a place or a
+    /// moment that is shared with other executions, in_doubt for whoever says what became of it, or dead_letter.
     #[schema(value_type = String)]
     pub reason: WaitReason,
     /// The wait as it was decided when it began: who is assigned, which signal, and so on.
@@ -148,6 +149,16 @@ impl Waits {
     }
 }
 
+/// The step that asks about one in doubt, as far as it is; null where nobody asks.
+fn reconciliation(loaded: &Loaded, of: u32, node: &str) -> Value {
+    let execution = &loaded.execution;
+    let Some((ordinal, step)) = execution.reconciliation_of(of).and_then(|asks| Some((asks, execution.step(asks)?)))
+    else {
+        return Value::Null;
+    };
+    json!({"step_id": execution.step_id(ordinal, node), "state": step.state().name(), "error": step.error()})
+}
+
 /// The form of a wait, in the graph's document.
 fn form(document: &Value, node: &str) -> Value {
     let wait = &document["nodes"][node]["wait"];
@@ -171,12 +182,18 @@ fn step(loaded: &Loaded, document: &Value, ordinal: u32, run: &WaitRun, room: &m
         })
     });
     let decisions = decisions.collect();
+    let mut wait = wait_json(run.wait());
+    match run.wait() {
+        Wait::Doubt(_) => wait["reconciliation"] = reconciliation(loaded, ordinal, node),
+        Wait::DeadLetter(_) => wait["error"] = json!(step.error()),
+        _ => {}
+    }
     Some(StepWait {
         step_id: execution.step_id(ordinal, node)?,
         node: node.clone(),
         iteration: step.iterations().to_vec(),
         reason: run.wait().reason(),
-        wait: wait_json(run.wait()),
+        wait,
         since: run.since(),
         due: execution.wait_due(ordinal),
         shown: room.value(&shown),

@@ -1,4 +1,4 @@
-//! Pausing, resuming and cancelling many executions by one request.
+//! Pausing, resuming, cancelling and redriving many executions by one request.
 //!
 //! A family is asked from its head down, each before its children are looked at: who is paused or cancelled starts no more.
 //! Otherwise a request goes through the list of executions once, from the newest to the oldest, a part of it at a time. Whatever
@@ -34,6 +34,8 @@ pub enum BulkAction {
     Pause,
     Resume,
     Cancel,
+    /// Another attempt at each dead letter.
+    Redrive,
 }
 
 /// Which executions, of whom, and why.
@@ -72,9 +74,10 @@ impl Bulk {
                 BulkAction::Pause => matches!(row.summary.state.as_str(), "Running" | "Waiting"),
                 BulkAction::Resume => row.summary.state == "Paused",
                 BulkAction::Cancel => !row.summary.terminal,
+                BulkAction::Redrive => true,
             },
         };
-        graph && state
+        graph && state && (self.action != BulkAction::Redrive || row.summary.dead_letters > 0)
     }
 
     fn steering(&self) -> Steering {
@@ -83,6 +86,7 @@ impl Bulk {
             BulkAction::Pause => Steering::Pause { reason: reason("paused by request") },
             BulkAction::Resume => Steering::Resume { reason: self.reason.clone() },
             BulkAction::Cancel => Steering::Cancel { reason: reason("cancelled by request") },
+            BulkAction::Redrive => Steering::Redrive { step: None },
         }
     }
 
@@ -168,7 +172,10 @@ impl Service {
         let mut meant = Vec::new();
         let mut looked_at = 0;
         loop {
-            let page = self.reader().list(tenant, bulk.listed_state(), after, PAGE).await?;
+            let page = match bulk.action {
+                BulkAction::Redrive => self.reader().list_dead(tenant, after, PAGE).await?,
+                _ => self.reader().list(tenant, bulk.listed_state(), after, PAGE).await?,
+            };
             let complete = page.len() < PAGE as usize;
             looked_at += page.len();
             for row in page {

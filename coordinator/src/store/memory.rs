@@ -286,6 +286,24 @@ impl EventStore for MemoryStore {
         Ok(rows.into_iter().take(limit as usize).cloned().collect())
     }
 
+    async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let kept = self.kept();
+        let wanted = |row: &&Listed| {
+            row.summary.dead_letters > 0
+                && row.tenant == *tenant
+                && after
+                    .is_none_or(|after| (row.summary.created_at, row.execution) < (after.created_at, after.execution))
+        };
+        let mut rows: Vec<&Listed> = kept.list.values().filter(wanted).collect();
+        rows.sort_by_key(|row| age(row));
+        Ok(rows.into_iter().take(limit as usize).cloned().collect())
+    }
+
     async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
         let kept = self.kept();
         let rank = |row: &Listed| row.summary.background.and_then(|of| of.rank);

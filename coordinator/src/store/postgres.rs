@@ -157,6 +157,15 @@ impl EventStore for PostgresStore {
         patiently(list::background(&self.pool, tenant, filter, after, limit)).await
     }
 
+    async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        patiently(list::dead(&self.pool, tenant, after, limit)).await
+    }
+
     async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
         patiently(list::queued(&self.pool, partitions, each, limit)).await
     }

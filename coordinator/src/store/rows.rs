@@ -20,13 +20,13 @@ use crate::ports::{
 pub(super) type AppendRow = (i64, i64, i64, Vec<u8>, Vec<u8>, bool);
 /// origin, last_seq.
 pub(super) type LineageRow = (Vec<u8>, i64);
-/// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank.
+/// tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters.
 pub(super) type ListRow =
-    (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64, Option<String>, Option<String>, Option<i64>);
+    (String, Vec<u8>, i64, String, bool, Vec<u8>, String, i64, i64, Option<String>, Option<String>, Option<i64>, i64);
 /// The columns of such a row.
 macro_rules! list_columns {
     () => {
-        "tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank"
+        "tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters"
     };
 }
 pub(super) use list_columns;
@@ -129,7 +129,7 @@ pub(super) fn lineage(rows: Vec<LineageRow>) -> Result<Vec<Lineage>, StoreError>
 pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
     let (tenant_text, execution, partition_number, state, terminal, graph, graph_name, created_at, updated_at, ..) =
         &row;
-    let (.., mode, status, rank) = &row;
+    let (.., mode, status, rank, dead) = &row;
     Ok(Listed {
         tenant: tenant(tenant_text)?,
         execution: id(execution, "an execution")?,
@@ -142,6 +142,7 @@ pub(super) fn listed(row: ListRow) -> Result<Listed, StoreError> {
             created_at: Timestamp::from_micros(*created_at),
             updated_at: Timestamp::from_micros(*updated_at),
             background: in_background(mode.as_deref(), status.as_deref(), *rank)?,
+            dead_letters: u32::try_from(*dead).map_err(|_| corrupt(format!("there are {dead} dead letters")))?,
         },
     })
 }
@@ -159,6 +160,11 @@ fn in_background(
             .ok_or_else(|| corrupt(format!("a background status is {status:?}")))?,
         rank: rank.map(Timestamp::from_micros),
     }))
+}
+
+/// Steps that are held as dead letters.
+pub(super) fn dead_column(summary: &Summary) -> i64 {
+    i64::from(summary.dead_letters)
 }
 
 /// The columns of the list for an execution in the background: mode, status, rank.

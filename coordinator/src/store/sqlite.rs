@@ -124,6 +124,15 @@ impl EventStore for SqliteStore {
         self.session.list_background(tenant, filter, after, limit).await
     }
 
+    async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.session.list_dead(tenant, after, limit).await
+    }
+
     async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.session.queued(partitions, each, limit).await
     }

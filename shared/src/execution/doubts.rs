@@ -355,5 +355,5 @@ impl Found {
 }
 
 fn given_back(message: &str) -> ExecutionError {
-    ExecutionError::new(ErrorCategory::KernelInternal, message).with_code(ErrorCode::new("released"))
+    ExecutionError::new(ErrorCategory::NetworkError, message).with_code(ErrorCode::new("released"))
 }

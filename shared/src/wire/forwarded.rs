@@ -107,6 +107,7 @@ pub enum Answer {
     NotThere(String),
     Full(String),
     TooMany(String),
+    Backlogged(String),
     Unavailable(String),
     Exhausted(String),
     Corrupt(String),

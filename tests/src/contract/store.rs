@@ -70,6 +70,7 @@ macro_rules! store_contract {
             an_append_that_is_not_committed_leaves_the_list_row_alone
             a_list_that_was_cleared_can_be_written_anew_from_the_logs
             rebuilding_the_list_does_not_undo_what_is_newer
+            executions_with_dead_letters_are_listed
             background_executions_are_listed_by_mode_and_status
             the_queue_is_read_by_rank_for_the_partitions_asked_for
             an_execution_is_on_the_agenda_where_its_last_word_put_it

@@ -55,6 +55,20 @@ impl Asking {
         Self::to("answers", json!({"step": step, "value": value.into()}))
     }
 
+    /// It happened, and gave this.
+    pub fn resolve(step: &str, output: impl Into<Value>) -> Self {
+        Self::to("resolutions", json!({"step": step, "outcome": "completed", "output": output.into()}))
+    }
+
+    /// Another attempt at a step that is in doubt.
+    pub fn retry(step: &str) -> Self {
+        Self::to("resolutions", json!({"step": step, "outcome": "retry"}))
+    }
+
+    pub fn redrive() -> Self {
+        Self::to("redrive", json!({}))
+    }
+
     pub fn gives_up(step: &str) -> Self {
         Self::to("answers", json!({"step": step, "error": {"category": "ToolError", "message": "gone wrong"}}))
     }

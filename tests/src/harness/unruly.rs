@@ -133,6 +133,15 @@ impl EventStore for UnrulyStore {
         self.inner.list_background(tenant, filter, after, limit).await
     }
 
+    async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list_dead(tenant, after, limit).await
+    }
+
     async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.inner.queued(partitions, each, limit).await
     }

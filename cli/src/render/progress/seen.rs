@@ -60,6 +60,10 @@ pub enum Kind {
     Other,
 }
 
+fn in_doubt(cause: &str) -> String {
+    format!("somebody to say what became of it: its worker was lost ({cause})")
+}
+
 impl Seen {
     /// The execution has the event applied already.
     pub fn of(event: &Event, execution: &Execution, graph: &CompiledGraph) -> Self {
@@ -67,7 +71,10 @@ impl Seen {
         let node = step.and_then(|step| graph.node(NodeIx(step.node())));
         let kind = match &event.data {
             EventData::StepScheduled { .. } => Kind::Scheduled,
-            EventData::StepStarted { worker, .. } => Kind::Started { worker: worker.clone() },
+            EventData::ReconciliationScheduled { .. } => Kind::Scheduled,
+            EventData::StepStarted { worker, .. } | EventData::StepClaimed { worker, .. } => {
+                Kind::Started { worker: worker.clone() }
+            }
             EventData::StepCompleted { duration_us, .. } => {
                 Kind::Completed { duration: Duration::from_micros(*duration_us) }
             }
@@ -78,6 +85,10 @@ impl Seen {
             EventData::StepSkipped { reason, .. } => Kind::Skipped { reason: reason.name().to_owned() },
             EventData::MapExpanded { items, .. } => {
                 Kind::MapExpanded { items: items.elements().map_or(0, |items| items.len() as u64) }
+            }
+            EventData::StepInDoubt { cause, .. } => Kind::Waiting { what: in_doubt(cause.name()) },
+            EventData::StepDeadLettered { error, .. } => {
+                Kind::Failed { error: format!("{error} (held as a dead letter)") }
             }
             EventData::StepWaiting { wait, .. } => Kind::Waiting { what: waits::words(&wait_json(wait)) },
             EventData::ExecutionPaused { reason, .. } => Kind::Paused { reason: reason.clone() },
@@ -104,8 +115,8 @@ impl Seen {
             format!("[{}] {}", text(category), text(message))
         };
         let kind = match event["type"].as_str().unwrap_or_default() {
-            "step_scheduled" => Kind::Scheduled,
-            "step_started" => Kind::Started { worker: text(&event["worker"]) },
+            "step_scheduled" | "reconciliation_scheduled" => Kind::Scheduled,
+            "step_started" | "step_claimed" => Kind::Started { worker: text(&event["worker"]) },
             "step_completed" => {
                 Kind::Completed { duration: Duration::from_micros(event["duration_us"].as_u64().unwrap_or(0)) }
             }
@@ -120,6 +131,8 @@ impl Seen {
             }
             "step_skipped" => Kind::Skipped { reason: text(&event["reason"]) },
             "map_expanded" => Kind::MapExpanded { items: event["items"].as_u64().unwrap_or(0) },
+            "step_in_doubt" => Kind::Waiting { what: in_doubt(&text(&event["cause"])) },
+            "step_dead_lettered" => Kind::Failed { error: format!("{} (held as a dead letter)", error()) },
             "step_waiting" => Kind::Waiting { what: waits::words(&event["wait"]) },
             "execution_paused" => Kind::Paused { reason: text(&event["reason"]) },
             "execution_resumed" => Kind::Resumed,

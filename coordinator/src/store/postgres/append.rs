@@ -27,7 +27,7 @@ use tokio::sync::{Mutex, MutexGuard};
 
 use super::{failure, session};
 use crate::ports::{Agenda, AgendaMove, Append, Appended, LINEAGE_DEPTH, StoreError, Summary};
-use crate::store::rows::{self, PlaceRow, background_columns, signed};
+use crate::store::rows::{self, PlaceRow, background_columns, dead_column, signed};
 
 /// Connections that append. More than the usual two lanes, so that callers without lanes do not wait for each other.
 const WRITERS: usize = 4;
@@ -157,7 +157,8 @@ async fn insert(connection: &mut PgConnection, batch: &[&Append]) -> Result<Vec<
             .bind(rows().map(|(_, summary)| summary.updated_at.as_micros()).bind_iter())
             .bind(rows().map(|(_, summary)| background_columns(summary).0).bind_iter())
             .bind(rows().map(|(_, summary)| background_columns(summary).1).bind_iter())
-            .bind(rows().map(|(_, summary)| background_columns(summary).2).bind_iter());
+            .bind(rows().map(|(_, summary)| background_columns(summary).2).bind_iter())
+            .bind(rows().map(|(_, summary)| dead_column(summary)).bind_iter());
         let rows = || agenda.iter();
         query
             .bind(rows().map(|(append, _)| append.tenant.as_str()).bind_iter())

@@ -15,7 +15,7 @@ pub(super) async fn find(
     execution: ExecutionId,
 ) -> Result<Option<Listed>, StoreError> {
     let row: Option<ListRow> = sqlx::query_as(
-        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
+        "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters
          from executions where tenant = $1 and execution = $2",
     )
     .bind(tenant.as_str())
@@ -36,12 +36,12 @@ pub(super) async fn page(
     // Two statements, so that each has the plan that follows its index.
     let sql = match state {
         None => {
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters
              from executions where tenant = $1 and (created_at, execution) < ($2, $3)
              order by created_at desc, execution desc limit $4"
         }
         Some(_) => {
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters
              from executions where tenant = $1 and (created_at, execution) < ($2, $3) and state = $5
              order by created_at desc, execution desc limit $4"
         }
@@ -77,6 +77,30 @@ pub(super) async fn background(
     .bind(execution)
     .bind(filter.mode.map(BackgroundMode::name))
     .bind(filter.status.map(BackgroundStatus::name))
+    .bind(i64::from(limit))
+    .fetch_all(pool)
+    .await
+    .map_err(failure::reading)?;
+    rows::collect(found, rows::listed)
+}
+
+pub(super) async fn dead(
+    pool: &PgPool,
+    tenant: &TenantId,
+    after: Option<ListCursor>,
+    limit: u32,
+) -> Result<Vec<Listed>, StoreError> {
+    let (created_at, execution) = rows::list_after(after);
+    let found: Vec<ListRow> = sqlx::query_as(concat!(
+        "select ",
+        rows::list_columns!(),
+        " from executions
+          where tenant = $1 and dead_letters > 0 and (created_at, execution) < ($2, $3)
+          order by created_at desc, execution desc limit $4"
+    ))
+    .bind(tenant.as_str())
+    .bind(created_at)
+    .bind(execution)
     .bind(i64::from(limit))
     .fetch_all(pool)
     .await
@@ -163,13 +187,13 @@ pub(super) async fn clear(pool: &PgPool) -> Result<(), StoreError> {
 pub(super) async fn write(pool: &PgPool, list: &[Listed]) -> Result<(), StoreError> {
     const SQL: &str = "
         insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at,
-                 mode, status, queue_rank)
+                 mode, status, queue_rank, dead_letters)
         select * from unnest($1::text[], $2::bytea[], $3::int8[], $4::text[], $5::bool[], $6::bytea[], $7::text[],
-                             $8::int8[], $9::int8[], $10::text[], $11::text[], $12::int8[])
+                             $8::int8[], $9::int8[], $10::text[], $11::text[], $12::int8[], $13::int8[])
         on conflict (execution) do update set
             state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
             graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
-            mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank
+            mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank, dead_letters = excluded.dead_letters
         where executions.tenant = excluded.tenant and executions.updated_at <= excluded.updated_at";
     let mut ordered: Vec<&Listed> = list.iter().collect();
     ordered.sort_by_key(|row| row.execution); // Appends write list rows in this order too.
@@ -189,6 +213,7 @@ pub(super) async fn write(pool: &PgPool, list: &[Listed]) -> Result<(), StoreErr
             .bind(list().map(|row| rows::background_columns(&row.summary).0).bind_iter())
             .bind(list().map(|row| rows::background_columns(&row.summary).1).bind_iter())
             .bind(list().map(|row| rows::background_columns(&row.summary).2).bind_iter())
+            .bind(list().map(|row| rows::dead_column(&row.summary)).bind_iter())
             .execute(pool)
             .await;
         match written {

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, SqliteConnection};
 
 use super::append::{Bound, MOST_ROWS};
 use crate::ports::{Agenda, AgendaMove, Append};
-use crate::store::rows::background_columns;
+use crate::store::rows::{background_columns, dead_column};
 
 /// One kind of row that an append may change.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +43,7 @@ impl Part {
     /// Of each list.
     const fn columns(self) -> usize {
         match self {
-            Part::Listed => 12,
+            Part::Listed => 13,
             Part::Owing => 3,
             Part::Resting => 4,
             Part::Paid | Part::Woken => 1,
@@ -66,12 +66,12 @@ impl Part {
         let values = vec![row.as_str(); rows].join(",");
         match self {
             Part::Listed => format!(
-                "insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank)
+                "insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters)
                  select * from (values {values}) as a where a.column2 is not null
                  on conflict (execution) do update set
                     state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
                     graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
-                    mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank"
+                    mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank, dead_letters = excluded.dead_letters"
             ),
             Part::Owing => format!(
                 "insert into outbox (tenant, execution, partition)
@@ -109,6 +109,7 @@ impl Part {
                             .bind(mode)
                             .bind(status)
                             .bind(rank)
+                            .bind(dead_column(summary))
                     }
                     (Part::Resting, _, Some(due_at)) => query.bind(due_at.as_micros()),
                     _ => query,

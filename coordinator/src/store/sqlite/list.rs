@@ -11,7 +11,7 @@ use crate::store::rows::{self, ListRow};
 impl Session {
     pub(super) async fn find(&self, tenant: &TenantId, execution: ExecutionId) -> Result<Option<Listed>, StoreError> {
         let row: Option<ListRow> = sqlx::query_as(
-            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
+            "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters
              from executions where tenant = ? and execution = ?",
         )
         .bind(tenant.as_str())
@@ -32,12 +32,12 @@ impl Session {
         // Two statements, so that each has the plan that follows its index.
         let sql = match state {
             None => {
-                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
+                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters
                  from executions where tenant = ?1 and (created_at, execution) < (?2, ?3)
                  order by created_at desc, execution desc limit ?4"
             }
             Some(_) => {
-                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank
+                "select tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters
                  from executions where tenant = ?1 and (created_at, execution) < (?2, ?3) and state = ?5
                  order by created_at desc, execution desc limit ?4"
             }
@@ -73,6 +73,30 @@ impl Session {
         .bind(execution)
         .bind(filter.mode.map(BackgroundMode::name))
         .bind(filter.status.map(BackgroundStatus::name))
+        .bind(i64::from(limit))
+        .fetch_all(&self.readers)
+        .await
+        .map_err(|error| self.failure(error))?;
+        rows::collect(found, rows::listed)
+    }
+
+    pub(super) async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        let (created_at, execution) = rows::list_after(after);
+        let found: Vec<ListRow> = sqlx::query_as(concat!(
+            "select ",
+            rows::list_columns!(),
+            " from executions
+              where tenant = ?1 and dead_letters > 0 and (created_at, execution) < (?2, ?3)
+              order by created_at desc, execution desc limit ?4"
+        ))
+        .bind(tenant.as_str())
+        .bind(created_at)
+        .bind(execution)
         .bind(i64::from(limit))
         .fetch_all(&self.readers)
         .await
@@ -159,12 +183,12 @@ impl Session {
         const SQL: &str = "
             insert into executions
                 (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at,
-                 mode, status, queue_rank)
-            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+                 mode, status, queue_rank, dead_letters)
+            values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
             on conflict (execution) do update set
                 state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
                 graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
-            mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank
+            mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank, dead_letters = excluded.dead_letters
             where executions.tenant = excluded.tenant and executions.updated_at <= excluded.updated_at";
         self.write(async |connection: &mut SqliteConnection| {
             sqlx::query("begin immediate").execute(&mut *connection).await?;
@@ -183,6 +207,7 @@ impl Session {
                     .bind(mode)
                     .bind(status)
                     .bind(rank)
+                    .bind(rows::dead_column(&row.summary))
                     .execute(&mut *connection)
                     .await?;
             }

@@ -1,6 +1,6 @@
 //! The list of executions.
 
-use stepstream_coordinator::ports::{Append, Appended, ListCursor, Listed};
+use stepstream_coordinator::ports::{Append, Appended, ListCursor, Listed, Summary};
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
 
 use super::sample::{PARTITIONS, SharedStore, append, execution, following, own, summary, tenant};
@@ -146,4 +146,34 @@ pub async fn rebuilding_the_list_does_not_undo_what_is_newer(store: SharedStore)
     store.write_list(&computed).await.unwrap();
     let found = store.find(&tenant("x"), execution(1)).await.unwrap().unwrap();
     assert_eq!(found.summary.state, "Completed");
+}
+
+pub async fn executions_with_dead_letters_are_listed(store: SharedStore) {
+    own(&store, "a").await;
+    let held = |dead_letters, at| Summary { dead_letters, ..summary("Waiting", at, at + 10) };
+    for (number, dead) in [(1, 1), (2, 0), (3, 2), (4, 1)] {
+        let first = Append { summary: Some(held(dead, number)), ..append(&tenant("x"), execution(number), 1, 1) };
+        store.append(std::slice::from_ref(&first)).await.unwrap();
+        if number == 4 {
+            // The last one was redriven.
+            let next = Append { summary: Some(held(0, number)), ..following(&first, 1) };
+            store.append(std::slice::from_ref(&next)).await.unwrap();
+        }
+    }
+    let other = Append { summary: Some(held(1, 9)), ..append(&tenant("y"), execution(9), 1, 1) };
+    store.append(std::slice::from_ref(&other)).await.unwrap();
+
+    let found = store.list_dead(&tenant("x"), None, 10).await.unwrap();
+    assert_eq!(ids(&found), [execution(3), execution(1)]);
+    assert_eq!(found[0].summary.dead_letters, 2);
+    let first = store.list_dead(&tenant("x"), None, 1).await.unwrap();
+    let after = ListCursor { created_at: first[0].summary.created_at, execution: first[0].execution };
+    assert_eq!(ids(&store.list_dead(&tenant("x"), Some(after), 10).await.unwrap()), [execution(1)]);
+
+    // A rebuild finds them again.
+    let all = store.list(&tenant("x"), None, None, 10).await.unwrap();
+    store.clear_list().await.unwrap();
+    assert!(store.list_dead(&tenant("x"), None, 10).await.unwrap().is_empty());
+    store.write_list(&all).await.unwrap();
+    assert_eq!(store.list_dead(&tenant("x"), None, 10).await.unwrap(), found);
 }

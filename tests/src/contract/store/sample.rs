@@ -94,6 +94,7 @@ pub fn summary(state: &str, created_at: u64, updated_at: u64) -> Summary {
         created_at: micros(created_at),
         updated_at: micros(updated_at),
         background: None,
+        dead_letters: 0,
     }
 }
 

@@ -82,7 +82,8 @@ async fn a_grant_that_comes_after_its_lease_is_given_back_unused() {
     let (bus, runs) = (FakeBus::new(), Arc::new(AtomicU32::new(0)));
     bus.offer(Job { heartbeat_ms: Some(0), ..claimed(1, "count", json!(1)) });
     let worker = counting(&bus, &runs);
-    bus.until("it is handed back", |told| told.iter().any(|told| matches!(told, Told::Nacked(1, _))).then_some(())).await;
+    bus.until("it is handed back", |told| told.iter().any(|told| matches!(told, Told::Nacked(1, _))).then_some(()))
+        .await;
     worker.stop().await;
     assert_eq!(runs.load(Ordering::SeqCst), 0);
     let kinds: Vec<&str> = asked(&bus.told()).iter().take(2).map(|outcome| kind(&outcome.result)).collect();

@@ -32,17 +32,17 @@ macro_rules! added {
 macro_rules! listed {
     () => {
         "listed as (
-    insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank)
-    select l.tenant, l.execution, l.partition, l.state, l.terminal, l.graph, l.graph_name, l.created_at, l.updated_at, l.mode, l.status, l.queue_rank
+    insert into executions (tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters)
+    select l.tenant, l.execution, l.partition, l.state, l.terminal, l.graph, l.graph_name, l.created_at, l.updated_at, l.mode, l.status, l.queue_rank, l.dead_letters
     from unnest($11::text[], $12::bytea[], $13::int8[], $14::text[], $15::bool[], $16::bytea[], $17::text[], $18::int8[], $19::int8[],
-                $20::text[], $21::text[], $22::int8[])
-         as l(tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank)
+                $20::text[], $21::text[], $22::int8[], $23::int8[])
+         as l(tenant, execution, partition, state, terminal, graph, graph_name, created_at, updated_at, mode, status, queue_rank, dead_letters)
     join added on added.execution = l.execution
     order by l.execution
     on conflict (execution) do update set
         state = excluded.state, terminal = excluded.terminal, graph = excluded.graph,
         graph_name = excluded.graph_name, created_at = excluded.created_at, updated_at = excluded.updated_at,
-        mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank
+        mode = excluded.mode, status = excluded.status, queue_rank = excluded.queue_rank, dead_letters = excluded.dead_letters
 )"
     };
 }
@@ -55,7 +55,7 @@ macro_rules! agenda {
     () => {
         "agenda as materialized (
     select g.*
-    from unnest($23::text[], $24::bytea[], $25::int4[], $26::bool[], $27::int8[], $28::bool[], $29::bool[])
+    from unnest($24::text[], $25::bytea[], $26::int4[], $27::bool[], $28::int8[], $29::bool[], $30::bool[])
          as g(tenant, execution, partition, owes, due_at, leaves_outbox, leaves_timers)
     join added on added.execution = g.execution
 ), owing as (
@@ -104,7 +104,7 @@ pub(super) const WRITE_WITH_ORIGINS: &str = concat!(
     held!(),
     ", batch as materialized (
     select a.*
-    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[], $30::bytea[])
+    from unnest($2::text[], $3::bytea[], $4::int4[], $5::int8[], $6::int8[], $7::int8[], $8::int8[], $9::bytea[], $10::bytea[], $31::bytea[])
          as a(tenant, execution, partition, epoch, first_seq, last_seq, previous, hash, body, origin)
     join held on held.id = a.partition and held.epoch = a.epoch
 ), line as (
@@ -118,7 +118,7 @@ pub(super) const WRITE_WITH_ORIGINS: &str = concat!(
                 where e.execution = l.execution and e.first_seq = 1 and e.tenant = l.tenant) as execution,
                (select e.last_seq from events e where e.execution = l.execution and e.first_seq = 1) as border,
                l.depth + 1
-        from line l where l.depth < $31) further
+        from line l where l.depth < $32) further
     where further.execution is not null
 ), holders as (
     select l.heir, l.execution, l.depth, max(l.depth) over (partition by l.heir) as deepest,
@@ -130,7 +130,7 @@ pub(super) const WRITE_WITH_ORIGINS: &str = concat!(
     insert into events (tenant, execution, first_seq, last_seq, epoch, origin, hash, body)
     select b.tenant, b.execution, 1, b.first_seq - 1, b.epoch, h.execution, h.hash, ''::bytea
     from batch b join holders h on h.heir = b.execution
-    where h.hash is not null and h.deepest - h.depth < $31
+    where h.hash is not null and h.deepest - h.depth < $32
     order by b.execution
     on conflict do nothing
     returning execution
