@@ -6,6 +6,7 @@
 mod background;
 mod bad_input;
 mod bulk;
+mod delivery;
 mod examples;
 mod families;
 mod harness;

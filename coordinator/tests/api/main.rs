@@ -6,6 +6,7 @@ mod bulk;
 mod children;
 mod client;
 mod control;
+mod dead;
 mod events;
 mod executions;
 mod feed;
