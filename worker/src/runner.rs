@@ -205,7 +205,8 @@ async fn serve(shared: Arc<Shared>, tenant: TenantId, delivery: Delivery<Job>, s
     }
     let began = Instant::now();
     let held = Held { shared: &shared, context: &context, settle: &*settle, claim, reports: AtomicU32::new(0) };
-    if context.job().claim && deliveries <= MOST_DELIVERIES {
+    // What is claimed is on record: the log counts the workers that were lost with it, whatever the bus has delivered.
+    if context.job().claim {
         serve_claimed(&shared, &held, slot).await;
         return;
     }

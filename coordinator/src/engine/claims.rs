@@ -69,7 +69,7 @@ impl Engine {
             self.refuse(id, None, Some(answer), Ok(()));
         } else {
             let Asked { outcome, .. } = &asked;
-            let Some(command) = command_of(outcome.clone()) else { return };
+            let command = command_of(outcome.clone());
             if holds && !claims {
                 live.forget(step, attempt);
             }

@@ -99,13 +99,15 @@ impl Engine {
             self.settle(Settlement::Ack(settle));
             return;
         }
-        let worker = message.worker.clone();
-        let Some(command) = command_of(message) else {
-            self.settle(Settlement::Ack(settle)); // Nobody waits for an answer to it.
+        if message.result == OutcomeResult::Claim {
+            self.settle(Settlement::Ack(settle)); // Nobody waits for an answer: whoever asked so would not run it.
             return;
-        };
+        }
+        let worker = message.worker.clone();
+        let is_holders = holder.is_none_or(|holder| holder == message.claim);
+        let command = command_of(message);
         let was_start = matches!(command, Command::Started { .. });
-        if !was_start {
+        if !was_start && is_holders {
             live.forget(step, attempt);
         }
         let occasion = Occasion {
@@ -123,16 +125,16 @@ impl Engine {
 }
 
 /// What an outcome asks of its execution.
-pub(super) fn command_of(message: Outcome) -> Option<Command> {
+pub(super) fn command_of(message: Outcome) -> Command {
     let (step, attempt) = (message.token.ordinal, message.token.attempt);
     let Outcome { worker, claim, notes, result, .. } = message;
     let command = match result {
         OutcomeResult::Started | OutcomeResult::Progress { .. } => {
-            return Some(Command::Started { step, attempt, worker, claim });
+            return Command::Started { step, attempt, worker, claim };
         }
-        OutcomeResult::Claim => return Some(Command::Claim { step, attempt, worker, claim }),
-        OutcomeResult::Released => return Some(Command::Released { step, attempt, claim }),
-        OutcomeResult::Stopped => return Some(Command::Stopped { step, attempt, claim, chance: random::chance() }),
+        OutcomeResult::Claim => return Command::Claim { step, attempt, worker, claim },
+        OutcomeResult::Released => return Command::Released { step, attempt, claim },
+        OutcomeResult::Stopped => Command::Stopped { step, attempt, claim, chance: random::chance() },
         OutcomeResult::Completed { output, duration_us } => {
             Command::Completed { step, attempt, worker, claim, output, duration_us }
         }
@@ -145,8 +147,8 @@ pub(super) fn command_of(message: Outcome) -> Option<Command> {
             Command::NotStarted { step, attempt, worker, claim, error, duration_us, chance }
         }
     };
-    Some(match notes.is_empty() {
+    match notes.is_empty() {
         true => command,
         false => Command::Noted { notes, result: Box::new(command) },
-    })
+    }
 }

@@ -41,8 +41,7 @@ async fn dead_letters_are_listed_page_by_page_and_redriven() {
     // Tried again, it fails again, and is held again; then all at once.
     server.ask("ada", &first, "redrive", &json!({"step": "say"})).await.refused(409, "conflict");
     assert_eq!(server.ask("ada", &first, "redrive", &json!({"step": "lost"})).await.status, 202);
-    let attempt = |id: String, at: u64| async {
-        let id = id;
+    let attempt = async |id: &str, at: u64| {
         until("another attempt failed", async || {
             let letters = server.get("/v1/dead-letters").await.json();
             let of = letters["items"].as_array().unwrap().iter().find(|letter| letter["execution_id"] == id)?.clone();
@@ -50,10 +49,10 @@ async fn dead_letters_are_listed_page_by_page_and_redriven() {
         })
         .await;
     };
-    attempt(first.clone(), 2).await;
+    attempt(&first, 2).await;
     let done = server.post("/v1/controls", &json!({"action": "redrive", "filter": {"graph": "dead"}})).await.json();
     assert_eq!(done["items"].as_array().unwrap().len(), 2, "{done}");
-    attempt(second.clone(), 2).await;
+    attempt(&second, 2).await;
     server.stop().await;
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 
 use super::apply::ApplyError;
 use super::background::AfterEnd;
+use super::doubts::{HEARTBEAT_TIMEOUT, is_poison};
 use super::lifecycle::{ExecutionAction, ExecutionState, IllegalTransition, WaitReason};
 use super::state::{Deadline, Execution};
 use super::steering::{Refusal, Steer};
@@ -416,7 +417,7 @@ impl Decision<'_> {
                     return self.advance();
                 }
                 let error =
-                    timeout("heartbeat_timeout", "the worker has been silent for longer than the heartbeat timeout");
+                    timeout(HEARTBEAT_TIMEOUT, "the worker has been silent for longer than the heartbeat timeout");
                 self.gives_up = Some(step);
                 self.attempt_failed(step, error, 0, chance)?;
             }
@@ -593,7 +594,7 @@ impl Decision<'_> {
         chance: f64,
     ) -> Result<(), Rejection> {
         let attempt = self.execution.step(ordinal).map_or(1, |step| step.attempt);
-        if self.is_held_as_dead(ordinal, &error) == Some(DeadReason::Poison) {
+        if is_poison(&error) && self.is_held_as_dead(ordinal, &error) == Some(DeadReason::Poison) {
             // Whatever is tried again kills the next workers.
             self.fail_for_good(ordinal, error, duration_us)?;
             return self.pause_after_failures();

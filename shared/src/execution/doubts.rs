@@ -25,6 +25,8 @@ use crate::wire::ClaimId;
 
 /// The code of a failure that says: the job was delivered again and again, and nobody reported.
 pub const POISON: &str = "poison";
+/// The code of attempts whose worker was silent for too long.
+pub(super) const HEARTBEAT_TIMEOUT: &str = "heartbeat_timeout";
 
 /// How somebody resolves a step that is in doubt or a dead letter.
 #[derive(Debug, Clone, PartialEq, serde::Serialize, serde::Deserialize)]
@@ -303,8 +305,11 @@ impl Decision<'_> {
         if self.execution.step(ordinal).is_none_or(super::state::Step::is_aside) {
             return None;
         }
-        let poison = error.code.as_ref().is_some_and(|code| code.as_str() == POISON);
-        match self.task_of(ordinal)?.dead_letter {
+        let task = self.task_of(ordinal)?;
+        // Where attempts are claimed, the log knows how many workers were lost with them.
+        let lost = |code: &str| task.claim && code == HEARTBEAT_TIMEOUT;
+        let poison = error.code.as_ref().is_some_and(|code| is_poison(error) || lost(code.as_str()));
+        match task.dead_letter {
             DeadLettering::Poison | DeadLettering::Exhausted if poison => Some(DeadReason::Poison),
             DeadLettering::Exhausted => Some(DeadReason::Exhausted),
             DeadLettering::Poison | DeadLettering::Never => None,
@@ -326,6 +331,11 @@ impl Decision<'_> {
             None => self.fail_step(step, error, duration_us),
         }
     }
+}
+
+/// The job kills its workers, by what one of them says.
+pub(super) fn is_poison(error: &ExecutionError) -> bool {
+    error.code.as_ref().is_some_and(|code| code.as_str() == POISON)
 }
 
 /// What a reconciliation has found.

@@ -14,6 +14,17 @@ use crate::graph::{NodeIx, NodeKind};
 impl Decision<'_> {
     /// Records the notes of an attempt together with its result.
     pub(super) fn noted(&mut self, notes: Vec<Note>, result: Command) -> Result<(), Rejection> {
+        if let Command::Stopped { step, attempt, claim, .. } = &result {
+            // Of an attempt that was stopped, only what it has used is true.
+            let step = *step;
+            self.reported_by(step, *attempt, *claim)?;
+            for note in notes {
+                if let Note::Usage { model, prompt_tokens, completion_tokens, cost } = note {
+                    self.usage(step, None, model, prompt_tokens, completion_tokens, cost)?;
+                }
+            }
+            return self.take(result);
+        }
         let (Command::Completed { step, attempt, worker, claim, .. }
         | Command::NotStarted { step, attempt, worker, claim, .. }
         | Command::Failed { step, attempt, worker, claim, .. }) = &result

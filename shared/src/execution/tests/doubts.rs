@@ -365,6 +365,33 @@ fn what_is_tried_in_vain_is_held_where_the_task_says_so() {
 }
 
 #[test]
+fn workers_that_are_lost_with_their_claims_are_counted_by_the_log() {
+    let mut scenario = given("nodes: { a: { task: t, claim: true, retry: { max_attempts: 3, backoff: none } } }");
+    scenario.starts(json!({}));
+    for attempt in 1..=3 {
+        scenario.claims("a", u128::from(attempt)).when(silent(0, attempt));
+    }
+    scenario.is(DEAD).then("a waits");
+    // Silence without a claim is no such evidence.
+    let mut scenario = given("nodes: { a: { task: t, timeout: { heartbeat: 1s }, retry: { max_attempts: 1 } } }");
+    scenario.starts(json!({})).begins("a").when(silent(0, 1)).then_fails_with("heartbeat_timeout");
+}
+
+#[test]
+fn what_an_attempt_has_used_before_it_was_stopped_is_spent() {
+    let mut scenario = pays("");
+    scenario.claims("pay", 1);
+    let usage =
+        |cost| crate::event::Note::Usage { model: "m".to_owned(), prompt_tokens: 1, completion_tokens: 1, cost };
+    let cost = crate::cost::Money::from_micros(7);
+    let custom = crate::event::Note::Custom { event_type: "n".to_owned(), data: data(&json!(1)) };
+    let result = Box::new(Command::Stopped { step: 0, attempt: 1, claim: ClaimId(1), chance: 0.5 });
+    scenario.when(Command::Noted { notes: vec![usage(Some(cost)), custom], result });
+    scenario.is(DOUBTFUL).records("usage_recorded step_in_doubt execution_waiting");
+    assert_eq!(scenario.execution.usage().cost, cost);
+}
+
+#[test]
 fn several_dead_letters_are_redriven_at_once() {
     let mut scenario = given("nodes: { m: { map: { over: '=inputs.l' }, task: t } }");
     scenario.starts(json!({"l": [1, 2, 3]}));
