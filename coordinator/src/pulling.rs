@@ -61,6 +61,7 @@ pub(crate) fn pull_questions(
     tokio::spawn(async move {
         loop {
             let asked = tokio::select! {
+                biased;
                 () = stop.cancelled() => return,
                 asked = bus.asked(partition, OUTCOMES_AT_A_TIME) => asked,
             };
@@ -74,6 +75,7 @@ pub(crate) fn pull_questions(
                 Err(error) => {
                     tracing::debug!(%partition, %error, "no questions from the bus; trying again");
                     tokio::select! {
+                        biased;
                         () = stop.cancelled() => return,
                         () = tokio::time::sleep(REST) => {}
                     }

@@ -46,7 +46,6 @@ pub(super) fn write(args: &BenchArgs) -> Result<Log> {
         breakpoints: Vec::new(),
         limits: LimitOverrides::default(),
         background: None,
-        dead_letters: 0,
         governed: false,
     }));
     let mut take = |command: Command, execution: &mut Execution| -> Result<()> {

@@ -188,7 +188,7 @@ fn print(letters: &[Value], place: &Place, format: ListFormat) -> Result<Exit, P
         let since = letter["since"].as_str().map(ago).unwrap_or_default();
         vec![text(&letter["execution_id"]), text(&letter["node"]), text(&letter["reason"]), since, error]
     });
-    output::line(&table(&["EXECUTION", "NODE", "REASON", "SINCE", "ERROR"], rows.collect()))?;
+    output::line(&table(&["EXECUTION", "NODE", "REASON", "SINCE", "ERROR"], rows))?;
     output::note(&format!("try them again with: stepstream dead redrive EXEC{}", place.as_arguments()));
     Ok(Exit::Done)
 }

@@ -11,15 +11,16 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use stepstream_runtime::bus::{
-    BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Published, QueueId, ReplyTo, Settle, WorkerBus,
+    Asked, BusError, CommandRequest, CoordinatorBus, Delivery, JobsStreamState, Judge, Published, QueueId, ReplyTo,
+    Settle, WorkerBus,
 };
 use stepstream_shared::id::{ExecutionId, PartitionId, TenantId};
-use stepstream_shared::wire::{Control, Job, Outcome};
+use stepstream_shared::wire::{Control, Job, Judgement, Outcome};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{sleep, sleep_until, timeout};
 
 pub use network::Network;
-use network::{Command, Kind, Taken};
+use network::{Command, Kind, Question, Taken};
 
 use crate::faults::Fault;
 use crate::process::Process;
@@ -200,6 +201,25 @@ impl ReplyTo for Reply {
     }
 }
 
+struct Answering {
+    line: Line,
+    asker: std::sync::Mutex<Option<oneshot::Sender<Judgement>>>,
+}
+
+#[async_trait]
+impl Judge for Answering {
+    async fn judge(&self, judgement: Judgement) -> Result<(), BusError> {
+        self.line.reached().await?;
+        let asker = self.asker.lock().ok().and_then(|mut asker| asker.take());
+        if self.line.strike("judgement", &[Fault::Lost]).is_none()
+            && let Some(asker) = asker
+        {
+            let _ = asker.send(judgement); // Who asked may have given up.
+        }
+        Ok(())
+    }
+}
+
 #[async_trait]
 impl CoordinatorBus for Line {
     async fn declare_queue(&self, _: &QueueId) -> Result<(), BusError> {
@@ -267,6 +287,21 @@ impl CoordinatorBus for Line {
         }
     }
 
+    async fn asked(&self, partition: PartitionId, _: usize) -> Result<Vec<Asked>, BusError> {
+        loop {
+            let changed = self.network().changed();
+            let mut changed = std::pin::pin!(changed);
+            changed.as_mut().enable();
+            let question = if self.process.is_cut_off() { None } else { self.network().question(partition) };
+            if let Some(Question { tenant, outcome, asker, .. }) = question {
+                let judge = Box::new(Answering { line: self.clone(), asker: std::sync::Mutex::new(Some(asker)) });
+                return Ok(vec![Asked { tenant, outcome, judge }]);
+            }
+            changed.await;
+            self.process.goes_on().await;
+        }
+    }
+
     async fn request(
         &self,
         tenant: &TenantId,
@@ -305,6 +340,8 @@ impl CoordinatorBus for Line {
     }
 
     async fn feed(&self, _: &TenantId, _: ExecutionId, _: Vec<(String, String, Bytes)>) {}
+
+    async fn dead_letters(&self, _: &TenantId, _: Vec<(String, String, Bytes)>) {}
 
     async fn jobs_state(&self) -> Result<JobsStreamState, BusError> {
         self.reached().await?;
@@ -365,12 +402,45 @@ impl WorkerBus for Line {
                     stepstream_shared::wire::OutcomeResult::Completed { .. } => "completed",
                     stepstream_shared::wire::OutcomeResult::Failed { .. } => "failed",
                     stepstream_shared::wire::OutcomeResult::Released => "released",
+                    stepstream_shared::wire::OutcomeResult::NotStarted { .. } => "not started",
+                    stepstream_shared::wire::OutcomeResult::Stopped => "stopped",
+                    stepstream_shared::wire::OutcomeResult::Claim => "claims",
                 };
                 format!("{id} step {step} attempt {attempt} {what}{}", if lost { " lost" } else { "" })
             });
             network.put(Kind::Outcomes(partition), outcome.message_id(), lost, body)
         };
         self.publish("report", put).await
+    }
+
+    async fn ask(
+        &self,
+        tenant: &TenantId,
+        partition: PartitionId,
+        outcome: &Outcome,
+        within: Duration,
+    ) -> Result<Judgement, BusError> {
+        self.reached().await?;
+        let (asker, answer) = oneshot::channel();
+        match self.strike("question", &[Fault::Refused, Fault::Lost, Fault::Slow]) {
+            Some((Fault::Refused, _)) => return Err(BusError::Unavailable("the connection broke".to_owned())),
+            Some((Fault::Lost, _)) => {
+                sleep(within).await;
+                self.process.goes_on().await;
+                return Err(BusError::Unavailable("nobody answered".to_owned()));
+            }
+            Some((Fault::Slow, by)) => sleep(Duration::from_millis(50 + by % 2_000)).await,
+            _ => {}
+        }
+        self.process.goes_on().await;
+        let (tenant, outcome) = (tenant.clone(), outcome.clone());
+        self.network().put_question(Question { partition, tenant, outcome, asker });
+        let answer = timeout(within, answer).await;
+        self.process.travel().await;
+        match answer {
+            Ok(Ok(judgement)) if !self.process.is_cut_off() => Ok(judgement),
+            _ => Err(BusError::Unavailable("nobody answered".to_owned())),
+        }
     }
 
     async fn controls(&self, tenant: &TenantId) -> Result<BoxStream<'static, Control>, BusError> {

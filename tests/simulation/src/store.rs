@@ -145,6 +145,15 @@ impl EventStore for Connection {
         self.ask("list", &READING, self.inner().list_background(tenant, filter, after, limit)).await
     }
 
+    async fn list_dead(
+        &self,
+        tenant: &TenantId,
+        after: Option<ListCursor>,
+        limit: u32,
+    ) -> Result<Vec<Listed>, StoreError> {
+        self.ask("list", &READING, self.inner().list_dead(tenant, after, limit)).await
+    }
+
     async fn queued(&self, partitions: &[PartitionId], each: u32, limit: u32) -> Result<Vec<Listed>, StoreError> {
         self.ask("queued", &READING, self.inner().queued(partitions, each, limit)).await
     }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use stepstream_runtime::bus::{JobsStreamState, Published};
 use stepstream_shared::id::{PartitionId, TenantId};
-use stepstream_shared::wire::{Control, Job, Outcome};
+use stepstream_shared::wire::{Control, Job, Judgement, Outcome};
 use tokio::sync::futures::Notified;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::time::Instant;
@@ -63,6 +63,14 @@ pub struct Command {
     pub asker: oneshot::Sender<Bytes>,
 }
 
+/// What a worker asks the owner of a partition.
+pub struct Question {
+    pub partition: PartitionId,
+    pub tenant: TenantId,
+    pub outcome: Outcome,
+    pub asker: oneshot::Sender<Judgement>,
+}
+
 #[derive(Default)]
 struct State {
     /// Streams made so far.
@@ -72,6 +80,7 @@ struct State {
     seen: BTreeMap<String, (u64, Instant)>,
     deliveries: u64,
     commands: VecDeque<Command>,
+    questions: VecDeque<Question>,
     listeners: Vec<(TenantId, Arc<Process>, mpsc::UnboundedSender<Control>)>,
 }
 
@@ -211,6 +220,19 @@ impl Network {
         state.commands.remove(place)
     }
 
+    pub fn put_question(&self, question: Question) {
+        self.state().questions.push_back(question);
+        self.changed.notify_waiters();
+    }
+
+    /// The next one for this partition whose asker still waits.
+    pub fn question(&self, partition: PartitionId) -> Option<Question> {
+        let mut state = self.state();
+        state.questions.retain(|question| !question.asker.is_closed());
+        let place = state.questions.iter().position(|question| question.partition == partition)?;
+        state.questions.remove(place)
+    }
+
     pub fn listen(&self, tenant: &TenantId, process: Arc<Process>, sender: mpsc::UnboundedSender<Control>) {
         self.state().listeners.push((tenant.clone(), process, sender));
     }
@@ -230,5 +252,6 @@ impl Network {
         let mut state = self.state();
         state.listeners.clear();
         state.commands.clear();
+        state.questions.clear();
     }
 }
