@@ -67,11 +67,13 @@ impl Here {
             .await;
     }
 
-    /// The next job of a queue, in the test's hand.
-    async fn job(&self, queue: &str) -> Delivery<Job> {
+    /// The next job of a queue, in the test's hand: nobody else gets it.
+    async fn job(&self, queue: &str) -> Job {
         let queue = QueueId { tenant: self.tenant.clone(), name: queue.to_owned() };
         let jobs = tokio::time::timeout(PATIENCE, self.bus.jobs(&queue, 1)).await.expect("a job comes");
-        jobs.unwrap().pop().unwrap()
+        let Delivery { message, settle, .. } = jobs.unwrap().pop().unwrap();
+        settle.ack().await.unwrap();
+        message
     }
 
     async fn ask(&self, job: &Job, claim: u128, result: OutcomeResult) -> Judgement {
@@ -123,7 +125,7 @@ async fn a_claim_is_granted_once_and_every_answer_says_where_it_was_judged() {
     let mut pay = pays();
     pay["timeout"]["heartbeat"] = json!("1m");
     let id = here.begin(json!({"pay": pay})).await;
-    let job = here.job("hand").await.message;
+    let job = here.job("hand").await;
     assert!(job.claim && job.heartbeat_ms == Some(60_000));
     let granted = here.ask(&job, 1, OutcomeResult::Claim).await;
     assert!(granted.granted && granted.position > job.position, "{granted:?}");
@@ -148,14 +150,14 @@ async fn a_claim_is_granted_once_and_every_answer_says_where_it_was_judged() {
 async fn a_silent_holder_leaves_a_doubt_and_is_fenced() {
     let here = Here::start().await;
     let id = here.begin(json!({"pay": pays()})).await;
-    let job = here.job("hand").await.message;
+    let job = here.job("hand").await;
     assert!(here.ask(&job, 1, OutcomeResult::Claim).await.granted);
     here.is(id, DOUBTFUL).await;
     let late = here.ask(&job, 1, done(json!("late"))).await;
     assert!(!late.granted && late.counts(&job.token, job.position));
     // A person says that it is to be tried again; whoever was lost is still fenced.
     here.retry(id).await;
-    let second = here.job("hand").await.message;
+    let second = here.job("hand").await;
     assert_eq!(second.token.attempt, 2);
     assert!(here.ask(&second, 7, OutcomeResult::Claim).await.granted);
     assert!(!here.ask(&job, 1, done(json!("late"))).await.granted);
@@ -168,7 +170,7 @@ async fn a_silent_holder_leaves_a_doubt_and_is_fenced() {
 async fn signs_of_life_keep_a_lease_and_a_worker_that_had_not_begun_makes_room() {
     let here = Here::start().await;
     let id = here.begin(json!({"pay": pays()})).await;
-    let job = here.job("hand").await.message;
+    let job = here.job("hand").await;
     assert!(here.ask(&job, 1, OutcomeResult::Claim).await.granted);
     for _ in 0..8 {
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -177,14 +179,14 @@ async fn signs_of_life_keep_a_lease_and_a_worker_that_had_not_begun_makes_room()
     }
     assert_eq!(here.execution(id).await.state(), ExecutionState::Running);
     assert!(here.ask(&job, 1, OutcomeResult::Released).await.granted);
-    let second = here.job("hand").await.message;
+    let second = here.job("hand").await;
     assert_eq!(second.token.attempt, 2);
     assert!(!here.ask(&job, 1, OutcomeResult::Claim).await.granted);
     // The next one is lost, and comes back to say that it had not begun: that is known then.
     assert!(here.ask(&second, 2, OutcomeResult::Claim).await.granted);
     here.is(id, DOUBTFUL).await;
     assert!(here.ask(&second, 2, OutcomeResult::Released).await.granted);
-    assert_eq!(here.job("hand").await.message.token.attempt, 3);
+    assert_eq!(here.job("hand").await.token.attempt, 3);
     here.end().await;
 }
 
@@ -192,12 +194,11 @@ async fn signs_of_life_keep_a_lease_and_a_worker_that_had_not_begun_makes_room()
 async fn a_paused_execution_grants_nothing_and_hands_the_job_out_again() {
     let here = Here::start().await;
     let id = here.begin(json!({"pay": pays()})).await;
-    let delivery = here.job("hand").await;
+    let job = here.job("hand").await;
     here.steer(id, Steering::Pause { reason: "lunch".to_owned() }).await;
-    assert!(!here.ask(&delivery.message, 1, OutcomeResult::Claim).await.granted);
-    delivery.settle.ack().await.unwrap();
+    assert!(!here.ask(&job, 1, OutcomeResult::Claim).await.granted);
     here.steer(id, Steering::Resume { reason: None }).await;
-    let again = here.job("hand").await.message;
+    let again = here.job("hand").await;
     assert_eq!(again.token.attempt, 1, "nobody had it");
     assert!(here.ask(&again, 1, OutcomeResult::Claim).await.granted);
     here.end().await;
@@ -223,7 +224,7 @@ async fn the_target_is_asked_and_a_worker_runs_what_is_claimed() {
     pay["next"] = json!([{"to": "after"}]);
     let after = json!({"task": "add", "with": "=steps.pay.output", "delivery": "at_most_once"});
     let id = here.begin(json!({"pay": pay, "after": after})).await;
-    let job = here.job("hand").await.message;
+    let job = here.job("hand").await;
     assert!(here.ask(&job, 1, OutcomeResult::Claim).await.granted);
     here.is(id, ExecutionState::Completed).await;
     assert_eq!(here.execution(id).await.output().to_json(), json!(8));
@@ -235,7 +236,7 @@ async fn the_target_is_asked_and_a_worker_runs_what_is_claimed() {
 async fn poison_is_listed_as_a_dead_letter_and_redriven() {
     let here = Here::start().await;
     let id = here.begin(json!({"pay": {"task": "pay", "queue": "hand"}})).await;
-    let job = here.job("hand").await.message;
+    let job = here.job("hand").await;
     let error = ExecutionError::new(ErrorCategory::KernelInternal, "it kills").with_code(ErrorCode::new(POISON));
     let poison = OutcomeResult::Failed { error, duration_us: 1 };
     here.bus.report(&here.tenant, job.partition, &outcome(&job, 1, poison)).await.unwrap();
@@ -246,7 +247,7 @@ async fn poison_is_listed_as_a_dead_letter_and_redriven() {
     assert_eq!((letters[0].node.as_str(), letters[0].reason, letters[0].attempt), ("pay", "poison", 1));
     assert!(reader.dead_letters(&here.tenant, Some("other"), None, 10).await.unwrap().0.is_empty());
     here.steer(id, Steering::Redrive { step: None }).await;
-    let again = here.job("hand").await.message;
+    let again = here.job("hand").await;
     assert_eq!(again.token.attempt, 2);
     here.bus.report(&here.tenant, again.partition, &outcome(&again, 2, done(json!("well")))).await.unwrap();
     here.is(id, ExecutionState::Completed).await;
