@@ -13,7 +13,7 @@ use stepstream_coordinator::api::openapi;
 use stepstream_shared::error::{ErrorCategory, ExecutionError};
 use stepstream_shared::event::Message;
 use stepstream_shared::event::message::InboxAction;
-use stepstream_shared::execution::WaitReason;
+use stepstream_shared::execution::{Verdict, WaitReason};
 use stepstream_shared::id::{ExecutionId, TenantId};
 use stepstream_shared::time::Timestamp;
 use tokio::net::TcpListener;
@@ -70,6 +70,9 @@ fn table() -> Vec<(&'static str, Call)> {
         "removeBreakpoint": |client| client.execution(ID).remove_breakpoint("node");
         "setBudget": |client| client.execution(ID).set_budget(None, Some(5));
         "retryCallback": |client| client.execution(ID).retry_callback();
+        "resolveStep": |client| client.execution(ID).resolve("pay", Verdict::Retry);
+        "redriveExecution": |client| client.execution(ID).redrive(None);
+        "listDeadLetters": |client| client.dead_letters(None, 1);
 
         "listBackground": |client| client.background(None, None, 1);
 
