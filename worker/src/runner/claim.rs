@@ -4,11 +4,12 @@
 //! coordinator that has lost its partition, and does not know yet, would tell a rightful worker that it is fenced. No
 //! answer says nothing, so it is asked again: the same claim is granted again, the same end is taken once.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use stepstream_runtime::bus::BusError;
 use stepstream_shared::graph::CLAIM_LEASE;
 use stepstream_shared::wire::{Job, Judgement, Outcome, OutcomeResult};
+use tokio::time::Instant;
 
 use super::{Backoff, HAND_BACK, Held};
 
@@ -41,7 +42,7 @@ fn lease(job: &Job) -> Duration {
 impl Held<'_> {
     async fn ask(&self, outcome: &Outcome) -> Result<Judgement, BusError> {
         let shared = self.shared;
-        shared.bus.ask(&shared.tenant, self.context.job().partition, outcome, ANSWER_WITHIN).await
+        shared.bus.ask(self.context.tenant(), self.context.job().partition, outcome, ANSWER_WITHIN).await
     }
 
     /// Asks for the attempt until there is an answer that counts.
