@@ -34,7 +34,7 @@ async fn dead_letters_are_listed_page_by_page_and_redriven() {
     let rest = server.get(&format!("/v1/dead-letters?limit=5&cursor={cursor}")).await.json();
     assert_eq!((&rest["items"][0]["execution_id"], &rest["next_cursor"]), (&json!(first), &json!(null)));
     assert_eq!(server.get("/v1/dead-letters?graph=other").await.json()["items"], json!([]));
-    server.get("/v1/dead-letters?limit=0").await.refused(400, "invalid-parameter");
+    server.get("/v1/dead-letters?limit=0").await.refused(400, "invalid-query");
     let elsewhere = server.get_with("/v1/dead-letters", &[("stepstream-tenant", "tenant_other")]).await.json();
     assert_eq!(elsewhere["items"], json!([]));
 

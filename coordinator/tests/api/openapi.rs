@@ -29,7 +29,7 @@ fn every_operation_says_who_asks_and_how_it_is_refused() {
     let document = serde_json::to_value(openapi()).unwrap();
     assert_eq!(document["openapi"], "3.2.0");
     let paths = document["paths"].as_object().unwrap();
-    assert_eq!(paths.len(), 39, "{:?}", paths.keys().collect::<Vec<_>>());
+    assert_eq!(paths.len(), 42, "{:?}", paths.keys().collect::<Vec<_>>());
     for (path, item) in paths {
         for (method, operation) in item.as_object().unwrap() {
             let problem = &operation["responses"]["default"]["content"]["application/problem+json"]["schema"]["$ref"];
