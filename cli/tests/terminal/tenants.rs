@@ -45,6 +45,10 @@ fn a_day(desk: &Desk, place: &[&str]) {
         "{shown}"
     );
     assert_eq!(on(0, &["tenant", "limits", "-o", "json"]).json()["warn_at"], 75);
+    for (set, weight) in [("weight=3", 3), ("weight=", 1)] {
+        assert_eq!(on(0, &["tenant", "limits", "--set", set, "-o", "json"]).json()["weight"], weight);
+        assert_eq!(on(0, &["tenant", "limits", "-o", "json"]).json()["weight"], weight);
+    }
 
     // What an execution reports in its last step is in the account when the command has ended.
     let events = |report: &Value| on(0, &["events", report["execution_id"].as_str().unwrap(), "-o", "jsonl"]);
@@ -71,7 +75,10 @@ fn a_day(desk: &Desk, place: &[&str]) {
     assert_eq!(spend(desk, "0.1", place)["output"], "cost_limit");
     // Another tenant has nothing of it.
     let other = on(0, &["tenant", "usage", "-o", "json", "--tenant", "tenant_other"]).json();
-    assert_eq!((&other["cost_usd"], &other["limits"]), (&json!("0.00"), &json!({"warn_at": 80, "on_limit": "stop"})));
+    assert_eq!(
+        (&other["cost_usd"], &other["limits"]),
+        (&json!("0.00"), &json!({"warn_at": 80, "on_limit": "stop", "weight": 1}))
+    );
     // What is set to nothing is not limited any more.
     on(0, &["tenant", "limits", "--set", "cost_usd_per_day="]);
     assert_eq!(spend(desk, "0.1", place)["output"], "bought");
@@ -127,6 +134,9 @@ fn limits_that_nobody_can_have_are_refused_and_change_nothing() {
             ("max_concurrent_executions=0", "at least 1"),
             ("warn_at=101", "from 1 to 100"),
             ("on_limit=explode", "explode"),
+            ("weight=0", "from 1 to 1000"),
+            ("weight=1001", "from 1 to 1000"),
+            ("weight=heavy", "whole number"),
             ("cost_usd_per_week=1", "there is no limit `cost_usd_per_week`"),
             ("cost_usd_per_day", "LIMIT=VALUE"),
         ] {

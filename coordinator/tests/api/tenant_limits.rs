@@ -41,10 +41,11 @@ impl Server {
 #[tokio::test]
 async fn limits_are_set_as_a_whole_and_are_a_tenants_own() {
     let server = Server::new().await;
-    let nothing = json!({"warn_at": 80, "on_limit": "stop"});
+    let nothing = json!({"warn_at": 80, "on_limit": "stop", "weight": 1});
     assert_eq!(server.get("/v1/tenant/limits").await.json(), nothing);
     let all = json!({
         "max_concurrent_executions": 7, "cost_usd_per_day": "12.50", "tokens_per_day": 1000, "warn_at": 55, "on_limit": "pause",
+        "weight": 3,
     });
     assert_eq!(server.limit(&all).await, all);
     assert_eq!(server.get("/v1/tenant/limits").await.json(), all);
@@ -59,7 +60,7 @@ async fn limits_are_set_as_a_whole_and_are_a_tenants_own() {
     // What is not named is not limited any more.
     assert_eq!(
         server.limit(&json!({"tokens_per_day": 3})).await,
-        json!({"tokens_per_day": 3, "warn_at": 80, "on_limit": "stop"})
+        json!({"tokens_per_day": 3, "warn_at": 80, "on_limit": "stop", "weight": 1})
     );
     server.stop().await;
 }

@@ -205,10 +205,8 @@ fn who_would_start_where_everybody_does_is_forgotten() {
 fn the_idle_are_forgotten_where_there_are_too_many() {
     let mut share = FairShare::new();
     share.wants(&"busy", true, ms(0));
-    for key in ["a", "b"] {
-        share.begins(&key, ms(0));
-        share.ends(&key, ms(10));
-    }
+    ["a", "b"].iter().for_each(|key| share.begins(key, ms(0)));
+    ["a", "b"].iter().for_each(|key| share.ends(key, ms(10)));
     share.forget_idle(3);
     assert_eq!(share.known().count(), 3);
     share.forget_idle(2);
