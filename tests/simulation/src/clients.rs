@@ -10,11 +10,16 @@ use stepstream_shared::event::Actor;
 use stepstream_shared::execution::Steering;
 use stepstream_shared::graph::LimitOverrides;
 use stepstream_shared::id::ExecutionId;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use crate::chance::Chance;
 use crate::installation::Installation;
 use crate::work::pool;
+
+/// How long clients wait for an answer, in milliseconds, before they ask again, while the first request is on its way still.
+const PATIENCE: [u64; 4] = [150, 1_000, 6_000, 20_000];
+/// After this, whoever was asked is taken for dead.
+const DEAD_AFTER: u64 = 6_000;
 
 /// What one client does with one execution.
 #[derive(Debug, Clone)]
@@ -58,42 +63,54 @@ enum Ended {
     Refused,
 }
 
+/// One client, which learns who does not answer.
+struct Caller {
+    chance: Chance,
+    shunned: Vec<String>,
+}
+
 /// Asks until there is an answer. A process that dies while it is asked leaves nobody knowing what became of it.
 async fn insist<T>(
     installation: &Installation,
-    chance: &mut Chance,
+    caller: &mut Caller,
     what: impl AsyncFn(stepstream_coordinator::Service) -> Result<T, ServiceError>,
 ) -> Result<T, ServiceError> {
     loop {
-        let coordinators = installation.coordinators();
-        let Some(asked) = chance.pick(&coordinators).cloned() else {
+        let mut coordinators = installation.coordinators();
+        coordinators.retain(|each| !caller.shunned.contains(&each.process.name));
+        let Some(asked) = caller.chance.pick(&coordinators).cloned() else {
+            caller.shunned.clear();
             sleep(Duration::from_millis(100)).await;
             continue;
         };
+        let patience = *caller.chance.pick(&PATIENCE).unwrap_or(&DEAD_AFTER);
         let answer = tokio::select! {
             biased;
             () = asked.process.died.cancelled() => None,
-            answer = what(asked.service.clone()) => Some(answer),
+            answer = timeout(Duration::from_millis(patience), what(asked.service.clone())) => answer.ok(),
         };
+        if answer.is_none() && (patience >= DEAD_AFTER || asked.process.is_dead()) {
+            caller.shunned.push(asked.process.name.clone());
+        }
         match answer {
             // An answer that a dead or stalled process never sent.
             Some(_) if asked.process.is_dead() => {}
             None | Some(Err(ServiceError::Unavailable(_))) => {}
             Some(answer) => return answer,
         }
-        sleep(Duration::from_millis(chance.between(50, 400))).await;
+        sleep(Duration::from_millis(caller.chance.between(50, 400))).await;
     }
 }
 
 /// Plays a script to its end, and says which execution it was.
 pub async fn play(installation: Installation, script: Script) -> Option<ExecutionId> {
-    let mut chance = Chance::new(script.seed);
+    let mut caller = Caller { chance: Chance::new(script.seed), shunned: Vec::new() };
     let world = installation.world.clone();
     sleep(script.starts_after).await;
     let graph = pool()[script.graph].graph.clone();
     let tenant = &installation.tenant;
     let inputs = Data::from_json(&json!({})).unwrap_or_default();
-    let started = insist(&installation, &mut chance, async |service| {
+    let started = insist(&installation, &mut caller, async |service| {
         let start = Start {
             graph: graph.clone(),
             named: None,
@@ -121,7 +138,7 @@ pub async fn play(installation: Installation, script: Script) -> Option<Executio
     for (number, (after, what)) in script.asks.iter().enumerate() {
         sleep(*after).await;
         let key = format!("{}-{number}", script.name);
-        let answer = insist(&installation, &mut chance, async |service| {
+        let answer = insist(&installation, &mut caller, async |service| {
             let ask = Ask { idempotency_key: Some(key.clone()), ..Ask::new("client", what.clone()) };
             match service.steer(tenant, id, ask).await {
                 Ok(()) => Ok(Ended::Done),

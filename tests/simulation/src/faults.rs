@@ -27,6 +27,8 @@ pub enum Fault {
     Stall,
     /// A process cannot reach the bus for a while.
     CutOff,
+    /// A process cannot reach the store for a while.
+    Outage,
     /// The bus loses all its jobs.
     Wipe,
     /// A process is asked to stop, and another takes its place.
@@ -34,7 +36,7 @@ pub enum Fault {
 }
 
 impl Fault {
-    pub const ALL: [Fault; 12] = [
+    pub const ALL: [Fault; 13] = [
         Fault::Refused,
         Fault::Unknown,
         Fault::RolledBack,
@@ -45,6 +47,7 @@ impl Fault {
         Fault::Death,
         Fault::Stall,
         Fault::CutOff,
+        Fault::Outage,
         Fault::Wipe,
         Fault::Handover,
     ];

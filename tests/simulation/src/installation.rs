@@ -19,6 +19,9 @@ use crate::store::Connection;
 use crate::work::{pool, work};
 use crate::world::World;
 
+/// Longer than any run.
+const FOR_EVER: Duration = Duration::from_secs(100_000);
+
 #[derive(Clone)]
 pub struct RunningCoordinator {
     pub process: Arc<Process>,
@@ -148,12 +151,18 @@ impl Installation {
         processes.workers.iter().filter(lives).cloned().collect()
     }
 
-    /// The end of what stands in the way of those that live.
-    pub fn heal(&self) {
+    /// The end of what stands in the way of those that live: of all, or of the last of each kind only. Then the others
+    /// stand still from now on.
+    pub fn heal(&self, only_core: bool) {
         let now = Instant::now();
-        for process in self.coordinators().into_iter().map(|each| each.process).chain(self.workers()) {
-            process.stall(now);
-            process.cut_off(now);
+        let coordinators: Vec<Arc<Process>> = self.coordinators().into_iter().map(|each| each.process).collect();
+        for kind in [coordinators, self.workers()] {
+            for (place, process) in kind.iter().rev().enumerate() {
+                let sound = place == 0 || !only_core;
+                process.stall(if sound { now } else { now + FOR_EVER });
+                process.cut_off(now);
+                process.take_store_away(now);
+            }
         }
     }
 }

@@ -22,6 +22,7 @@ pub struct Process {
     pub shutdown: Shutdown,
     stalled_until: Mutex<Option<Instant>>,
     cut_off_until: Mutex<Option<Instant>>,
+    without_store_until: Mutex<Option<Instant>>,
 }
 
 fn get(of: &Mutex<Option<Instant>>) -> Option<Instant> {
@@ -44,6 +45,7 @@ impl Process {
             shutdown: Shutdown::new(),
             stalled_until: Mutex::default(),
             cut_off_until: Mutex::default(),
+            without_store_until: Mutex::default(),
         })
     }
 
@@ -66,6 +68,14 @@ impl Process {
 
     pub fn cut_off(&self, until: Instant) {
         set(&self.cut_off_until, until);
+    }
+
+    pub fn take_store_away(&self, until: Instant) {
+        set(&self.without_store_until, until);
+    }
+
+    pub fn is_without_store(&self) -> bool {
+        get(&self.without_store_until).is_some()
     }
 
     pub fn is_cut_off(&self) -> bool {

@@ -120,7 +120,7 @@ async fn history(of: &Run) -> Report {
         clients.spawn_local(play(installation.clone(), Script::random(&mut chance, number, &graphs)));
     }
     strike_for_a_while(&installation, &mut chance).await;
-    heal(&installation).await;
+    heal(&installation, &mut chance).await;
     if timeout(ENDS_WITHIN, finish(&installation, &mut clients)).await.is_err() {
         let open = world.book().open();
         let unanswered = clients.len();
@@ -150,11 +150,14 @@ async fn history(of: &Run) -> Report {
 
 /// The first part: what was planned happens at its time, and ports fail as the seed says.
 async fn strike_for_a_while(installation: &Installation, chance: &mut Chance) {
-    let until = chance.between(1_000, 9_000);
+    // The longest is longer than a coordinator's patience with the store.
+    let longest = *chance.pick(&[3_000, 9_000, 9_000, 40_000]).unwrap_or(&9_000);
+    let until = chance.between(1_000, longest);
     let began = Instant::now();
     let mut plan: Vec<(u64, Fault, u64)> = (0..PLANNED)
         .map(|_| {
-            let of = [Fault::Death, Fault::Death, Fault::Stall, Fault::CutOff, Fault::Wipe, Fault::Handover];
+            let of =
+                [Fault::Death, Fault::Death, Fault::Stall, Fault::CutOff, Fault::Outage, Fault::Wipe, Fault::Handover];
             (chance.below(until), *chance.pick(&of).unwrap_or(&Fault::Death), chance.next())
         })
         .collect();
@@ -183,6 +186,7 @@ fn planned(installation: &Installation, number: u64, fault: Fault, drawn: u64) {
     match fault {
         Fault::Stall => process.stall(Instant::now() + a_while),
         Fault::CutOff => process.cut_off(Instant::now() + a_while),
+        Fault::Outage => process.take_store_away(Instant::now() + 5 * a_while),
         Fault::Wipe => world.network.wipe(),
         // Killed, or asked to stop: somebody takes its place after a while.
         _ => {
@@ -204,11 +208,13 @@ fn planned(installation: &Installation, number: u64, fault: Fault, drawn: u64) {
     }
 }
 
-/// The second part: nothing goes wrong any more. The dead stay dead; there is somebody for each task.
-async fn heal(installation: &Installation) {
+/// The second part: nothing goes wrong any more. The dead stay dead, and in some runs only one of each kind is sound again
+/// and the others stay as they are, or stand still for ever; there is somebody for each task.
+async fn heal(installation: &Installation, chance: &mut Chance) {
     installation.world.faults().heal();
-    installation.world.note("nemesis", "heals", 0, String::new);
-    installation.heal();
+    let only_core = chance.percent(30);
+    installation.world.note("nemesis", "heals", u64::from(only_core), || format!("only the core: {only_core}"));
+    installation.heal(only_core);
     if installation.workers().is_empty() {
         installation.add_worker();
     }
@@ -248,6 +254,6 @@ async fn resume_if_paused(installation: &Installation, chance: &mut Chance, id: 
     }
     if let Some(asked) = chance.pick(&installation.coordinators()) {
         // One that has gone on meanwhile says so.
-        let _ = asked.service.resume(tenant, id, "operator").await;
+        let _ = timeout(LOOK * 20, asked.service.resume(tenant, id, "operator")).await;
     }
 }

@@ -26,6 +26,8 @@ pub struct Connection {
     process: Arc<Process>,
 }
 
+/// For who cannot reach the store.
+const AWAY: Duration = Duration::from_millis(50);
 const READING: [Fault; 2] = [Fault::Refused, Fault::Slow];
 const WRITING: [Fault; 4] = [Fault::Refused, Fault::Unknown, Fault::RolledBack, Fault::Slow];
 
@@ -47,6 +49,11 @@ impl Connection {
     ) -> Result<T, StoreError> {
         let (process, world) = (&self.process, &self.process.world);
         process.travel().await;
+        if process.is_without_store() {
+            sleep(AWAY).await;
+            process.goes_on().await;
+            return Err(StoreError::Unavailable(anyhow::anyhow!("no connection")));
+        }
         let struck = world.strike(what, faults);
         if struck.is_some() {
             world.note(&process.name, what, 1, || format!("{struck:?}"));
@@ -75,7 +82,8 @@ impl Connection {
         }
         let answer = work.await;
         process.travel().await;
-        answer
+        // It was on its way when the connection went.
+        if process.is_without_store() { unknown() } else { answer }
     }
 }
 

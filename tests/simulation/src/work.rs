@@ -129,7 +129,7 @@ fn node(chance: &mut Chance) -> Value {
         }
         node
     };
-    match chance.below(20) {
+    match chance.below(23) {
         0..=8 => timed(task(ms, fails, json!({}))),
         9 | 10 => timed(task(ms, fails, json!({ "undo": { "task": "work", "with": { "ms": 50, "fails": 0 } } }))),
         11 | 12 => {
@@ -139,6 +139,9 @@ fn node(chance: &mut Chance) -> Value {
         15 | 16 => json!({ "wait": { "signal": "go", "timeout": "10s" } }),
         17 => json!({ "graph": CHILD, "spawn": { "mode": "child" } }),
         18 => json!({ "graph": CHILD, "spawn": { "mode": "child", "on_cancel": "wait_for_children" } }),
+        // Shared by all executions of a run.
+        19 | 20 => timed(task(ms.min(1_500), fails, json!({ "concurrency": { "key": "place", "max": 1 } }))),
+        21 => timed(task(ms.min(1_500), fails, json!({ "rate": { "key": "pace", "max": 120, "per": "1m" } }))),
         _ => json!({ "transform": { "ok": true } }),
     }
 }
