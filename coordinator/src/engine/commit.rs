@@ -387,8 +387,7 @@ impl Engine {
 
     /// An append did not make it: the state in memory is ahead of a log that will never follow.
     fn undone(&mut self, mut pending: Pending, why: impl Fn() -> ServiceError) {
-        let same = |live: &Live| live.generation == pending.generation && !planted::has(Bug::KeepsAfterConflict);
-        if self.live.get(&pending.execution).is_some_and(same) {
+        if self.live.get(&pending.execution).is_some_and(|live| live.generation == pending.generation) {
             self.live.remove(&pending.execution);
         }
         for settle in pending.settle.into_iter().chain(pending.refused.iter_mut().filter_map(|each| each.settle.take()))

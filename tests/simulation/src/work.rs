@@ -119,7 +119,7 @@ fn node(chance: &mut Chance) -> Value {
     let fails = *chance.pick(&[0, 0, 0, 1, 2, 9]).unwrap_or(&0);
     let timeout = match ms {
         60_000 => json!({ "start_to_close": "1500ms" }),
-        5_000 if chance.percent(50) => json!({ "heartbeat": "2s" }),
+        1_500 | 5_000 if chance.percent(60) => json!({ "heartbeat": "1s" }),
         _ => json!({}),
     };
     let timed = |node: Value| {

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 cargo xtask test            everything that must hold: format, lints, purity of the core, build, all tests, docs,
-                            licences, a short run of every fuzz target
+                            licences, two minutes of simulated faults, a short run of every fuzz target
 cargo xtask quick           the same without the fuzz targets and the licence check
 cargo xtask tools           installs nats-server, PostgreSQL, cargo-deny and cargo-fuzz where they are missing
 cargo xtask fuzz SECONDS    every fuzz target for that long

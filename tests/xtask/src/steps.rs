@@ -18,6 +18,9 @@ pub(crate) enum Extent {
 /// Seconds for each fuzz target in the full run: enough to replay its corpus and look a little further.
 const FUZZ_SECONDS: u32 = 15;
 
+/// Minutes of schedules in the full run, as the tests were built: an optimised build would take longer than it saves.
+const SIMULATED_MINUTES: &str = "2";
+
 /// Everything that must hold. Ends with the sum of all tests.
 pub(crate) fn everything(extent: Extent) -> Result<()> {
     run("format", cargo().args(["fmt", "--all", "--check"]))?;
@@ -38,6 +41,9 @@ pub(crate) fn everything(extent: Extent) -> Result<()> {
             let tools = tools::cargo_tools()?;
             let deny = tools.join("bin").join("cargo-deny");
             run("licences, bans, sources", Command::new(deny).args(["check", "bans", "licenses", "sources"]))?;
+            let simulation =
+                ["run", "--quiet", "--package", "stepstream-simulation", "--", "--minutes", SIMULATED_MINUTES];
+            run("schedules of faults", cargo().args(simulation))?;
             fuzz(FUZZ_SECONDS)?;
         }
     }
