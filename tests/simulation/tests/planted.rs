@@ -61,10 +61,11 @@ fn a_failure_is_shrunk_to_the_faults_that_it_needs() {
     let (shrunk, report) = shrink(&of).expect("it breaks a promise");
     assert!(!report.broken.is_empty());
     assert!(report.struck.len() <= before && !report.lines.is_empty());
-    // Nothing that is left can be left out.
+    // Without any that is left nothing breaks, or not with fewer: another one strikes where it would have.
     for struck in &report.struck {
         let mut without = shrunk.clone();
         without.spared.insert(struck.place);
-        assert!(run(&without).broken.is_empty(), "not needed: {struck:?}");
+        let found = run(&without);
+        assert!(found.broken.is_empty() || found.struck.len() >= report.struck.len(), "not needed: {struck:?}");
     }
 }
