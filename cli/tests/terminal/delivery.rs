@@ -26,7 +26,6 @@ fn a_dead_letter_is_listed_and_redriven_wherever_it_lives() {
         let server = served.then(|| dev(&desk, 1));
         let place: Vec<&str> = server.iter().flat_map(|(_, url)| ["--server", url.as_str()]).collect();
         let on = |args: &[&str], code| desk.expect(code, &[args, &place[..]].concat());
-        assert!(on(&["dead", "list"], 0).stderr.contains("no dead letters"));
         let mut ids = Vec::new();
         for _ in 0..2 {
             if served {
@@ -59,7 +58,7 @@ fn a_dead_letter_is_listed_and_redriven_wherever_it_lives() {
             let over = on(&["dead", "redrive", id], 4);
             assert!(over.stderr.contains("it is Completed"), "{}", over.stderr);
         }
-        assert!(listed().is_empty());
+        assert!(on(&["dead", "list"], 0).stderr.contains("no dead letters"));
         if let Some((server, _)) = server {
             signal(server.id(), Signal::SIGINT);
             assert_eq!(ended(server).code, 0);
@@ -79,7 +78,7 @@ fn what_was_killed_in_the_middle_is_in_doubt_until_somebody_says() {
              \"=steps.pay.output\" }}\n"
         ),
     );
-    let run = desk.start(&["run", "pay.yaml"]);
+    let run = desk.start(&["run", "pay.yaml", "--allow-process"]);
     until("it has happened", || desk.side() == ["paid"]);
     signal(run.id(), Signal::SIGKILL);
     ended(run);
