@@ -8,6 +8,7 @@ use serde_json::json;
 
 use super::super::scenario::*;
 use crate::data::Data;
+use crate::event::child::CancellationPolicy;
 use crate::event::message::{EvidenceImpact, EvidenceSource, Message};
 use crate::event::{Event, EventData, Wait};
 use crate::execution::steering::{NAME_BYTES, TEXT_BYTES};
@@ -18,16 +19,30 @@ pub(super) fn each_ends_once(events: &[Event]) -> TestCaseResult {
     let mut begun: HashSet<(u32, u32)> = HashSet::new();
     let mut claimed: HashSet<(u32, u32)> = HashSet::new();
     let mut doubted: HashSet<u32> = HashSet::new();
+    let mut children: HashMap<u32, CancellationPolicy> = HashMap::new();
     let mut over: Option<u64> = None;
     for event in events {
         // Who is told of an end is told afterwards; and whether it is tried again, as another execution; and what its
-        // tenant's account has come to by it.
+        // tenant's account has come to by it; and the end of a child that the end itself has cancelled.
         let name = event.data.name();
         let outside = name.starts_with("callback_")
             || name.starts_with("background_")
-            || matches!(event.data, EventData::LimitWarned { day: Some(_), .. });
+            || match &event.data {
+                EventData::LimitWarned { day, .. } => day.is_some(),
+                EventData::ParentTold {} => true,
+                EventData::ChildFinished { step, .. } => {
+                    children.get(step) == Some(&CancellationPolicy::CascadeCancel)
+                }
+                _ => false,
+            };
         prop_assert!(over.is_none() || outside, "{:?} after the end", event.data);
         match &event.data {
+            EventData::ChildSpawned { step, on_cancel, .. } => {
+                prop_assert!(children.insert(*step, *on_cancel).is_none(), "step {} has two children", step);
+            }
+            EventData::ChildFinished { step, .. } => {
+                prop_assert!(children.remove(step).is_some(), "the child of step {} ends twice", step);
+            }
             EventData::StepCompleted { step, .. } | EventData::StepFailed { step, .. } => {
                 prop_assert_eq!(ended.insert(*step, event.sequence), None, "step {} ends twice", step);
             }
