@@ -49,6 +49,8 @@ pub(super) fn each_ends_once(events: &[Event]) -> TestCaseResult {
             EventData::StepSkipped { step, .. } => {
                 prop_assert_eq!(ended.insert(*step, event.sequence), None, "step {} ends twice", step);
             }
+            // Whoever had begun has done so for a store that is gone.
+            EventData::StoreRestored { .. } => begun.clear(),
             EventData::StepStarted { step, attempt, .. } => {
                 prop_assert!(begun.insert((*step, *attempt)), "attempt {} of step {} begins twice", attempt, step);
                 prop_assert!(!ended.contains_key(step), "step {} begins after its end", step);
