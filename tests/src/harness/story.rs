@@ -17,9 +17,8 @@ const ONCE_A_STEP: [&str; 6] =
 const ONCE_A_REQUEST: [&str; 6] =
     ["control_recorded", "signal_received", "approval_decided", "inbox_received", "budget_set", "input_received"];
 /// Events that follow the end of an execution: of a child or a parent, or one in the background.
-const AFTER_END: [&str; 7] = [
+const AFTER_END: [&str; 6] = [
     "parent_told",
-    "child_finished",
     "background_retry_started",
     "callback_attempted",
     "callback_delivered",
@@ -99,8 +98,9 @@ impl Story {
         let (mut paused, mut quiet, mut over) = (false, false, false);
         for event in &self.events {
             let kind = event["type"].as_str().expect("a name");
-            // What its tenant's day has come to is told when it is known, before the end or behind it.
-            let whenever = kind == "limit_warned" && event["of"] == "tenant";
+            // What its tenant's day has come to is told when it is known, and the end of a child when it comes: before the
+            // end or, of a child that the end has cancelled, behind it.
+            let whenever = kind == "child_finished" || (kind == "limit_warned" && event["of"] == "tenant");
             assert!(
                 whenever || over == AFTER_END.contains(&kind),
                 "{kind} at its place behind or before the end: {self}"
