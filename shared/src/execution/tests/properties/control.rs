@@ -30,9 +30,7 @@ pub(super) fn each_ends_once(events: &[Event]) -> TestCaseResult {
             || match &event.data {
                 EventData::LimitWarned { day, .. } => day.is_some(),
                 EventData::ParentTold {} => true,
-                EventData::ChildFinished { step, .. } => {
-                    children.get(step) == Some(&CancellationPolicy::CascadeCancel)
-                }
+                EventData::ChildFinished { step, .. } => children.get(step) == Some(&CancellationPolicy::CascadeCancel),
                 _ => false,
             };
         prop_assert!(over.is_none() || outside, "{:?} after the end", event.data);
