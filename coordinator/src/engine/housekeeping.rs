@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use stepstream_runtime::bus::{BusError, JobsStreamState};
 use stepstream_runtime::random;
-use stepstream_shared::execution::{Command, ExecutionState};
+use stepstream_shared::execution::{Command, ExecutionState, StepState};
 use stepstream_shared::id::{ExecutionId, PartitionId};
 use stepstream_shared::time::Timestamp;
 use tokio::sync::oneshot;
@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::commit::Occasion;
 use super::dispatch::owed;
-use super::live::{JobKey, Live};
+use super::live::{Dispatched, JobKey, Live};
 use super::{Engine, Held, Input, LONGEST_SLEEP};
 use crate::planted::{self, Bug};
 
@@ -296,6 +296,23 @@ impl Engine {
                 .collect();
             for ordinal in closed {
                 live.dispatched.remove(&ordinal);
+            }
+            // A job that was withdrawn by a pause may have been a worker's already, who says so afterwards. It is looked
+            // after from then on: it would run for ever, on record, if its worker died.
+            let unwatched: Vec<(u32, u32)> = live
+                .execution
+                .open_steps()
+                .filter(|ordinal| !live.dispatched.contains_key(ordinal))
+                .filter_map(|ordinal| Some((ordinal, live.execution.step(ordinal)?)))
+                .filter(|(_, step)| step.state() == StepState::Running)
+                .map(|(ordinal, step)| (ordinal, step.attempt()))
+                .collect();
+            for (ordinal, attempt) in unwatched {
+                let Some(task) = live.execution.task_of(&live.graph, ordinal) else { continue };
+                let heartbeat = task.timeouts.heartbeat;
+                let (sign_of_life, looked_at) = (now, now);
+                let entry = Dispatched { attempt, dispatch: 0, sequence: None, sign_of_life, looked_at, heartbeat };
+                live.dispatched.insert(ordinal, entry);
             }
             for (ordinal, entry) in &mut live.dispatched {
                 // One that was found is not asked about again before the others had their turn.
