@@ -42,6 +42,16 @@ fn nothing_breaks(seeds: std::ops::Range<u64>) {
     }
 }
 
+/// Seed 701: a pause withdrew a job that a worker had begun, and the worker was gone when the execution went on.
+#[test]
+fn regression_an_attempt_that_began_behind_its_withdrawal_outlives_its_worker() {
+    nothing_broke(701);
+}
+
+fn nothing_broke(seed: u64) {
+    assert!(of(seed).broken.is_empty(), "{}", explain(&Run { seed, ..Run::default() }));
+}
+
 #[test]
 fn no_promise_is_broken_in_one_half_of_the_schedules() {
     nothing_breaks(1_000..1_200);
