@@ -327,3 +327,22 @@ fn shells_get_a_completion() {
         assert!(Desk::new().expect(0, &["completion", shell]).stdout.contains("stepstream"));
     }
 }
+
+#[test]
+fn a_restored_store_begins_an_incarnation_and_what_was_open_goes_on() {
+    let desk = Desk::new();
+    desk.expect(7, &["admin", "restored"]);
+    desk.write(
+        "w.yaml",
+        "stepstream: 1\nname: w\nnodes: { a: { wait: { signal: { name: go } }, next: { to: b } }, b: { task: echo, with: 1 } }\noutput: '=steps.b.output'\n",
+    );
+    desk.expect(130, &["run", "w.yaml"]);
+    let listed = desk.expect(0, &["get", "executions", "-o", "json"]).json();
+    let id = listed["items"][0]["execution_id"].as_str().expect("an id").to_owned();
+    assert_eq!(desk.expect(0, &["admin", "restored", "-o", "json"]).json()["incarnation"], 2);
+    desk.expect(0, &["signal", &id, "go"]);
+    assert_eq!(desk.expect(0, &["resume", &id]).stdout, "1\n");
+    let events = desk.expect(0, &["events", &id]).stdout;
+    assert_eq!(events.matches("store_restored").count(), 1, "{events}");
+    desk.expect(0, &["replay", &id, "--verify"]);
+}
