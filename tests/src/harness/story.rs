@@ -87,6 +87,11 @@ impl Story {
         under.map(|event| &event["timestamp"]).filter_map(Value::as_str).collect::<BTreeSet<_>>().len()
     }
 
+    /// The child of this step is cancelled when its parent ends.
+    fn cancels_with_its_end(&self, step: &Value) -> bool {
+        self.all("child_spawned").any(|spawned| spawned["step_id"] == *step && spawned["on_cancel"] == "cascade_cancel")
+    }
+
     fn has_nothing_twice(&self) {
         let mut seen: BTreeMap<(&str, String), u64> = BTreeMap::new();
         let mut once = |kind: &'static str, what: String, event: &Value| {
@@ -100,7 +105,10 @@ impl Story {
             let kind = event["type"].as_str().expect("a name");
             // What its tenant's day has come to is told when it is known, and the end of a child when it comes: before the
             // end or, of a child that the end has cancelled, behind it.
-            let whenever = kind == "child_finished" || (kind == "limit_warned" && event["of"] == "tenant");
+            let whenever = match kind {
+                "child_finished" => !over || self.cancels_with_its_end(&event["step_id"]),
+                _ => kind == "limit_warned" && event["of"] == "tenant",
+            };
             assert!(
                 whenever || over == AFTER_END.contains(&kind),
                 "{kind} at its place behind or before the end: {self}"
